@@ -1,0 +1,619 @@
+//! The baton: the right to run the steps of one loop.
+//!
+//! One thread holds it, or nobody while it changes hands. It is a lock with manners:
+//! - a thread whose step was interrupted (it *resumes*) goes before everybody else, first come first served;
+//! - the *home* thread, which called `run_forever`, goes before relief threads;
+//! - a thread that sleeps in the poll holds the baton in name only: whoever resumes takes it without waking the sleeper,
+//!   and a later release can hand it back to the same sleeper, again without a system call;
+//! - a release may be *quiet*: nobody is woken. If the releaser comes back soon it finds the baton where it left it (as
+//!   a goroutine finds its processor after a short system call: Go's `entersyscall`); if it does not, the *sentinel*, a spare
+//!   relief thread that looks twice some tens of microseconds apart, takes the baton.
+//!
+//! Where two threads each announce something and then look for the other's announcement, a fence stands between (`| `
+//! in the comments): one of the two sees the other.
+//!
+//! `state` is the only truth about who holds it:
+//!
+//! | state | meaning | who changes it |
+//! |---|---|---|
+//! | `STOPPED` | no home: nobody may run steps | home, in `enter` and `leave` |
+//! | `FREE` | nobody holds it, whoever comes first may | the thread that takes it |
+//! | `holder` | that thread runs steps | that thread, or on its behalf whoever saw it blocked |
+//! | `holder + POLLING` | that thread sleeps in the poll | that thread, or a resuming thread |
+//!
+//! All transitions that wake somebody happen under `queue`; taking a free baton and releasing it quietly do not.
+//! Model-checked in `tests/loom_baton.rs`.
+
+use crate::parker::Parker;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a thread towards a baton.
+pub type ThreadId = NonZeroU32;
+
+const STOPPED: u64 = u64::MAX;
+const FREE: u64 = 0;
+const POLLING: u64 = 1 << 32;
+
+/// How long the sentinel waits between two looks at a quietly released baton.
+pub const SENTINEL_LOOK: Duration = Duration::from_micros(40);
+/// After so many looks without a quiet release the sentinel goes to sleep: about a millisecond.
+const SENTINEL_PATIENCE: u32 = 20;
+
+/// A thread's place at a baton: what others need to find and to wake it.
+#[derive(Debug)]
+pub struct Seat {
+    id: ThreadId,
+    parker: Parker,
+}
+
+impl Seat {
+    pub fn new(id: ThreadId) -> Arc<Self> {
+        Arc::new(Self { id, parker: Parker::default() })
+    }
+
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    pub fn parker(&self) -> &Parker {
+        &self.parker
+    }
+
+    fn holding(&self) -> u64 {
+        u64::from(self.id.get())
+    }
+}
+
+/// How a release treats the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// The releaser may be back in a moment: wake nobody.
+    Quiet,
+    /// Somebody has to go on now.
+    Loud,
+}
+
+/// What the loop has to do, as the releaser knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    /// Something is ready to run.
+    pub ready: bool,
+    /// When the first timer is due, in the clock of [`Baton::begin_poll`].
+    pub deadline: Option<u64>,
+}
+
+/// What is left to do after a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum After {
+    /// Nothing: somebody has the baton, or it lies where the sentinel sees it.
+    Nothing,
+    /// A thread that sleeps in the poll has the baton, but has to look again: wake the poll.
+    WakePoll,
+    /// No relief thread is free: start one.
+    Spawn,
+}
+
+/// How a spare relief thread's wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spare {
+    /// It holds the baton now.
+    Holds,
+    /// It waited as long as it was told to; it is no longer a spare.
+    TimedOut,
+    /// The loop has no use for spares any more.
+    Dismissed,
+}
+
+/// Who sleeps in the poll without holding the baton.
+struct Stale {
+    seat: Arc<Seat>,
+    /// Until when it sleeps.
+    deadline: Option<u64>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Threads whose steps want to go on, in the order they came.
+    resuming: VecDeque<Arc<Seat>>,
+    /// Home, while it waits for the baton.
+    home: Option<Arc<Seat>>,
+    /// The poll sleeper from whom the baton was taken last.
+    stale: Option<Stale>,
+    /// Who sleeps in the poll and holds the baton in name, with its deadline. Only meaningful while `state` says so.
+    polling: Option<Stale>,
+    /// Relief threads with nothing to do. The last came last and is the warmest.
+    spares: Vec<Arc<Seat>>,
+    /// The spare that watches for quiet releases.
+    sentinel: Option<Arc<Seat>>,
+    /// Spares are to go.
+    dismissed: bool,
+    /// The seat of the home thread, while the loop runs.
+    home_id: Option<ThreadId>,
+}
+
+pub struct Baton {
+    state: AtomicU64,
+    /// How many threads want the baton before any relief thread goes on: those that resume, and home. Written under
+    /// `queue`, SeqCst; read without it by the holder between two steps (Relaxed: a step late is soon enough) and, SeqCst,
+    /// after it has let go: then one of the two sees the other.
+    wanted: AtomicUsize,
+    /// Grows with every quiet release. Written by the holder, read by the sentinel.
+    quiet: AtomicU32,
+    /// Whether the sentinel is up. SeqCst: pairs with `state` in quiet releases.
+    sentinel_up: AtomicBool,
+    /// Whether `queue.stale` holds somebody. Written under `queue`, read by quiet releases as a hint.
+    has_stale: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+impl Default for Baton {
+    fn default() -> Self {
+        Self {
+            state: AtomicU64::new(STOPPED),
+            wanted: AtomicUsize::new(0),
+            quiet: AtomicU32::new(0),
+            sentinel_up: AtomicBool::new(false),
+            has_stale: AtomicBool::new(false),
+            queue: Mutex::new(Queue::default()),
+        }
+    }
+}
+
+impl Baton {
+    // ---- the home thread
+
+    /// Home takes the baton of a stopped loop. False: the loop runs already.
+    pub fn enter(&self, me: &Seat) -> bool {
+        let mut queue = lock(&self.queue);
+        let entered = self.swap(STOPPED, me.holding());
+        if entered {
+            queue.home_id = Some(me.id);
+            queue.dismissed = false;
+        }
+        entered
+    }
+
+    /// Home, which holds the baton, stops the loop. Spares are dismissed; threads whose steps are aside keep waiting, for
+    /// the next `enter`.
+    pub fn leave(&self, me: &Seat) {
+        let mut queue = lock(&self.queue);
+        let left = self.swap(me.holding(), STOPPED);
+        assert!(left, "only the holder leaves");
+        queue.home_id = None;
+        queue.dismissed = true;
+        for spare in &queue.spares {
+            spare.parker.unpark();
+        }
+    }
+
+    // ---- the holder
+
+    /// Whether this thread runs the loop. Needs no ordering for the thread itself: only it, or somebody who saw it blocked
+    /// while it could not ask, changes the answer.
+    #[inline]
+    pub fn is_held_by(&self, id: ThreadId) -> bool {
+        self.state.load(Ordering::Relaxed) == u64::from(id.get())
+    }
+
+    /// The thread that runs steps or sleeps in the poll, if there is one.
+    pub fn holder(&self) -> Option<ThreadId> {
+        match self.state.load(Ordering::SeqCst) {
+            STOPPED => None,
+            state => ThreadId::new(state as u32),
+        }
+    }
+
+    /// Whether the loop has a home.
+    pub fn is_open(&self) -> bool {
+        self.state.load(Ordering::SeqCst) != STOPPED
+    }
+
+    /// Whether somebody sleeps in the poll, so that new work must end it.
+    #[inline]
+    pub fn is_polling(&self) -> bool {
+        let state = self.state.load(Ordering::SeqCst);
+        state & POLLING != 0 && state != STOPPED
+    }
+
+    /// Whether somebody goes before the holder, if that is a relief thread or between two steps.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) != 0
+    }
+
+    /// The holder is about to sleep in the poll until `deadline`. False: somebody wants the baton, give way first.
+    ///
+    /// After `true`, look at the inbox once more: who pushed before this call saw no sleeper to wake.
+    pub fn begin_poll(&self, me: &Arc<Seat>, deadline: Option<u64>) -> bool {
+        let mut queue = lock(&self.queue);
+        if self.wanted.load(Ordering::SeqCst) != 0 {
+            return false;
+        }
+        queue.polling = Some(Stale { seat: Arc::clone(me), deadline });
+        let began = self.swap(me.holding(), me.holding() | POLLING);
+        debug_assert!(began, "only the holder polls");
+        fence(Ordering::SeqCst); // lie down | look into the inbox: who pushes fills it first and looks then
+        began
+    }
+
+    /// The sleeper is back. False: the baton was taken meanwhile; what the poll found is for the new holder to find again.
+    pub fn end_poll(&self, me: &Seat) -> bool {
+        if self.swap(me.holding() | POLLING, me.holding()) {
+            return true;
+        }
+        let mut queue = lock(&self.queue);
+        if queue.stale.as_ref().is_some_and(|stale| stale.seat.id == me.id) {
+            self.clear_stale(&mut queue);
+        }
+        // It may have been handed back between the two lines above.
+        self.swap(me.holding() | POLLING, me.holding())
+    }
+
+    /// Gives the baton away, for `me` or on behalf of `me` while that thread is blocked. False in the second place: `me` did
+    /// not hold it (any more).
+    pub fn release(&self, me: &Seat, manner: Manner, pending: Pending) -> Option<After> {
+        if manner == Manner::Quiet && !self.is_wanted() && !self.has_stale.load(Ordering::Relaxed) {
+            if !self.swap(me.holding(), FREE) {
+                return None;
+            }
+            self.quiet.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst); // let go | look: see `queue_resume` and `watch`
+            if self.wanted.load(Ordering::SeqCst) == 0 {
+                let up = self.sentinel_up.load(Ordering::SeqCst);
+                return Some(if up { After::Nothing } else { self.wake_sentinel() });
+            }
+            // Somebody queued between the two looks: take the baton back, unless they saw it, and do it properly.
+            if !self.swap(FREE, me.holding()) {
+                return Some(After::Nothing);
+            }
+        }
+        let mut queue = lock(&self.queue);
+        if self.state.load(Ordering::SeqCst) != me.holding() {
+            return None;
+        }
+        Some(self.pass_on(&mut queue, manner, pending))
+    }
+
+    /// Passes the baton, held by the caller, to whoever is first. Under `queue`.
+    fn pass_on(&self, queue: &mut Queue, manner: Manner, pending: Pending) -> After {
+        if let Some(after) = self.pass_to_wanting(queue, pending) {
+            return after;
+        }
+        if let Some(stale) = queue.stale.take() {
+            return self.hand_to_sleeper(queue, stale, pending);
+        }
+        if manner == Manner::Quiet {
+            self.state.store(FREE, Ordering::SeqCst);
+            self.quiet.fetch_add(1, Ordering::SeqCst);
+            return self.call_sentinel(queue);
+        }
+        match queue.spares.pop() {
+            Some(spare) => {
+                self.dismiss_sentinel(queue, &spare);
+                self.grant(&spare);
+                After::Nothing
+            }
+            None => {
+                self.state.store(FREE, Ordering::SeqCst);
+                After::Spawn
+            }
+        }
+    }
+
+    /// The threads that go before any relief thread: those that resume, then home.
+    fn pass_to_wanting(&self, queue: &mut Queue, pending: Pending) -> Option<After> {
+        if let Some(first) = queue.resuming.pop_front() {
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+            self.grant(&first);
+            return Some(After::Nothing);
+        }
+        if let Some(home) = queue.home.take() {
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+            self.grant(&home);
+            return Some(After::Nothing);
+        }
+        let home_sleeps = queue.stale.as_ref().is_some_and(|stale| Some(stale.seat.id) == queue.home_id);
+        let stale = if home_sleeps { queue.stale.take() } else { None }?;
+        Some(self.hand_to_sleeper(queue, stale, pending))
+    }
+
+    fn grant(&self, seat: &Seat) {
+        self.state.store(seat.holding(), Ordering::SeqCst);
+        seat.parker.unpark();
+    }
+
+    /// The sleeper is in the poll still, or about to find out that it has the baton again.
+    fn hand_to_sleeper(&self, queue: &mut Queue, stale: Stale, pending: Pending) -> After {
+        if Some(stale.seat.id) == queue.home_id {
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.has_stale.store(false, Ordering::SeqCst);
+        self.state.store(stale.seat.holding() | POLLING, Ordering::SeqCst);
+        let sleeps_too_long = match (pending.deadline, stale.deadline) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(due), Some(until)) => due < until,
+        };
+        queue.polling = Some(stale);
+        if pending.ready || sleeps_too_long { After::WakePoll } else { After::Nothing }
+    }
+
+    /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare now
+    /// ([`wait_spare`](Self::wait_spare)); home waits its turn with [`wait_home`](Self::wait_home). `None`: nobody wanted it,
+    /// and the caller still holds it.
+    pub fn give_way(&self, me: &Arc<Seat>, pending: Pending) -> Option<After> {
+        let mut queue = lock(&self.queue);
+        debug_assert_eq!(self.state.load(Ordering::SeqCst), me.holding(), "only the holder gives way");
+        let after = self.pass_to_wanting(&mut queue, pending)?;
+        if queue.home_id == Some(me.id) {
+            queue.home = Some(Arc::clone(me));
+            self.wanted.fetch_add(1, Ordering::SeqCst);
+        }
+        Some(after)
+    }
+
+    /// Hands the baton to one certain spare. False: that thread is not waiting as a spare.
+    pub fn hand_to(&self, me: &Arc<Seat>, other: ThreadId) -> bool {
+        let mut queue = lock(&self.queue);
+        let Some(index) = queue.spares.iter().position(|spare| spare.id == other) else {
+            return false;
+        };
+        let spare = queue.spares.remove(index);
+        self.dismiss_sentinel(&mut queue, &spare);
+        if queue.home_id == Some(me.id) {
+            queue.home = Some(Arc::clone(me));
+            self.wanted.fetch_add(1, Ordering::SeqCst);
+        }
+        self.grant(&spare);
+        true
+    }
+
+    // ---- waiting for the baton
+
+    /// Takes the baton if nobody runs a step at this moment.
+    pub fn try_resume(&self, me: &Seat) -> bool {
+        self.swap(FREE, me.holding())
+    }
+
+    /// Queues for the baton, before all relief threads: `true` if it came at once. Then wait with
+    /// [`wait_granted`](Self::wait_granted).
+    pub fn queue_resume(&self, me: &Arc<Seat>) -> bool {
+        let mut queue = lock(&self.queue);
+        self.wanted.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // announce | look: a quiet releaser lets go first and looks then
+        if self.swap(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me) {
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+            return true;
+        }
+        queue.resuming.push_back(Arc::clone(me));
+        false
+    }
+
+    /// Takes the baton from a thread that sleeps in the poll and leaves it sleeping.
+    fn take_from_sleeper(&self, queue: &mut Queue, me: &Seat) -> bool {
+        let Some(sleeper) = queue.polling.take() else {
+            return false;
+        };
+        if !self.swap(sleeper.seat.holding() | POLLING, me.holding()) {
+            return false;
+        }
+        self.clear_stale(queue);
+        if Some(sleeper.seat.id) == queue.home_id {
+            self.wanted.fetch_add(1, Ordering::SeqCst);
+        }
+        queue.stale = Some(sleeper);
+        self.has_stale.store(true, Ordering::SeqCst);
+        true
+    }
+
+    /// Forgets the stale sleeper: it is awake, or another one is of more use.
+    fn clear_stale(&self, queue: &mut Queue) {
+        if let Some(stale) = queue.stale.take() {
+            self.has_stale.store(false, Ordering::SeqCst);
+            if Some(stale.seat.id) == queue.home_id {
+                self.wanted.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Whether a queued thread has been given the baton.
+    pub fn is_granted(&self, me: &Seat) -> bool {
+        self.state.load(Ordering::SeqCst) == me.holding()
+    }
+
+    /// Sleeps until the baton comes to this thread, which queued for it. False after `timeout`, with the place kept.
+    pub fn wait_granted(&self, me: &Seat, timeout: Option<Duration>) -> bool {
+        while !self.is_granted(me) {
+            if me.parker.park(timeout) == crate::parker::Wake::TimedOut {
+                return self.is_granted(me);
+            }
+        }
+        true
+    }
+
+    /// Takes a thread out of the queue of those that resume. False: it has the baton already.
+    pub fn cancel_resume(&self, me: &Seat) -> bool {
+        let mut queue = lock(&self.queue);
+        let before = queue.resuming.len();
+        queue.resuming.retain(|seat| seat.id != me.id);
+        let found = queue.resuming.len() < before;
+        if found {
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+        }
+        found
+    }
+
+    /// Home came back from a poll without the baton, or gave way: queue for it. `true` if it came at once.
+    pub fn queue_home(&self, me: &Arc<Seat>) -> bool {
+        let mut queue = lock(&self.queue);
+        if self.is_granted(me) || self.swap(me.holding() | POLLING, me.holding()) {
+            return true;
+        }
+        if queue.home.is_none() {
+            queue.home = Some(Arc::clone(me));
+            self.wanted.fetch_add(1, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst); // announce | look, as in `queue_resume`
+        let came = self.swap(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me);
+        if came {
+            queue.home = None;
+            self.wanted.fetch_sub(1, Ordering::SeqCst);
+        }
+        came
+    }
+
+    /// A relief thread waits for something to do.
+    pub fn wait_spare(&self, me: &Arc<Seat>, timeout: Duration) -> Spare {
+        if let Some(end) = self.sit_down(me) {
+            return end;
+        }
+        loop {
+            let wake = me.parker.park(Some(timeout));
+            if self.is_granted(me) {
+                return Spare::Holds;
+            }
+            let mut queue = lock(&self.queue);
+            if self.is_granted(me) {
+                return Spare::Holds;
+            }
+            if queue.dismissed || wake == crate::parker::Wake::TimedOut {
+                self.stand_up(&mut queue, me);
+                return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };
+            }
+            let sentinel = queue.sentinel.as_ref().is_some_and(|seat| seat.id == me.id);
+            drop(queue);
+            if sentinel && self.watch(me) {
+                return Spare::Holds;
+            }
+        }
+    }
+
+    /// Becomes a spare, unless the baton lies about or spares are not wanted.
+    fn sit_down(&self, me: &Arc<Seat>) -> Option<Spare> {
+        let mut queue = lock(&self.queue);
+        if queue.dismissed {
+            return Some(Spare::Dismissed);
+        }
+        if self.is_granted(me) || self.swap(me.holding() | POLLING, me.holding()) || self.swap(FREE, me.holding()) {
+            return Some(Spare::Holds);
+        }
+        queue.spares.push(Arc::clone(me));
+        None
+    }
+
+    fn stand_up(&self, queue: &mut Queue, me: &Arc<Seat>) {
+        queue.spares.retain(|spare| spare.id != me.id);
+        self.dismiss_sentinel(queue, me);
+    }
+
+    // ---- the sentinel
+
+    fn wake_sentinel(&self) -> After {
+        let mut queue = lock(&self.queue);
+        self.call_sentinel(&mut queue)
+    }
+
+    /// Has a spare look at a baton that was released quietly.
+    fn call_sentinel(&self, queue: &mut Queue) -> After {
+        if queue.sentinel.is_none() {
+            let Some(spare) = queue.spares.last() else {
+                return After::Spawn;
+            };
+            queue.sentinel = Some(Arc::clone(spare));
+        }
+        self.sentinel_up.store(true, Ordering::SeqCst);
+        if let Some(sentinel) = &queue.sentinel {
+            sentinel.parker.unpark();
+        }
+        After::Nothing
+    }
+
+    fn dismiss_sentinel(&self, queue: &mut Queue, who: &Seat) {
+        if queue.sentinel.as_ref().is_some_and(|seat| seat.id == who.id) {
+            queue.sentinel = None;
+            self.sentinel_up.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The sentinel's watch: true if it took a baton that nobody came back for.
+    fn watch(&self, me: &Arc<Seat>) -> bool {
+        let mut patience = SENTINEL_PATIENCE;
+        let mut seen = self.quiet.load(Ordering::SeqCst);
+        while patience > 0 {
+            pause();
+            let state = self.state.load(Ordering::SeqCst);
+            if state == me.holding() {
+                return true;
+            }
+            let quiet = self.quiet.load(Ordering::SeqCst);
+            if quiet != seen {
+                (seen, patience) = (quiet, SENTINEL_PATIENCE);
+                continue;
+            }
+            if state == FREE {
+                let mut queue = lock(&self.queue);
+                if self.quiet.load(Ordering::SeqCst) == seen && self.swap(FREE, me.holding()) {
+                    self.stand_up(&mut queue, me);
+                    return true;
+                }
+            }
+            patience -= 1;
+        }
+        let mut queue = lock(&self.queue);
+        if self.is_granted(me) {
+            return true;
+        }
+        self.dismiss_sentinel(&mut queue, me);
+        fence(Ordering::SeqCst); // lie down | look: a quiet releaser lets go first and looks for the sentinel then
+        if self.swap(FREE, me.holding()) {
+            self.stand_up(&mut queue, me);
+            return true;
+        }
+        false
+    }
+
+    // ---- after a fork
+
+    /// In a forked child only the calling thread lives. Forgets the others; `me` keeps the baton if it held it, and a free
+    /// or foreign baton becomes `me`'s to take if its step is `aside`.
+    pub fn after_fork(&self, me: Option<&Seat>, aside: bool) {
+        let home_id = me.map(Seat::id);
+        // SAFETY: this is the only thread of the process, so nobody else refers to the mutex; a thread that existed in
+        // the parent may have held it at the fork, so it is replaced without being locked or dropped.
+        #[cfg(not(loom))]
+        unsafe {
+            std::ptr::write((&raw const self.queue).cast_mut(), Mutex::new(Queue { home_id, ..Queue::default() }));
+        }
+        #[cfg(loom)]
+        {
+            *lock(&self.queue) = Queue { home_id, ..Queue::default() };
+        }
+        self.wanted.store(0, Ordering::SeqCst);
+        self.sentinel_up.store(false, Ordering::SeqCst);
+        self.has_stale.store(false, Ordering::SeqCst);
+        let held = me.is_some_and(|seat| self.state.load(Ordering::SeqCst) & !POLLING == seat.holding());
+        if !held {
+            self.state.store(if aside { FREE } else { STOPPED }, Ordering::SeqCst);
+        }
+    }
+
+    /// A SeqCst compare-and-swap of the state: the one primitive of this file.
+    fn swap(&self, from: u64, to: u64) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+#[cfg(not(loom))]
+fn pause() {
+    std::thread::sleep(SENTINEL_LOOK);
+}
+
+#[cfg(loom)]
+fn pause() {
+    loom::thread::yield_now();
+}

@@ -1,0 +1,88 @@
+//! What the loop lets its watchdog see: a counter in a cache line of its own.
+//!
+//! The holder of the baton writes it with plain stores, twice per step; the watchdog reads it and is the only one to look
+//! at a clock (a clock read costs some sixty times more than a store). The counter is odd inside a step and even
+//! between two, so one load tells both which step it is and whether it still runs.
+
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+#[repr(align(64))]
+#[derive(Debug)]
+pub struct Heartbeat {
+    /// Written by the holder of the baton, and by whoever takes the baton from a blocked one. Relaxed: the watchdog
+    /// only compares it with what it saw before, and takes the GIL before it acts.
+    tick: AtomicU64,
+    /// Set by the watchdog every time it looks, cleared by the holder: at the latest now, look at files and clock again.
+    stale: AtomicBool,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { tick: AtomicU64::new(0), stale: AtomicBool::new(false) }
+    }
+}
+
+impl Heartbeat {
+    /// The holder begins a step.
+    #[inline]
+    pub fn begin_step(&self) {
+        self.tick.store((self.tick.load(Ordering::Relaxed) + 1) | 1, Ordering::Relaxed);
+    }
+
+    /// The holder's step ended.
+    #[inline]
+    pub fn end_step(&self) {
+        self.tick.store((self.tick.load(Ordering::Relaxed) | 1) + 1, Ordering::Relaxed);
+    }
+
+    /// The counter as it stands: odd inside a step.
+    pub fn tick(&self) -> u64 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// How many steps have begun.
+    pub fn steps(&self) -> u64 {
+        self.tick().div_ceil(2)
+    }
+
+    /// The watchdog has looked.
+    pub fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the watchdog has looked since the last call.
+    #[inline]
+    pub fn take_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed) && {
+            self.stale.store(false, Ordering::Relaxed);
+            true
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tick_is_odd_inside_a_step_and_never_repeats() {
+        let heart = Heartbeat::default();
+        assert_eq!(heart.tick() % 2, 0);
+        heart.begin_step();
+        let first = heart.tick();
+        heart.end_step();
+        heart.begin_step();
+        assert!(first % 2 == 1 && heart.tick() % 2 == 1 && heart.tick() > first);
+        assert_eq!(heart.steps(), 2);
+    }
+
+    #[test]
+    fn a_step_resumed_after_others_ran_still_ends_even() {
+        let heart = Heartbeat::default();
+        heart.begin_step();
+        heart.begin_step();
+        assert_eq!(heart.tick() % 2, 1);
+        heart.end_step();
+        assert_eq!(heart.tick() % 2, 0);
+    }
+}

@@ -1,0 +1,35 @@
+//! The parts of everloop that know nothing of Python.
+//!
+//! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
+//! of), [`registry`] and [`poll`] (files), [`waker`] (other threads), [`baton`] (who may run it), [`heartbeat`] (what it
+//! lets others see).
+
+pub mod baton;
+pub mod guarded;
+pub mod heartbeat;
+pub mod parker;
+pub mod poll;
+pub mod ready;
+pub mod registry;
+pub mod timers;
+pub mod turn;
+pub mod waker;
+
+/// Atomics and locks, or loom's models of them.
+mod sync {
+    #[cfg(loom)]
+    pub use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    };
+    #[cfg(not(loom))]
+    pub use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    };
+
+    /// Locks a mutex; a panic of another holder does not make its data worse than it was.
+    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,172 @@
+//! Timers: a heap of `(when, sequence)`, first in first out on ties.
+//!
+//! A cancelled timer stays in the heap until it is due or until the dead are the majority; then the heap is rebuilt
+//! without them. O(log n) to insert and to pop, fine below a million timers; beyond that a timer wheel.
+
+use crate::sync::{AtomicUsize, Ordering};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Below this many cancelled timers a rebuild is not worth its cost (asyncio's `_MIN_CANCELLED_TIMER_HANDLES` is 100).
+const FEW_CANCELLED: usize = 100;
+
+struct Entry<T> {
+    key: Reverse<(u64, u64)>,
+    item: T,
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+impl<T> Eq for Entry<T> {}
+impl<T> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+/// Items with the time, in nanoseconds of any one clock, from which they are due.
+pub struct Timers<T> {
+    heap: BinaryHeap<Entry<T>>,
+    /// Grows with every insert: breaks ties in the order of insertion.
+    sequence: u64,
+}
+
+/// How many timers in a heap were cancelled. Grows from whatever thread cancels, shrinks by the holder of the baton.
+/// An estimate: it only decides when a rebuild pays, so Relaxed will do.
+#[derive(Debug)]
+pub struct Cancelled(AtomicUsize);
+
+impl Default for Cancelled {
+    fn default() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+}
+
+impl Cancelled {
+    /// One more timer in the heap is dead.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A dead timer left the heap.
+    pub fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a heap of `timers` entries is mostly dead.
+    pub fn is_majority(&self, timers: usize) -> bool {
+        let dead = self.0.load(Ordering::Relaxed);
+        dead > FEW_CANCELLED && dead * 2 > timers
+    }
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), sequence: 0 }
+    }
+}
+
+impl<T> Timers<T> {
+    /// Adds `item`, due from `when` on.
+    pub fn insert(&mut self, when: u64, item: T) {
+        self.sequence += 1;
+        self.heap.push(Entry { key: Reverse((when, self.sequence)), item });
+    }
+
+    /// When the first timer is due.
+    pub fn first(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.key.0.0)
+    }
+
+    /// Takes the first timer if it is due at `now`.
+    pub fn pop_due(&mut self, now: u64) -> Option<T> {
+        if self.first()? > now {
+            return None;
+        }
+        self.heap.pop().map(|entry| entry.item)
+    }
+
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Takes out every item that is dead. The caller drops them when it holds nothing.
+    pub fn take_dead(&mut self, is_dead: impl Fn(&T) -> bool) -> Vec<T> {
+        let (dead, alive): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.heap).into_vec().into_iter().partition(|e| is_dead(&e.item));
+        self.heap = BinaryHeap::from(alive);
+        dead.into_iter().map(|entry| entry.item).collect()
+    }
+
+    /// All items, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.heap.iter().map(|entry| &entry.item)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_timer_is_never_early_and_ties_keep_their_order() {
+        let mut timers = Timers::default();
+        timers.insert(20, "late");
+        timers.insert(10, "first");
+        timers.insert(10, "second");
+        assert_eq!(timers.pop_due(9), None);
+        assert_eq!(timers.pop_due(10), Some("first"));
+        assert_eq!(timers.pop_due(10), Some("second"));
+        assert_eq!(timers.pop_due(19), None);
+        assert_eq!(timers.first(), Some(20));
+    }
+
+    proptest! {
+        /// Against a sorted list: same items, same order, whatever is inserted, popped and rebuilt between.
+        #[test]
+        fn behaves_as_a_stable_sorted_list(program in prop::collection::vec((0u8..4, 0u64..50), 1..200)) {
+            let mut timers = Timers::default();
+            let mut model: Vec<(u64, usize)> = Vec::new();
+            for (n, (what, value)) in program.into_iter().enumerate() {
+                match what {
+                    0 | 1 => {
+                        timers.insert(value, n);
+                        let at = model.partition_point(|(when, _)| *when <= value);
+                        model.insert(at, (value, n));
+                    }
+                    2 => {
+                        let expected = model.first().filter(|(when, _)| *when <= value).map(|(_, item)| *item);
+                        if expected.is_some() {
+                            model.remove(0);
+                        }
+                        prop_assert_eq!(timers.pop_due(value), expected);
+                    }
+                    _ => {
+                        let mut dead = timers.take_dead(|item| *item as u64 % 3 == value % 3);
+                        dead.sort_unstable();
+                        let mut expected: Vec<_> =
+                            model.iter().map(|(_, item)| *item).filter(|item| *item as u64 % 3 == value % 3).collect();
+                        expected.sort_unstable();
+                        prop_assert_eq!(dead, expected);
+                        model.retain(|(_, item)| *item as u64 % 3 != value % 3);
+                    }
+                }
+                prop_assert_eq!(timers.len(), model.len());
+                prop_assert_eq!(timers.first(), model.first().map(|(when, _)| *when));
+            }
+        }
+    }
+}
