@@ -208,6 +208,12 @@ impl Baton {
         }
     }
 
+    /// Whether a loud release would find somebody without a new thread.
+    pub fn has_spare(&self) -> bool {
+        let queue = lock(&self.queue);
+        !queue.spares.is_empty() || queue.stale.is_some()
+    }
+
     /// Whether the loop has a home.
     pub fn is_open(&self) -> bool {
         self.state.load(Ordering::SeqCst) != STOPPED

@@ -30,9 +30,23 @@ pub struct Events {
     len: usize,
 }
 
+// SAFETY: the pointer inside is the kernel's name for one variant of a union that holds plain numbers here.
+unsafe impl Send for Events {}
+
 impl Default for Events {
     fn default() -> Self {
         Self { raw: Box::new([const { MaybeUninit::uninit() }; BATCH]), len: 0 }
+    }
+}
+
+impl Events {
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets what a poll found: it will be found again, as everything is level-triggered.
+    pub fn clear(&mut self) {
+        self.len = 0;
     }
 }
 

@@ -102,9 +102,8 @@ impl<T> Registry<T> {
         let old = slot.side(direction).replace(owner);
         let after = slot.interest();
         let token = Token::new(fd, slot.generation);
-        let change = if before == after {
-            Change::Nothing
-        } else if before == Interest::default() {
+        // A replaced owner may have closed its descriptor without a word, and the kernel forgotten it: tell it again.
+        let change = if before == Interest::default() {
             Change::Add(fd, after, token)
         } else {
             Change::Modify(fd, after, token)
@@ -195,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_replaced_without_telling_the_poller() {
+    fn a_replaced_owner_is_given_back_and_the_poller_told_again() {
         let mut registry = Registry::default();
-        registry.set(3, Direction::Write, 1);
-        assert_eq!(registry.set(3, Direction::Write, 2), (Change::Nothing, Some(1)));
+        let (Change::Add(_, interest, token), None) = registry.set(3, Direction::Write, 1) else { panic!("it is the first") };
+        assert_eq!(registry.set(3, Direction::Write, 2), (Change::Modify(3, interest, token), Some(1)));
         assert_eq!(registry.clear(3, Direction::Read), (Change::Nothing, None));
         assert_eq!(registry.clear(99, Direction::Read), (Change::Nothing, None));
     }

@@ -1,1 +1,48 @@
+//! The only crate that knows Python: the native half of everloop (module `everloop._native`).
+//!
+//! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
+//! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`handoff`] (a step goes aside
+//! and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
 
+mod clock;
+mod drive;
+mod errors;
+mod event_loop;
+mod exit;
+mod ffi;
+mod handle;
+mod handoff;
+mod pins;
+mod place;
+mod watchdog;
+
+use pyo3::prelude::*;
+
+/// The interpreter is about to end: stops the watchdog and keeps sleeping threads of ours asleep.
+#[pyfunction]
+fn begin_exit(py: Python<'_>) {
+    exit::begin();
+    py.detach(watchdog::stop);
+}
+
+/// In a forked child: forgets the threads that the parent has.
+#[pyfunction]
+fn after_fork() {
+    exit::after_fork();
+    watchdog::after_fork();
+}
+
+/// Declares that the module needs the GIL: see [`ffi::GilCell`].
+#[pymodule(gil_used = true)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<event_loop::LoopCore>()?;
+    module.add_class::<handle::Handle>()?;
+    module.add_class::<handle::TimerHandle>()?;
+    module.add_class::<handoff::blocking::Blocking>()?;
+    module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
+    module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
+    module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
+    module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    event_loop::install_methods(module.py())
+}

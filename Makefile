@@ -1,0 +1,80 @@
+# `make help` lists what can be made. Everything sets itself up: a virtual environment in .venv, the development
+# dependencies in it, and a release build of the extension. Stamp files in .venv say what is done already.
+
+VENV    := .venv
+HOST    := 127.0.0.1
+PORT    := 8000
+PYTEST  :=
+python  := $(VENV)/bin/python
+export PYO3_PYTHON := $(abspath $(python))
+
+rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+
+.PHONY: help setup run compare bench test test-rust test-python lint lint-rust lint-python clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# -- set-up ---------------------------------------------------------------------------------------------------------
+
+setup: $(VENV)/built  ## make .venv and build the extension in it (PYTHON=... picks the interpreter of a new one)
+
+$(VENV)/dependencies: pyproject.toml tools/find_python.sh tools/make_venv.sh
+	@echo "everloop: virtual environment and dependencies in $(VENV)"
+	@interpreter=$$(PYTHON="$(PYTHON)" tools/find_python.sh); tools/need_rust.sh && [ -n "$$interpreter" ] && \
+	    tools/make_venv.sh $(VENV) "$$interpreter" dev
+	@touch $@
+
+# the Python files are not copied (`develop` links to python/), so only Rust is ever built again
+$(VENV)/built: $(VENV)/dependencies $(rust_sources)
+	@echo "everloop: release build (a minute the first time)"
+	@VIRTUAL_ENV="$(abspath $(VENV))" $(VENV)/bin/maturin develop --release
+	@touch $@
+
+# -- what it is for -------------------------------------------------------------------------------------------------
+
+run: setup  ## serve a FastAPI app whose endpoint blocks, on everloop with rescue (HOST=, PORT=)
+	@echo
+	@echo "The endpoint / blocks for 10 seconds, and /health is answered all the same. Try, in two other terminals:"
+	@echo
+	@echo "    curl http://$(HOST):$(PORT)/"
+	@echo "    curl http://$(HOST):$(PORT)/health"
+	@echo
+	@echo "Then see below which line blocked. Ctrl-C ends it."
+	@echo
+	@EVERLOOP_RESCUE=1 $(python) -m uvicorn --app-dir examples --loop everloop:new_event_loop \
+	    --host $(HOST) --port $(PORT) blocked_endpoint:app
+
+compare: setup  ## one scene on asyncio, uvloop and everloop: blocked requests, and how late /health is
+	@$(python) benches/compare.py
+
+bench: setup  ## all other measurements, as ratios to asyncio and uvloop
+	@for script in micro handoff idle soak; do echo; $(python) benches/$$script.py || exit 1; done
+
+# -- checks ---------------------------------------------------------------------------------------------------------
+
+test: test-rust test-python  ## all tests (PYTEST="..." is handed to pytest)
+
+test-rust: setup  ## the pure crate: unit tests, properties, and the baton in every interleaving (loom)
+	cargo test -p everloop-core
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p everloop-core --release --test loom_baton
+
+test-python: setup  ## the loop, through Python
+	$(python) -m pytest $(PYTEST)
+
+lint: lint-rust lint-python  ## formatting, clippy, ruff and mypy
+
+lint-rust: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+lint-python: setup
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+clean:  ## remove whatever was made here
+	rm -rf target dist .venv .venv-* .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/everloop/_native*.so

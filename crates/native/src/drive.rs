@@ -1,0 +1,541 @@
+//! Turning the loop: what a thread does while it holds the baton.
+//!
+//! The one long function is [`Driver::turn`], and it reads top to bottom: who goes first, what came in, how long to
+//! sleep, what is due, and then one generation of steps.
+
+use crate::clock;
+use crate::event_loop::{LoopCore, Post};
+use crate::ffi;
+use crate::exit;
+use crate::handle::{Handle, Ran};
+use crate::handoff::{self, pinning, relief, sites, waiting};
+use crate::place::{Place, lock};
+use crate::watchdog;
+use everloop_core::baton::{Spare, ThreadId};
+use everloop_core::poll::{Events, Poller};
+use everloop_core::registry::Direction;
+use everloop_core::turn::Wait;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// While work is ready, files and timers are looked at after so many steps, and whenever the watchdog has looked.
+const STEPS_BETWEEN_LOOKS: usize = 64;
+/// The same in turns.
+const TURNS_BETWEEN_LOOKS: u32 = 16;
+/// How long a relief thread waits for work before it ends.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How a thread stopped turning.
+enum Stop {
+    /// `stop()` was called: home only.
+    Stopped,
+    /// Another thread has the baton: relief threads only.
+    GaveWay,
+}
+
+struct Driver<'py> {
+    py: Python<'py>,
+    core: Bound<'py, LoopCore>,
+    place: Arc<Place>,
+    poller: Arc<Poller>,
+    events: Events,
+    posts: Vec<Post>,
+    lookout: pinning::Lookout<'py>,
+    /// Steps and turns left before files and timers are looked at again.
+    steps_left: usize,
+    turns_left: u32,
+}
+
+impl<'py> Driver<'py> {
+    fn new(core: &Bound<'py, LoopCore>, place: Arc<Place>) -> PyResult<Self> {
+        let py = core.py();
+        Ok(Self {
+            py,
+            core: core.clone(),
+            place,
+            poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
+            events: Events::default(),
+            posts: Vec::new(),
+            lookout: pinning::Lookout::new(py)?,
+            steps_left: 0,
+            turns_left: 0,
+        })
+    }
+
+    fn this(&self) -> &LoopCore {
+        self.core.get()
+    }
+
+    fn id(&self) -> ThreadId {
+        self.place.id()
+    }
+
+    fn on_turn<R>(&self, f: impl FnOnce(&mut everloop_core::turn::Turn<Py<Handle>>) -> R) -> R {
+        let this = self.this();
+        this.turn.with(this.baton(), self.id(), f).expect("a driver holds the baton between its waits")
+    }
+
+    /// Turns until the loop stops or another thread has the baton.
+    fn drive(&mut self) -> PyResult<Stop> {
+        loop {
+            if let Some(stop) = self.turn()? {
+                return Ok(stop);
+            }
+        }
+    }
+
+    fn turn(&mut self) -> PyResult<Option<Stop>> {
+        let core = self.core.clone();
+        let this = core.get();
+
+        // Whoever wants a step back goes first.
+        if this.baton().is_wanted() && !self.give_way()? {
+            return Ok(Some(Stop::GaveWay));
+        }
+        exit_if_ending(self.py);
+        if self.place.home
+            && let Some(error) = lock(&this.fatal).take()
+        {
+            return Err(error);
+        }
+
+        // What other threads have sent.
+        if this.inbox.is_filled() {
+            let mut posts = std::mem::take(&mut self.posts);
+            this.inbox.take(&mut posts);
+            self.on_turn(|turn| {
+                for post in posts.drain(..) {
+                    match post {
+                        Post::Soon(handle) => turn.push(handle),
+                        Post::At(when, handle) => turn.timers.insert(when, handle),
+                    }
+                }
+            });
+            self.posts = posts;
+        }
+        if this.shared.counters.waiting.load(Ordering::Relaxed) != 0 {
+            waiting::pass_on_cancellations(&core)?;
+        }
+
+        // Files and timers: always before a sleep, and now and then while work is ready.
+        let wait = self.on_turn(|turn| turn.wait());
+        let stale = this.shared.heartbeat.take_stale();
+        if wait != Wait::No || stale || self.steps_left == 0 || self.turns_left == 0 {
+            if !self.look(wait)? {
+                return Ok((!self.place.home).then_some(Stop::GaveWay));
+            }
+            self.steps_left = STEPS_BETWEEN_LOOKS;
+            self.turns_left = TURNS_BETWEEN_LOOKS;
+        }
+
+        // One generation: what these steps make ready runs in the next turn.
+        let steps = self.on_turn(|turn| turn.begin());
+        self.steps_left = self.steps_left.saturating_sub(steps);
+        self.turns_left -= 1;
+        while let Some(handle) = self.on_turn(|turn| turn.next()) {
+            if !self.step(handle)? {
+                return Ok(Some(Stop::GaveWay));
+            }
+            if this.baton().is_wanted() && !self.give_way()? {
+                return Ok(Some(Stop::GaveWay));
+            }
+        }
+
+        if self.place.home && this.is_stopping() && self.may_stop() {
+            return Ok(Some(Stop::Stopped));
+        }
+        Ok(None)
+    }
+
+    /// Steps in blocking calls come back before the loop stops. Those in `block_on` wait for the next run.
+    fn may_stop(&self) -> bool {
+        let counters = &self.this().shared.counters;
+        counters.aside.load(Ordering::Relaxed) <= counters.waiting.load(Ordering::Relaxed)
+    }
+
+    // ---- steps
+
+    /// Runs one handle. False: it belongs to another thread, which has the baton now.
+    #[inline]
+    fn step(&mut self, handle: Py<Handle>) -> PyResult<bool> {
+        let this = self.core.get();
+        let bound = handle.bind(self.py);
+        if !this.pins.is_empty()
+            && let Some(thread) = pinning::thread_of(&this.pins, bound)
+            && thread != self.id()
+        {
+            return self.send_to(thread, handle);
+        }
+        this.shared.heartbeat.begin_step();
+        self.place.current.set(&handle);
+        let ran = if this.is_debug() { self.run_timed(bound)? } else { Handle::run(bound) };
+        self.place.current.clear();
+        if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.place) {
+            return Ok(false); // the loop was closed while the step was aside
+        }
+        this.shared.heartbeat.end_step();
+        self.lookout.look(&self.place)?;
+        if !this.pins.is_empty() || !lock(&self.place.greenlets).is_empty() {
+            pinning::settle(self.py, &this.pins, &self.place, bound.get().task(self.py))?;
+        }
+        match ran {
+            Ran::Done => Ok(true),
+            Ran::Busy(error) => self.defer(handle, error),
+            Ran::Fatal(error) => self.fail(error),
+        }
+    }
+
+    /// Debug mode tells of slow callbacks, in asyncio's words.
+    #[cold]
+    fn run_timed(&self, handle: &Bound<'_, Handle>) -> PyResult<Ran> {
+        let before = clock::now();
+        let ran = Handle::run(handle);
+        let took = clock::now() - before;
+        if took >= self.this().shared.report_after.load(Ordering::Relaxed) {
+            self.core.call_method1("_log_slow_callback", (handle, clock::to_seconds(took)))?;
+        }
+        Ok(ran)
+    }
+
+    /// The handle's context is entered: by a step that is aside, and then it waits for that; or by whoever runs the loop.
+    fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
+        if self.this().shared.counters.aside.load(Ordering::Relaxed) > 0 {
+            lock(&self.this().deferred).push(handle);
+            return Ok(true);
+        }
+        match Handle::report(handle.bind(self.py), error) {
+            Ran::Fatal(error) => self.fail(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// SystemExit and KeyboardInterrupt come out of `run_forever`, on the home thread.
+    fn fail(&self, error: PyErr) -> PyResult<bool> {
+        if self.place.home {
+            return Err(error);
+        }
+        let replaced = lock(&self.this().fatal).replace(error);
+        drop(replaced);
+        Ok(true)
+    }
+
+    /// A pinned task's step: the baton goes to its thread. True: it cannot go there now, go on with the next.
+    fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
+        let this = self.core.get();
+        let there = lock(&this.places).get(&thread).cloned();
+        match there {
+            Some(there) if there.aside_kind().is_some() => {
+                lock(&this.deferred).push(handle);
+                return Ok(true);
+            }
+            Some(_) => {}
+            None => {
+                // Its thread is gone, and its greenlets with it: let it fail in its own words.
+                if let Some(task) = handle.bind(self.py).get().task(self.py) {
+                    let pin = this.pins.set(ffi::address(&task), None);
+                    drop(pin);
+                }
+                self.on_turn(|turn| turn.push_front(handle));
+                return Ok(true);
+            }
+        }
+        self.on_turn(|turn| turn.push_front(handle));
+        if this.baton().hand_to(&self.place.seat, thread) {
+            return if self.place.home { self.await_baton().map(|()| true) } else { Ok(false) };
+        }
+        // It is on its way into or out of the poll: have it sit down, and try again next turn.
+        this.shared.wake();
+        let handle = self.on_turn(|turn| turn.next());
+        if let Some(handle) = handle {
+            self.on_turn(|turn| turn.push(handle));
+        }
+        self.py.detach(|| {
+            std::thread::yield_now();
+            exit::gate();
+        });
+        Ok(true)
+    }
+
+    // ---- the baton
+
+    /// Lets those go first who want the baton. False: this is a relief thread, and its turn is over.
+    fn give_way(&mut self) -> PyResult<bool> {
+        let this = self.core.get();
+        let Some(after) = this.baton().give_way(&self.place.seat, this.pending(self.id())) else { return Ok(true) };
+        let _nobody_to_start = this.after_release(after);
+        if !self.place.home {
+            return Ok(false);
+        }
+        self.await_baton().map(|()| true)
+    }
+
+    /// Home waits until the baton is back.
+    fn await_baton(&self) -> PyResult<()> {
+        let this = self.core.get();
+        let seat = &self.place.seat;
+        self.py.detach(|| {
+            if !this.baton().queue_home(seat) {
+                this.baton().wait_granted(seat, None);
+            }
+            exit::gate();
+        });
+        Ok(())
+    }
+
+    // ---- files and timers
+
+    /// Polls, sleeping if there is nothing else to do, and queues what is ready. False: the baton is elsewhere.
+    fn look(&mut self, wait: Wait) -> PyResult<bool> {
+        let core = self.core.clone();
+        let this = core.get();
+        if self.place.home {
+            self.py.check_signals()?;
+        }
+
+        // First without letting go of the GIL: under load there is always something.
+        let mut found = self.poller.wait(&mut self.events, Some(Duration::ZERO)).is_ok() && !self.events.is_empty();
+        let mut now = clock::now();
+        let due = matches!(wait, Wait::Until(when) if when <= now);
+        let must_stop = this.is_stopping() && (self.place.home && self.may_stop());
+        if !found && !due && wait != Wait::No && !must_stop {
+            if !self.sleep(wait, now)? {
+                return Ok(false);
+            }
+            found = !self.events.is_empty();
+            now = clock::now();
+        }
+
+        if found {
+            self.collect_events();
+        }
+        self.on_turn(|turn| turn.collect(now));
+        if this.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
+            let py = self.py;
+            let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));
+            dead.iter().for_each(|_| this.cancelled.remove());
+        }
+        Ok(true)
+    }
+
+    /// The one place where a loop sleeps and lets go of the GIL for it. False: the baton was taken meanwhile, and a relief
+    /// thread is out.
+    fn sleep(&mut self, wait: Wait, now: u64) -> PyResult<bool> {
+        let core = self.core.clone();
+        let this = core.get();
+        let (deadline, timeout) = match wait {
+            Wait::Until(when) => (Some(when), Some(clock::until(when, now))),
+            _ => (None, None),
+        };
+        if !this.baton().begin_poll(&self.place.seat, deadline) {
+            // Somebody wants the baton: the next turn begins with giving way.
+            return Ok(true);
+        }
+        // Who pushed before we lay down saw no sleeper.
+        if !this.inbox.is_filled() {
+            let (poller, events) = (&self.poller, &mut self.events);
+            let outcome = self.py.detach(|| {
+                let outcome = poller.wait(events, timeout);
+                exit::gate();
+                outcome
+            });
+            watchdog::rouse();
+            if outcome.is_err() {
+                // A signal: its handler is Python code, for the main thread to run.
+                self.events.clear();
+            }
+        }
+        if !this.baton().end_poll(&self.place.seat) {
+            self.events.clear();
+            if !self.place.home {
+                return Ok(false);
+            }
+            self.await_baton()?;
+        }
+        self.py.check_signals()?;
+        Ok(true)
+    }
+
+    /// Queues the owners of the files that are ready.
+    fn collect_events(&mut self) {
+        let core = self.core.clone();
+        let this = core.get();
+        let mut events = std::mem::take(&mut self.events);
+        for event in Arc::clone(&self.poller).take(&mut events) {
+            let [reader, writer] = this.owners(self.py, event);
+            for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
+                match handle {
+                    Some(handle) if handle.get().is_cancelled(self.py) => this.forget(event, direction, &handle),
+                    Some(handle) => self.on_turn(|turn| turn.push(handle)),
+                    None => {}
+                }
+            }
+        }
+        self.events = events;
+    }
+}
+
+/// The interpreter is going away: this thread must not ask for the GIL again.
+fn exit_if_ending(py: Python<'_>) {
+    if exit::is_exiting() {
+        py.detach(exit::gate);
+    }
+}
+
+fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Place>> {
+    let py = core.py();
+    let place = Arc::new(Place::new(py, home, name));
+    lock(&core.get().places).insert(place.id(), Arc::clone(&place));
+    Ok(place)
+}
+
+fn leave_place(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
+    let gone = lock(&core.get().places).remove(&place.id());
+    drop(gone);
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Turns the loop on this thread until it is stopped.
+    fn _run(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
+        let this = slf.get();
+        let place = enter_place(slf, true, name)?;
+        if !this.baton().enter(&place.seat) {
+            // Another thread was quicker.
+            leave_place(slf, &place);
+            return Err(PyRuntimeError::new_err("This event loop is already running"));
+        }
+        for other in lock(&this.places).values() {
+            other.seat.parker().unpark(); // pinned threads wait for the next run
+        }
+        let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
+        watchdog::begin(slf)?;
+        let outcome = Driver::new(slf, Arc::clone(&place)).and_then(|mut driver| {
+            let outcome = driver.drive();
+            driver.lookout.end()?;
+            outcome.map(|_| ())
+        });
+        this.baton().leave(&place.seat);
+        let ended = watchdog::end(slf);
+        drop(handoff::set_current(outer));
+        leave_place(slf, &place);
+        this.stopping.store(false, Ordering::Relaxed);
+        this.shared.wake(); // whoever is still in the poll has no business there
+        sites::forget_unused(slf.py());
+        outcome.and(ended)
+    }
+
+    /// The life of a relief thread.
+    fn _relieve(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let place = enter_place(slf, false, name)?;
+        let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
+        let outcome = Driver::new(slf, Arc::clone(&place)).and_then(|mut driver| {
+            let outcome = relieve(slf, &place, &mut driver);
+            driver.lookout.end()?;
+            outcome
+        });
+        drop(handoff::set_current(outer));
+        leave_place(slf, &place);
+        this.spawning.store(false, Ordering::Relaxed);
+        this.shared.counters.relief.fetch_sub(1, Ordering::Relaxed);
+        let _ = py;
+        outcome
+    }
+
+    /// The idents of the threads that cannot end with this run: their steps are aside, or tasks are pinned to them.
+    fn _staying(&self) -> Vec<u64> {
+        let places: Vec<_> = lock(&self.places).values().cloned().collect();
+        places
+            .iter()
+            .filter(|place| place.aside_kind().is_some() || self.pins.holds(place.id()))
+            .map(|place| place.ident)
+            .collect()
+    }
+
+    /// What this loop has done so far and has at hand now.
+    ///
+    /// Returns a dict of ints: `steps` run, hand-offs asked for (`releases`), made by the watchdog (`rescues`) and made at
+    /// learned sites (`learned`), steps that are `aside` now, `relief_threads` alive, and `learned_sites` of the process.
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = &self.shared.counters;
+        let dict = PyDict::new(py);
+        dict.set_item("steps", self.shared.heartbeat.steps())?;
+        dict.set_item("releases", counters.releases.load(Ordering::Relaxed))?;
+        dict.set_item("rescues", counters.rescues.load(Ordering::Relaxed))?;
+        dict.set_item("learned", counters.learned.load(Ordering::Relaxed))?;
+        dict.set_item("aside", counters.aside.load(Ordering::Relaxed))?;
+        dict.set_item("relief_threads", counters.relief.load(Ordering::Relaxed))?;
+        dict.set_item("learned_sites", sites::learned_count())?;
+        Ok(dict)
+    }
+
+    /// In a forked child: the thread that forked is the only one left. Steps of other threads are gone with them.
+    fn _after_fork(&self) {
+        let own = handoff::current_place();
+        let me = own.as_ref().filter(|place| lock(&self.places).contains_key(&place.id()));
+        let aside = me.is_some_and(|place| place.aside_kind().is_some());
+        self.baton().after_fork(me.map(|place| &*place.seat), aside);
+        let gone: Vec<_> = {
+            let mut places = lock(&self.places);
+            let keys: Vec<_> = places.keys().copied().filter(|id| me.is_none_or(|place| place.id() != *id)).collect();
+            keys.into_iter().filter_map(|id| places.remove(&id)).collect()
+        };
+        self.shared.counters.aside.store(usize::from(aside), Ordering::Relaxed);
+        let waits = me.is_some_and(|place| place.aside_kind() == Some(crate::place::Kind::Waiting));
+        self.shared.counters.waiting.store(usize::from(waits), Ordering::Relaxed);
+        self.shared.counters.relief.store(usize::from(me.is_some_and(|place| !place.home)), Ordering::Relaxed);
+        self.spawning.store(false, Ordering::Relaxed);
+        // The dead threads' places hold references that were theirs: let them be.
+        std::mem::forget(gone);
+    }
+}
+
+/// Takes the baton whenever it is needed, and turns the loop until somebody else wants it.
+fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'_>) -> PyResult<()> {
+    let py = core.py();
+    let this = core.get();
+    loop {
+        this.spawning.store(false, Ordering::Relaxed);
+        let end = py.detach(|| {
+            let end = this.baton().wait_spare(&place.seat, LINGER);
+            exit::gate();
+            end
+        });
+        match end {
+            Spare::Holds => {
+                if let Err(error) = driver.drive() {
+                    // The machinery failed, not a callback: home tells.
+                    let replaced = lock(&this.fatal).replace(error);
+                    drop(replaced);
+                    hand_home(core, place)?;
+                }
+            }
+            _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
+            Spare::TimedOut => {}
+            // Tasks are pinned to this thread: it waits for the next run of the loop.
+            Spare::Dismissed => py.detach(|| {
+                while !this.baton().is_open() && !this.is_closed() {
+                    place.seat.parker().park(None);
+                    exit::gate();
+                }
+            }),
+        }
+    }
+}
+
+/// Lets go of the baton for good, if this thread still has it.
+fn hand_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
+    let this = core.get();
+    let pending = everloop_core::baton::Pending { ready: true, deadline: None };
+    if let Some(after) = this.baton().release(&place.seat, everloop_core::baton::Manner::Loud, pending)
+        && this.after_release(after)
+    {
+        relief::start(core)?;
+    }
+    Ok(())
+}

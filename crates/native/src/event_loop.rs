@@ -1,0 +1,651 @@
+//! LoopCore: the native half of `EventLoop`. It owns the queues, the poller and the baton; `drive` runs them.
+//!
+//! Who touches what:
+//! - `turn`: the holder of the baton, nobody else;
+//! - `inbox`: anybody pushes, the holder empties;
+//! - `registry`: anybody, under its lock, which is held for a system call at the most and never while Python runs;
+//! - flags: atomics, written under the GIL.
+
+use crate::clock;
+use crate::errors::os_error;
+use crate::ffi::{self, Arguments, FastMethod};
+use crate::handle::{Args, Handle, TimerHandle};
+use crate::pins::Pins;
+use crate::place::{Place, lock, own_id};
+use everloop_core::baton::{After, Baton, Pending, ThreadId};
+use everloop_core::guarded::Guarded;
+use everloop_core::heartbeat::Heartbeat;
+use everloop_core::poll::Poller;
+use everloop_core::ready::Inbox;
+use everloop_core::registry::{Change, Direction, Registry};
+use everloop_core::timers::Cancelled;
+use everloop_core::turn::Turn;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What other threads see of a loop without the GIL.
+pub struct Shared {
+    pub baton: Baton,
+    pub heartbeat: Heartbeat,
+    /// Gone once the loop is closed. Whoever polls holds a reference of its own, so nobody's descriptor is closed under it.
+    poller: Mutex<Option<Arc<Poller>>>,
+    /// Whether blocked steps are put aside.
+    pub rescue: AtomicBool,
+    /// How long a call may block before that, in nanoseconds.
+    pub rescue_after: AtomicU64,
+    /// How long a step may take before it is reported, in nanoseconds: `slow_callback_duration`.
+    pub report_after: AtomicU64,
+    /// How many relief threads there may be.
+    pub max_relief: AtomicUsize,
+    pub counters: Counters,
+}
+
+impl Shared {
+    /// What the loop sleeps in, unless it is closed.
+    pub fn poller(&self) -> Option<Arc<Poller>> {
+        lock(&self.poller).clone()
+    }
+
+    /// Ends the sleep of whoever polls.
+    pub fn wake(&self) {
+        if let Some(poller) = self.poller() {
+            poller.wake();
+        }
+    }
+
+    /// Tells the kernel what is watched. A closed loop watches nothing.
+    fn apply(&self, change: Change) -> std::io::Result<()> {
+        self.poller().map_or(Ok(()), |poller| Ok(poller.apply(change)?))
+    }
+}
+
+/// What a thread that does not hold the baton has for the loop.
+pub enum Post {
+    Soon(Py<Handle>),
+    At(u64, Py<Handle>),
+}
+
+/// Running totals, for `statistics()`. Relaxed: each is a number on its own.
+#[derive(Default)]
+pub struct Counters {
+    pub releases: AtomicU64,
+    pub rescues: AtomicU64,
+    pub learned: AtomicU64,
+    /// Steps that are aside now, whatever for.
+    pub aside: AtomicUsize,
+    /// Those of them that wait in `block_on`.
+    pub waiting: AtomicUsize,
+    /// Relief threads alive, those being started among them.
+    pub relief: AtomicUsize,
+}
+
+/// A task that waits in `block_on` for another future.
+pub struct Waiting {
+    /// The task whose step waits; None in a plain callback.
+    pub task: Option<Py<PyAny>>,
+    pub future: Py<PyAny>,
+    /// Whether it waits on the home thread.
+    pub home: bool,
+    pub cancelled: bool,
+}
+
+/// The native half of an event loop. `everloop.EventLoop` is the other half: use that.
+#[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
+pub struct LoopCore {
+    pub shared: Arc<Shared>,
+    pub turn: Guarded<Turn<Py<Handle>>>,
+    pub inbox: Inbox<Post>,
+    registry: Mutex<Registry<Py<Handle>>>,
+    pub cancelled: Arc<Cancelled>,
+    /// Every thread that turns this loop or is aside in it. Changed under the GIL.
+    pub places: Mutex<HashMap<ThreadId, Arc<Place>>>,
+    /// Handles whose context is entered by a step that is aside, and those pinned to a thread that is aside. They are put
+    /// back into the queue when a step comes back.
+    pub deferred: Mutex<Vec<Py<Handle>>>,
+    /// Tasks in `block_on`, to be looked at every turn for a `cancel()`.
+    pub waiting: Mutex<Vec<Waiting>>,
+    /// Tasks that only one thread may step.
+    pub pins: Pins,
+    /// SystemExit or KeyboardInterrupt of a step on a relief thread, for home to raise.
+    pub fatal: Mutex<Option<PyErr>>,
+    pub debug: AtomicBool,
+    pub stopping: AtomicBool,
+    closed: AtomicBool,
+    /// Whether home's own step is aside.
+    pub home_away: AtomicBool,
+    /// A relief thread is being started.
+    pub spawning: AtomicBool,
+}
+
+impl LoopCore {
+    #[inline]
+    pub fn baton(&self) -> &Baton {
+        &self.shared.baton
+    }
+
+    pub fn is_debug(&self) -> bool {
+        self.debug.load(Ordering::Relaxed)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn check_open(&self) -> PyResult<()> {
+        if self.is_closed() { Err(PyRuntimeError::new_err("Event loop is closed")) } else { Ok(()) }
+    }
+
+    /// Queues a handle: in the loop's own queue if this thread holds the baton, else in the inbox.
+    #[inline]
+    pub fn schedule(&self, handle: Py<Handle>) {
+        let mut handle = Some(handle);
+        let queued = self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.push(handle)));
+        if queued.is_none() && let Some(handle) = handle {
+            self.post(Post::Soon(handle));
+        }
+    }
+
+    fn schedule_at(&self, when: u64, handle: Py<Handle>) {
+        let mut handle = Some(handle);
+        let queued = self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
+        if queued.is_none() && let Some(handle) = handle {
+            self.post(Post::At(when, handle));
+        }
+    }
+
+    fn post(&self, post: Post) {
+        self.inbox.push(post);
+        if self.baton().is_polling() {
+            self.shared.wake();
+        }
+    }
+
+    /// What a thread that lets go of the baton tells the next one. Only for the thread that holds it, or on its behalf.
+    pub fn pending(&self, holder: ThreadId) -> Pending {
+        let (ready, deadline) = self
+            .turn
+            .with(self.baton(), holder, |turn| (turn.has_ready(), turn.timers.first()))
+            .unwrap_or((true, None));
+        Pending { ready: ready || self.inbox.is_filled() || self.is_stopping(), deadline }
+    }
+
+    /// Carries out what a release left to do, but for starting threads: says whether that is needed.
+    pub fn after_release(&self, after: After) -> bool {
+        match after {
+            After::Nothing => false,
+            After::WakePoll => {
+                self.shared.wake();
+                false
+            }
+            After::Spawn => true,
+        }
+    }
+
+    /// The handles that an event concerns.
+    pub fn owners(&self, py: Python<'_>, event: everloop_core::poll::Event) -> [Option<Py<Handle>>; 2] {
+        let registry = lock(&self.registry);
+        let (reader, writer) = registry.owners(event.token);
+        [
+            reader.filter(|_| event.readable).map(|handle| handle.clone_ref(py)),
+            writer.filter(|_| event.writable).map(|handle| handle.clone_ref(py)),
+        ]
+    }
+
+    /// Forgets a handle that was cancelled while registered.
+    pub fn forget(&self, event: everloop_core::poll::Event, direction: Direction, handle: &Py<Handle>) {
+        let fd = Registry::<Py<Handle>>::fd(event.token);
+        let mut registry = lock(&self.registry);
+        if registry.owner(fd, direction).is_some_and(|owner| owner.is(handle)) {
+            let (change, gone) = registry.clear(fd, direction);
+            // A descriptor that the kernel has forgotten already is as good as deleted.
+            let _ = self.shared.apply(change);
+            drop(registry);
+            drop(gone);
+        }
+    }
+
+    fn watch(&self, py: Python<'_>, fd: RawFd, direction: Direction, handle: &Py<Handle>) -> PyResult<()> {
+        let mut registry = lock(&self.registry);
+        let (change, old) = registry.set(fd, direction, handle.clone_ref(py));
+        let told = self.shared.apply(change);
+        let undone = if told.is_err() { registry.clear(fd, direction).1 } else { None };
+        drop(registry);
+        drop(undone);
+        told.map_err(os_error)?;
+        match old {
+            Some(old) => Handle::cancel(old.bind(py)),
+            None => Ok(()),
+        }
+    }
+
+    fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
+        let mut registry = lock(&self.registry);
+        let (change, old) = registry.clear(fd, direction);
+        // As selectors.unregister: errors of a descriptor that is closed by now are of no interest.
+        let _ = self.shared.apply(change);
+        drop(registry);
+        match old {
+            Some(old) => Handle::cancel(old.bind(py)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The thread that steps are running on, or home while nobody holds the baton.
+    fn thread_ident(&self) -> Option<u64> {
+        if !self.baton().is_open() {
+            return None;
+        }
+        let places = lock(&self.places);
+        let holder = self.baton().holder().and_then(|id| places.get(&id).cloned());
+        holder.or_else(|| places.values().find(|place| place.home).cloned()).map(|place| place.ident)
+    }
+}
+
+fn new_handle<'py>(
+    slf: Borrowed<'_, 'py, LoopCore>,
+    arguments: &Arguments<'_, 'py>,
+    method: &str,
+    skip: usize,
+) -> PyResult<Handle> {
+    let py = slf.py();
+    let context = match arguments.context(method)? {
+        None => ffi::copy_context(py)?,
+        Some(context) if ffi::is_context(&context) => context.to_owned().unbind(),
+        Some(other) => {
+            let name = ffi::type_name(&other.get_type());
+            return Err(PyTypeError::new_err(format!("{method}() needs a contextvars.Context as context, not {name}")));
+        }
+    };
+    let Some(callback) = arguments.get(skip) else {
+        let missing = if skip == 0 || arguments.len() >= skip { "'callback'" } else { "a time and 'callback'" };
+        return Err(PyTypeError::new_err(format!("{method}() missing required positional argument: {missing}")));
+    };
+    let args = Args::new(py, arguments.rest(skip + 1))?;
+    Ok(Handle::new(callback.to_owned().unbind(), args, context, slf.to_owned().into_any().unbind()))
+}
+
+/// What debug mode checks and notes, as asyncio does.
+#[cold]
+fn check_debug(
+    slf: Borrowed<'_, '_, LoopCore>,
+    arguments: &Arguments<'_, '_>,
+    method: &str,
+    skip: usize,
+    thread: bool,
+) -> PyResult<()> {
+    if thread {
+        slf.call_method0("_check_thread")?;
+    }
+    if let Some(callback) = arguments.get(skip) {
+        slf.call_method1("_check_callback", (callback, method))?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn note_source(py: Python<'_>, handle: &Py<Handle>) -> PyResult<()> {
+    let frame = py.import("sys")?.call_method1("_getframe", (0,))?;
+    let traceback = py.import("asyncio.format_helpers")?.call_method1("extract_stack", (frame,))?;
+    handle.get().set_source_traceback(py, traceback.unbind());
+    Ok(())
+}
+
+macro_rules! schedule_method {
+    ($type:ident, $name:literal, $cname:literal, $doc:literal, thread_check: $check:literal) => {
+        pub struct $type;
+        impl FastMethod for $type {
+            const NAME: &'static CStr = $cname;
+            const DOC: &'static CStr = $doc;
+            type Class = LoopCore;
+
+            #[inline]
+            fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+                let py = slf.py();
+                let core = slf.get();
+                core.check_open()?;
+                let debug = core.is_debug();
+                if debug {
+                    check_debug(slf, &arguments, $name, 0, $check)?;
+                }
+                let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
+                if debug {
+                    note_source(py, &handle)?;
+                }
+                core.schedule(handle.clone_ref(py));
+                Ok(handle.into_any())
+            }
+        }
+    };
+}
+
+schedule_method!(CallSoon, "call_soon", c"call_soon",
+    c"call_soon($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop.\n\nReturns a Handle. From a thread that does not run the loop it wakes the loop,\nas call_soon_threadsafe does; in debug mode it raises RuntimeError there.",
+    thread_check: true);
+schedule_method!(CallSoonThreadsafe, "call_soon_threadsafe", c"call_soon_threadsafe",
+    c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nReturns a Handle.",
+    thread_check: false);
+
+/// Shared by `call_later` and `call_at`: `when` in seconds of the loop's clock.
+#[inline]
+fn call_when<'py>(
+    slf: Borrowed<'_, 'py, LoopCore>,
+    arguments: Arguments<'_, 'py>,
+    method: &str,
+    when: f64,
+) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    let core = slf.get();
+    core.check_open()?;
+    if when.is_nan() {
+        return Err(PyValueError::new_err(format!("{method}() needs a time, not NaN")));
+    }
+    let debug = core.is_debug();
+    if debug {
+        check_debug(slf, &arguments, method, 1, true)?;
+    }
+    let handle = new_handle(slf, &arguments, method, 1)?;
+    let handle = TimerHandle::create(py, when, Arc::clone(&core.cancelled), handle)?;
+    if debug {
+        note_source(py, &handle)?;
+    }
+    core.schedule_at(clock::from_seconds(when), handle.clone_ref(py));
+    Ok(handle.into_any())
+}
+
+fn time_argument(arguments: &Arguments<'_, '_>, method: &str, name: &str) -> PyResult<f64> {
+    match arguments.get(0) {
+        Some(value) if value.is_none() => Err(PyTypeError::new_err(format!("{name} cannot be None"))),
+        Some(value) => value.extract(),
+        None => Err(PyTypeError::new_err(format!("{method}() missing required positional arguments: '{name}' and 'callback'"))),
+    }
+}
+
+pub struct CallLater;
+impl FastMethod for CallLater {
+    const NAME: &'static CStr = c"call_later";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after delay seconds.\n\nReturns a TimerHandle. Callbacks of the same time run in the order of the calls.";
+    type Class = LoopCore;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let delay = time_argument(&arguments, "call_later", "delay")?;
+        call_when(slf, arguments, "call_later", slf.get().time() + delay)
+    }
+}
+
+pub struct CallAt;
+impl FastMethod for CallAt {
+    const NAME: &'static CStr = c"call_at";
+    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached when, in seconds.\n\nReturns a TimerHandle.";
+    type Class = LoopCore;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let when = time_argument(&arguments, "call_at", "when")?;
+        call_when(slf, arguments, "call_at", when)
+    }
+}
+
+/// Adds the methods that need no trampoline.
+pub fn install_methods(py: Python<'_>) -> PyResult<()> {
+    ffi::install::<CallSoon>(py)?;
+    ffi::install::<CallSoonThreadsafe>(py)?;
+    ffi::install::<CallLater>(py)?;
+    ffi::install::<CallAt>(py)
+}
+
+#[pymethods]
+impl LoopCore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, pyo3::types::PyTuple>, _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>) -> PyResult<Self> {
+        Ok(Self {
+            shared: Arc::new(Shared {
+                baton: Baton::default(),
+                heartbeat: Heartbeat::default(),
+                poller: Mutex::new(Some(Arc::new(Poller::new().map_err(os_error)?))),
+                rescue: AtomicBool::new(false),
+                rescue_after: AtomicU64::new(20_000_000),
+                report_after: AtomicU64::new(100_000_000),
+                max_relief: AtomicUsize::new(128),
+                counters: Counters::default(),
+            }),
+            turn: Guarded::new(Turn::default()),
+            inbox: Inbox::default(),
+            registry: Mutex::new(Registry::default()),
+            cancelled: Arc::new(Cancelled::default()),
+            places: Mutex::new(HashMap::new()),
+            deferred: Mutex::new(Vec::new()),
+            waiting: Mutex::new(Vec::new()),
+            pins: Pins::default(),
+            fatal: Mutex::new(None),
+            debug: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            home_away: AtomicBool::new(false),
+            spawning: AtomicBool::new(false),
+        })
+    }
+
+    /// The time of the loop's clock, in seconds.
+    pub fn time(&self) -> f64 {
+        clock::to_seconds(clock::now())
+    }
+
+    /// Stops the loop at the end of its turn. Steps that are aside in a blocking call come back first.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if self.baton().is_polling() {
+            self.shared.wake();
+        }
+    }
+
+    /// Whether the loop is running.
+    fn is_running(&self) -> bool {
+        self.baton().is_open()
+    }
+
+    #[getter(_stopping)]
+    fn get_stopping(&self) -> bool {
+        self.is_stopping()
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, stopping: bool) {
+        self.stopping.store(stopping, Ordering::Relaxed);
+    }
+
+    #[getter(_debug)]
+    fn get_debug_flag(&self) -> bool {
+        self.is_debug()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_flag(&self, debug: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.debug.store(debug.is_truthy()?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[getter(_closed)]
+    fn get_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// The thread whose steps run now; asyncio's debug checks compare with it.
+    #[getter(_thread_id)]
+    fn get_thread_id(&self) -> Option<u64> {
+        self.thread_ident()
+    }
+
+    /// asyncio's constructor sets it; the baton knows better.
+    #[setter(_thread_id)]
+    fn set_thread_id(&self, _ident: &Bound<'_, PyAny>) {}
+
+    /// Seconds that a step may take before it is reported.
+    #[getter(slow_callback_duration)]
+    fn get_slow_callback_duration(&self) -> f64 {
+        clock::to_seconds(self.shared.report_after.load(Ordering::Relaxed))
+    }
+
+    #[setter(slow_callback_duration)]
+    fn set_slow_callback_duration(&self, seconds: f64) {
+        self.shared.report_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+    }
+
+    /// Whether steps that block in a call are put aside while others go on.
+    #[getter]
+    fn get_rescue(&self) -> bool {
+        self.shared.rescue.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_rescue(&self, rescue: bool) {
+        self.shared.rescue.store(rescue, Ordering::Relaxed);
+    }
+
+    /// Seconds that a call may block before its step is put aside.
+    #[getter]
+    fn get_rescue_after(&self) -> f64 {
+        clock::to_seconds(self.shared.rescue_after.load(Ordering::Relaxed))
+    }
+
+    #[setter]
+    fn set_rescue_after(&self, seconds: f64) -> PyResult<()> {
+        // Written so that NaN is refused too.
+        if !(0.001..=3600.0).contains(&seconds) {
+            return Err(PyValueError::new_err(format!("rescue_after must be between 0.001 and 3600 seconds, not {seconds}")));
+        }
+        self.shared.rescue_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many relief threads this loop may have.
+    #[getter]
+    fn get_max_relief_threads(&self) -> usize {
+        self.shared.max_relief.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_max_relief_threads(&self, count: i64) -> PyResult<()> {
+        let count = usize::try_from(count)
+            .map_err(|_| PyValueError::new_err(format!("max_relief_threads must not be negative, not {count}")))?;
+        self.shared.max_relief.store(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn _add_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, handle: &Bound<'_, Handle>) -> PyResult<()> {
+        slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, Direction::Read, &handle.clone().unbind())
+    }
+
+    fn _add_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, handle: &Bound<'_, Handle>) -> PyResult<()> {
+        slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, Direction::Write, &handle.clone().unbind())
+    }
+
+    /// A handle that is not queued yet: for files.
+    #[pyo3(signature = (callback, *args))]
+    fn _new_handle<'py>(
+        slf: &Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: &Bound<'py, pyo3::types::PyTuple>,
+    ) -> PyResult<Py<Handle>> {
+        let py = slf.py();
+        let context = ffi::copy_context(py)?;
+        let args = match args.len() {
+            0 => Args::None,
+            _ => Args::Many(args.clone().unbind()),
+        };
+        let handle = Py::new(py, Handle::new(callback.unbind(), args, context, slf.clone().into_any().unbind()))?;
+        if slf.get().is_debug() {
+            note_source(py, &handle)?;
+        }
+        Ok(handle)
+    }
+
+    fn _unwatch(slf: &Bound<'_, Self>, fd: RawFd, write: bool) -> PyResult<bool> {
+        if fd < 0 {
+            return Ok(false);
+        }
+        slf.get().unwatch(slf.py(), fd, if write { Direction::Write } else { Direction::Read })
+    }
+
+    /// Descriptor -> (reads, writes) of everything that is watched.
+    fn _watched(&self) -> HashMap<RawFd, (bool, bool)> {
+        lock(&self.registry).watched().map(|(fd, interest)| (fd, (interest.read, interest.write))).collect()
+    }
+
+    /// Wakes a loop that sleeps: asyncio's own code calls this after it has queued something.
+    fn _write_to_self(&self) {
+        self.shared.wake();
+    }
+
+    /// asyncio's name for the number of timers that are queued, the cancelled among them.
+    fn _timers(&self, py: Python<'_>) -> usize {
+        let _ = py;
+        self.turn.with(self.baton(), own_id(), |turn| turn.timers.len()).unwrap_or(0)
+    }
+
+    /// Throws away everything that is queued or watched; steps that are aside get RuntimeError when they come back.
+    fn _close_core(slf: &Bound<'_, Self>) {
+        let this = slf.get();
+        this.closed.store(true, Ordering::Relaxed);
+        let mut posts = Vec::new();
+        this.inbox.take(&mut posts);
+        // SAFETY of the baton aside: a loop that is closed does not run, so nobody is inside `turn`.
+        let queued = ffi::peek(&this.turn, slf.py(), Turn::take_all);
+        let watched = {
+            let mut registry = lock(&this.registry);
+            let fds: Vec<_> = registry.watched().map(|(fd, _)| fd).collect();
+            for fd in fds {
+                let _ = this.shared.apply(Change::Delete(fd));
+            }
+            registry.take_all()
+        };
+        let deferred = std::mem::take(&mut *lock(&this.deferred));
+        let poller = lock(&this.shared.poller).take();
+        drop(poller);
+        drop((posts, queued, watched, deferred));
+        for place in lock(&this.places).values() {
+            place.seat.parker().unpark();
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut result = Ok(());
+        let mut see = |handle: &Py<Handle>| {
+            if result.is_ok() {
+                result = visit.call(handle);
+            }
+        };
+        ffi::peek_traverse(&self.turn, |turn| turn.iter().for_each(&mut see));
+        self.inbox.try_each(|post| match post {
+            Post::Soon(handle) | Post::At(_, handle) => see(handle),
+        });
+        if let Ok(registry) = self.registry.try_lock() {
+            registry.iter().for_each(&mut see);
+        }
+        if let Ok(deferred) = self.deferred.try_lock() {
+            deferred.iter().for_each(&mut see);
+        }
+        result
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        Self::_close_core(slf);
+    }
+}

@@ -1,0 +1,34 @@
+//! The interpreter's end.
+//!
+//! Once it has begun to finalize, a thread that asks for the GIL never gets it: up to CPython 3.13 it is ended on the spot,
+//! through frames that cannot be unwound. So threads of ours that sleep without the GIL, and learn that the end has
+//! come, sleep on.
+
+use crate::place::own_id;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The thread that ends the interpreter, 0 before. Written by `begin`, read by every thread before it attaches again.
+static ENDING: AtomicU32 = AtomicU32::new(0);
+
+/// The calling thread ends the interpreter.
+pub fn begin() {
+    ENDING.store(own_id().get(), Ordering::SeqCst);
+}
+
+/// Whether another thread ends the interpreter.
+pub fn is_exiting() -> bool {
+    let ending = ENDING.load(Ordering::SeqCst);
+    ending != 0 && ending != own_id().get()
+}
+
+/// Lets this thread go on to take the GIL, unless there will be none: then it sleeps until the process is gone.
+pub fn gate() {
+    while is_exiting() {
+        std::thread::park();
+    }
+}
+
+/// In a forked child nobody is ending the interpreter.
+pub fn after_fork() {
+    ENDING.store(0, Ordering::SeqCst);
+}

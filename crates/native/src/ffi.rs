@@ -1,0 +1,393 @@
+//! Every call of CPython's C interface that PyO3 does not wrap, each with the reason why it is sound here.
+//!
+//! Nothing outside this file is `unsafe`. All functions take a `Python` token: the caller is attached to the interpreter
+//! (holds the GIL). The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on that.
+
+use everloop_core::guarded::Guarded;
+use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyCode, PyFrame, PyString, PyTuple, PyType};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_int};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+// ---- data under the GIL
+
+/// A value that whoever is attached may touch: the GIL is its lock.
+pub struct GilCell<T>(UnsafeCell<T>);
+
+// SAFETY: `with` needs a `Python` token, and in the interpreters that load this module one thread has one at a time.
+unsafe impl<T: Send> Sync for GilCell<T> {}
+
+impl<T> GilCell<T> {
+    pub fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// Runs `f` on the value. `f` must neither run Python code (dropping a reference can) nor come back here: it moves
+    /// things in and out, the caller drops and calls afterwards.
+    #[inline]
+    pub fn with<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the GIL is held from here to the end of `f`, since `f` runs no Python code; and the closures in this
+        // crate do not nest, so no second reference exists.
+        f(unsafe { &mut *self.0.get() })
+    }
+
+    /// The value, for a garbage collector's traversal: it runs with the GIL held and outside of any `with`, because
+    /// closures there allocate no Python object.
+    pub fn traverse<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: see above.
+        f(unsafe { &*self.0.get() })
+    }
+}
+
+/// The data behind a baton, for whoever is attached but does not hold that baton: to throw it away, or to count it.
+pub fn peek<T, R>(guarded: &Guarded<T>, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    // SAFETY: only attached threads use `Guarded::with` in this crate, and its closures run no Python code: as we are
+    // attached, nobody is inside. The same holds for `f`.
+    unsafe { guarded.try_peek(f) }
+}
+
+/// As [`peek`], for a garbage collector's traversal, which runs on a thread that is attached.
+pub fn peek_traverse<T>(guarded: &Guarded<T>, f: impl FnOnce(&mut T)) {
+    // SAFETY: as in `peek`.
+    unsafe { guarded.try_peek(f) };
+}
+
+// ---- methods without a trampoline
+
+/// The arguments of a FASTCALL method, all borrowed from its caller.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a, 'py> {
+    py: Python<'py>,
+    positional: &'a [*mut ffi::PyObject],
+    keywords: Option<Borrowed<'a, 'py, PyTuple>>,
+    values: &'a [*mut ffi::PyObject],
+}
+
+impl<'a, 'py> Arguments<'a, 'py> {
+    pub fn len(&self) -> usize {
+        self.positional.len()
+    }
+
+    pub fn get(&self, index: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
+        self.positional.get(index).map(|&object| borrow(self.py, object))
+    }
+
+    pub fn rest(&self, from: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
+        let py = self.py;
+        self.positional.get(from..).unwrap_or_default().iter().map(move |&object| borrow(py, object))
+    }
+
+    /// The only keyword that the methods of a loop know: `context`, where None means as good as absent.
+    #[inline]
+    pub fn context(&self, method: &str) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
+        let Some(names) = self.keywords else { return Ok(None) };
+        self.named_context(names, method)
+    }
+
+    fn named_context(
+        &self,
+        names: Borrowed<'a, 'py, PyTuple>,
+        method: &str,
+    ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
+        let mut context = None;
+        for (name, &value) in names.iter_borrowed().zip(self.values) {
+            if !name.eq("context")? {
+                let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+                return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'")));
+            }
+            context = Some(borrow(self.py, value)).filter(|value| !value.is_none());
+        }
+        Ok(context)
+    }
+}
+
+fn borrow<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Borrowed<'a, 'py, PyAny> {
+    // SAFETY: only called with the members of a vectorcall's argument array, which its caller keeps alive for 'a.
+    unsafe { Borrowed::from_ptr(py, object) }
+}
+
+/// A method whose calls are too frequent for PyO3's argument parsing: METH_FASTCALL | METH_KEYWORDS.
+pub trait FastMethod {
+    const NAME: &'static CStr;
+    const DOC: &'static CStr;
+    /// The class that the method is installed in: the only type that `slf` can have.
+    type Class: pyo3::PyClass;
+
+    fn call<'py>(slf: Borrowed<'_, 'py, Self::Class>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>>;
+}
+
+/// Adds the method to its class.
+pub fn install<M: FastMethod>(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<M::Class>();
+    // A method descriptor points to its definition for as long as it lives: for ever, once per class and method.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: M::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: fastcall::<M> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: M::DOC.as_ptr(),
+    }));
+    // SAFETY: the type is alive, the definition is leaked and well-formed, and `fastcall` has the signature that its flags
+    // announce. The result is a new reference or NULL with an error set.
+    let descriptor = unsafe {
+        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+    };
+    class.setattr(M::NAME.to_str().map_err(|_| PySystemError::new_err("a method's name is not UTF-8"))?, descriptor)
+}
+
+unsafe extern "C" fn fastcall<M: FastMethod>(
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls a method with the GIL held.
+    let py = unsafe { Python::assume_attached() };
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the descriptor has checked that `slf` is an instance of its class. The array holds `count` positional
+        // arguments, then one value for each name in the tuple `names`, which may be NULL; it may itself be NULL or
+        // dangling only where it is empty. All stay alive until we return.
+        unsafe {
+            let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<M::Class>();
+            let keywords = if names.is_null() {
+                None
+            } else {
+                Some(Borrowed::from_ptr(py, names).cast_unchecked::<PyTuple>())
+            };
+            let count = count as usize;
+            let values = keywords.map_or(0, |names| names.len());
+            let all = if count + values == 0 { &[] } else { std::slice::from_raw_parts(arguments, count + values) };
+            let (positional, values) = all.split_at(count);
+            M::call(slf, Arguments { py, positional, keywords, values })
+        }
+    }));
+    match result {
+        Ok(Ok(object)) => object.into_ptr(),
+        Ok(Err(error)) => raise(py, error),
+        Err(_) => raise(py, PySystemError::new_err("everloop panicked; the message is on stderr")),
+    }
+}
+
+#[cold]
+fn raise(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
+    error.restore(py);
+    ptr::null_mut()
+}
+
+// ---- contexts and calls
+
+/// A copy of the current context.
+#[inline]
+pub fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    // SAFETY: returns a new reference, or NULL with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()).map(Bound::unbind) }
+}
+
+/// Whether an object is a `contextvars.Context`.
+pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: compares the type of a live object.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// What became of a call in a context.
+pub enum Called {
+    Returned,
+    Raised(PyErr),
+    /// The context is entered already, by a step that is aside or by whoever runs the loop. Nothing was called.
+    ContextBusy(PyErr),
+}
+
+/// Calls `callable` with up to three arguments inside `context`.
+#[inline]
+pub fn call_in_context<const N: usize>(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    callable: &Py<PyAny>,
+    arguments: [&Py<PyAny>; N],
+) -> Called {
+    // One slot in front, which PY_VECTORCALL_ARGUMENTS_OFFSET lets the callee use; the arrays are tiny.
+    let mut slots = [ptr::null_mut(); 4];
+    for (slot, argument) in slots[1..].iter_mut().zip(arguments) {
+        *slot = argument.as_ptr();
+    }
+    // SAFETY: `context` is a Context (checked where the handle was made); the callable and the arguments are alive for
+    // the call, since the caller borrows them; the array has N arguments after its first slot (N <= 3, checked below).
+    unsafe {
+        const { assert!(N <= 3) };
+        if ffi::PyContext_Enter(context.as_ptr()) != 0 {
+            return Called::ContextBusy(PyErr::fetch(py));
+        }
+        let result = ffi::PyObject_Vectorcall(
+            callable.as_ptr(),
+            slots.as_ptr().add(1),
+            N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            ptr::null_mut(),
+        );
+        finish_call(py, context, result)
+    }
+}
+
+/// Calls `callable` with the arguments of a tuple inside `context`.
+pub fn call_tuple_in_context(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    callable: &Py<PyAny>,
+    arguments: &Py<PyTuple>,
+) -> Called {
+    // SAFETY: as above; PyObject_Call takes a callable, a tuple and no keywords.
+    unsafe {
+        if ffi::PyContext_Enter(context.as_ptr()) != 0 {
+            return Called::ContextBusy(PyErr::fetch(py));
+        }
+        let result = ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), ptr::null_mut());
+        finish_call(py, context, result)
+    }
+}
+
+/// # Safety
+/// `result` is what a call returned inside `context`, which this thread entered: a new reference, or NULL with an error.
+#[inline]
+unsafe fn finish_call(py: Python<'_>, context: &Py<PyAny>, result: *mut ffi::PyObject) -> Called {
+    // SAFETY: the caller's promise; leaving a context must not disturb the error, so that is taken first.
+    unsafe {
+        if result.is_null() {
+            let error = PyErr::fetch(py);
+            if ffi::PyContext_Exit(context.as_ptr()) != 0 {
+                return Called::Raised(PyErr::fetch(py));
+            }
+            return Called::Raised(error);
+        }
+        drop(Bound::from_owned_ptr(py, result));
+        if ffi::PyContext_Exit(context.as_ptr()) != 0 {
+            return Called::Raised(PyErr::fetch(py));
+        }
+        Called::Returned
+    }
+}
+
+// ---- threads and frames
+
+/// `threading.get_ident()` of this thread.
+pub fn thread_ident() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { ffi::PyThread_get_thread_ident() as u64 }
+}
+
+/// The interpreter's state of one thread, for others to look at.
+#[derive(Debug)]
+pub struct ThreadState(*mut ffi::PyThreadState);
+
+// SAFETY: the pointer is followed only by `top_frame`, which has its own conditions.
+unsafe impl Send for ThreadState {}
+// SAFETY: as above.
+unsafe impl Sync for ThreadState {}
+
+impl ThreadState {
+    /// This thread's.
+    pub fn current(_py: Python<'_>) -> Self {
+        // SAFETY: attached, so there is one.
+        Self(unsafe { ffi::PyThreadState_Get() })
+    }
+
+    /// The frame that the thread runs or is blocked in. Only for a thread that still exists: a `Place` is taken off its
+    /// loop's list by its own thread, under the GIL, before that thread ends.
+    pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
+        // SAFETY: the thread exists (see above), so its state does; the GIL keeps it from changing its frames. The result is
+        // a new reference or NULL without an error.
+        unsafe {
+            let frame = ffi::PyThreadState_GetFrame(self.0);
+            Bound::from_owned_ptr_or_opt(py, frame.cast()).map(|frame| frame.cast_into_unchecked())
+        }
+    }
+}
+
+/// The instruction that a frame is at, in bytes from the start of its code.
+pub fn frame_instruction(frame: &Bound<'_, PyFrame>) -> i32 {
+    // SAFETY: a live frame.
+    unsafe { ffi::PyFrame_GetLasti(frame.as_ptr().cast()) }
+}
+
+/// The code that a frame runs.
+pub fn frame_code<'py>(frame: &Bound<'py, PyFrame>) -> Bound<'py, PyCode> {
+    // SAFETY: a live frame always has a code object; the result is a new reference.
+    unsafe { Bound::from_owned_ptr(frame.py(), ffi::PyFrame_GetCode(frame.as_ptr().cast()).cast()).cast_into_unchecked() }
+}
+
+/// The CPU time that a thread has used, readable from other threads.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuClock(libc::clockid_t);
+
+impl CpuClock {
+    /// The calling thread's.
+    pub fn of_this_thread() -> Option<Self> {
+        let mut clock: libc::clockid_t = 0;
+        // SAFETY: pthread_self() is this live thread and `clock` a valid place for the result.
+        let failed: c_int = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+        (failed == 0).then_some(Self(clock))
+    }
+
+    /// In nanoseconds. None once the thread has ended.
+    pub fn now(self) -> Option<u64> {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a valid place for the result; an unknown clock id is answered with EINVAL.
+        let failed = unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        (failed == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+}
+
+/// Whether a callable is implemented in C without a Python function in between: what `C_RETURN` events follow.
+pub fn is_c_function(callable: &Bound<'_, PyAny>) -> bool {
+    callable.is_instance_of::<PyCFunction>() || ptr::eq(callable.get_type_ptr(), &raw mut ffi::PyMethodDescr_Type)
+}
+
+/// The descriptor that stands for an object: an int, or what its `fileno()` returns.
+pub fn file_descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    // SAFETY: a live object; -1 comes with an error set.
+    let fd = unsafe { ffi::PyObject_AsFileDescriptor(object.as_ptr()) };
+    if fd < 0 { Err(PyErr::fetch(object.py())) } else { Ok(fd) }
+}
+
+/// Whether the caller's reference is the only one.
+pub fn is_unshared(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
+}
+
+/// Names a live object by its address.
+pub fn address(object: &Bound<'_, PyAny>) -> usize {
+    object.as_ptr() as usize
+}
+
+/// A pointer to a handle that is being run: written by the thread that runs it, read by others under the GIL.
+#[derive(Debug, Default)]
+pub struct CurrentHandle(std::sync::atomic::AtomicPtr<ffi::PyObject>);
+
+impl CurrentHandle {
+    /// The caller keeps `handle` alive until it calls [`clear`](Self::clear).
+    #[inline]
+    pub fn set<T>(&self, handle: &Py<T>) {
+        self.0.store(handle.as_ptr(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn clear(&self) {
+        self.0.store(ptr::null_mut(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The handle, if one is being run.
+    pub fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let object = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        // SAFETY: `set` is called with the GIL held and its caller keeps the handle until `clear`, also under the GIL: as
+        // we hold it now, a pointer that is set is alive.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, object).map(Bound::unbind) }
+    }
+}
+
+/// Classes that are handed to Python by name only.
+pub fn type_name(class: &Bound<'_, PyType>) -> String {
+    class.name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}

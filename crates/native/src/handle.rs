@@ -1,0 +1,469 @@
+//! Handle and TimerHandle: a callback with its arguments and its context, to be run once or to be cancelled.
+//!
+//! They behave as `asyncio.Handle` and `asyncio.TimerHandle`, and say so to `isinstance` (through `__class__`).
+
+use crate::ffi::{self, Called, GilCell};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use everloop_core::timers::Cancelled;
+use pyo3::{PyTraverseError, PyVisit};
+use std::sync::Arc;
+
+/// Up to three arguments without a tuple: most callbacks have fewer.
+#[derive(Default)]
+pub enum Args {
+    #[default]
+    None,
+    One(Py<PyAny>),
+    Two(Py<PyAny>, Py<PyAny>),
+    Three(Py<PyAny>, Py<PyAny>, Py<PyAny>),
+    Many(Py<PyTuple>),
+}
+
+impl Args {
+    #[inline]
+    pub fn new<'a, 'py: 'a>(
+        py: Python<'py>,
+        mut from: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let mut next = || from.next().map(|object| object.to_owned().unbind());
+        Ok(match (next(), next(), next()) {
+            (None, _, _) => Self::None,
+            (Some(a), None, _) => Self::One(a),
+            (Some(a), Some(b), None) => Self::Two(a, b),
+            (Some(a), Some(b), Some(c)) if from.len() == 0 => Self::Three(a, b, c),
+            (Some(a), Some(b), Some(c)) => {
+                let rest = from.map(|object| object.to_owned().unbind());
+                let all: Vec<_> = [a, b, c].into_iter().chain(rest).collect();
+                Self::Many(PyTuple::new(py, all)?.unbind())
+            }
+        })
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(a) => Self::One(a.clone_ref(py)),
+            Self::Two(a, b) => Self::Two(a.clone_ref(py), b.clone_ref(py)),
+            Self::Three(a, b, c) => Self::Three(a.clone_ref(py), b.clone_ref(py), c.clone_ref(py)),
+            Self::Many(all) => Self::Many(all.clone_ref(py)),
+        }
+    }
+
+    fn to_tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        match self {
+            Self::None => Ok(PyTuple::empty(py)),
+            Self::One(a) => PyTuple::new(py, [a]),
+            Self::Two(a, b) => PyTuple::new(py, [a, b]),
+            Self::Three(a, b, c) => PyTuple::new(py, [a, b, c]),
+            Self::Many(all) => Ok(all.bind(py).clone()),
+        }
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::None => Ok(()),
+            Self::One(a) => visit.call(a),
+            Self::Two(a, b) => visit.call(a).and_then(|()| visit.call(b)),
+            Self::Three(a, b, c) => visit.call(a).and_then(|()| visit.call(b)).and_then(|()| visit.call(c)),
+            Self::Many(all) => visit.call(all),
+        }
+    }
+}
+
+/// What there is to run. Gone once the handle is cancelled.
+struct Call {
+    callback: Py<PyAny>,
+    args: Args,
+}
+
+struct Body {
+    call: Option<Call>,
+    cancelled: bool,
+    /// None only between `tp_clear` and the end.
+    context: Option<Py<PyAny>>,
+    loop_: Option<Py<PyAny>>,
+    /// Where it was scheduled (debug mode).
+    source_traceback: Option<Py<PyAny>>,
+    /// How it looked before it was cancelled (debug mode).
+    old_repr: Option<Py<PyAny>>,
+}
+
+/// A scheduled callback: what `loop.call_soon` returns.
+///
+/// Not with PyO3's `freelist`: objects that come back from it are unknown to the garbage collector (PyO3 0.30).
+#[pyclass(frozen, weakref, subclass, module = "everloop._native")]
+pub struct Handle(GilCell<Body>);
+
+/// What became of a run.
+pub enum Ran {
+    Done,
+    /// Its context is entered elsewhere: try again later, or report `PyErr` if nobody is going to leave it.
+    Busy(PyErr),
+    /// `SystemExit` or `KeyboardInterrupt`: for whoever called `run_forever`.
+    Fatal(PyErr),
+}
+
+impl Handle {
+    #[inline]
+    pub fn new(callback: Py<PyAny>, args: Args, context: Py<PyAny>, loop_: Py<PyAny>) -> Self {
+        Self(GilCell::new(Body {
+            call: Some(Call { callback, args }),
+            cancelled: false,
+            context: Some(context),
+            loop_: Some(loop_),
+            source_traceback: None,
+            old_repr: None,
+        }))
+    }
+
+    #[inline]
+    pub fn is_cancelled(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |body| body.cancelled)
+    }
+
+    /// The callback, unless cancelled.
+    pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.0.with(py, |body| body.call.as_ref().map(|call| call.callback.bind(py).clone()))
+    }
+
+    /// The task that this handle steps or wakes, if that is what it does.
+    pub fn task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let owner = self.callback(py)?.getattr_opt(pyo3::intern!(py, "__self__")).ok()??;
+        let is_task = owner.hasattr(pyo3::intern!(py, "get_coro")).unwrap_or(false);
+        is_task.then_some(owner)
+    }
+
+    /// Notes where it was scheduled, as asyncio's debug mode does.
+    pub fn set_source_traceback(&self, py: Python<'_>, traceback: Py<PyAny>) {
+        self.0.with(py, |body| body.source_traceback = Some(traceback));
+    }
+
+    /// Runs the callback in its context, unless it was cancelled. Errors go to the loop's exception handler.
+    #[inline]
+    pub fn run(slf: &Bound<'_, Self>) -> Ran {
+        let py = slf.py();
+        let parts = slf.get().0.with(py, |body| {
+            let call = body.call.as_ref()?;
+            Some((call.callback.clone_ref(py), call.args.clone_ref(py), body.context.as_ref()?.clone_ref(py)))
+        });
+        let Some((callback, args, context)) = parts else { return Ran::Done };
+        let called = match &args {
+            Args::None => ffi::call_in_context(py, &context, &callback, []),
+            Args::One(a) => ffi::call_in_context(py, &context, &callback, [a]),
+            Args::Two(a, b) => ffi::call_in_context(py, &context, &callback, [a, b]),
+            Args::Three(a, b, c) => ffi::call_in_context(py, &context, &callback, [a, b, c]),
+            Args::Many(all) => ffi::call_tuple_in_context(py, &context, &callback, all),
+        };
+        match called {
+            Called::Returned => Ran::Done,
+            Called::ContextBusy(error) => Ran::Busy(error),
+            Called::Raised(error) => Self::report(slf, error),
+        }
+    }
+
+    /// Hands an error to the loop's exception handler, unless it is one that ends the loop.
+    #[cold]
+    pub fn report(slf: &Bound<'_, Self>, error: PyErr) -> Ran {
+        let py = slf.py();
+        if is_fatal(py, &error) {
+            return Ran::Fatal(error);
+        }
+        match slf.call_method1("_report_exception", (error.value(py),)) {
+            Ok(_) => Ran::Done,
+            // A handler may raise SystemExit or KeyboardInterrupt; the loop catches everything else.
+            Err(error) if is_fatal(py, &error) => Ran::Fatal(error),
+            Err(error) => {
+                error.write_unraisable(py, Some(slf));
+                Ran::Done
+            }
+        }
+    }
+}
+
+/// Whether an error is meant for whoever called `run_forever`.
+pub fn is_fatal(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+        || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+}
+
+fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
+    loop_.call_method0(pyo3::intern!(loop_.py(), "get_debug"))?.is_truthy()
+}
+
+fn format_helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || py.import("asyncio.format_helpers").map(|m| m.into_any().unbind()))?;
+    Ok(module.bind(py))
+}
+
+fn asyncio_class<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyType>>,
+    name: &str,
+) -> PyResult<Bound<'py, PyType>> {
+    cell.import(py, "asyncio", name).cloned()
+}
+
+#[pymethods]
+impl Handle {
+    /// Cancels the callback; of no effect if it was cancelled or run before.
+    pub fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let body = &slf.get().0;
+        let was_cancelled = body.with(py, |b| std::mem::replace(&mut b.cancelled, true));
+        if was_cancelled {
+            return Ok(());
+        }
+        let loop_ = body.with(py, |b| b.loop_.as_ref().map(|l| l.clone_ref(py)));
+        if loop_.map_or(Ok(false), |loop_| is_debug(loop_.bind(py)))? {
+            // Keep a representation of what is being thrown away.
+            let repr = slf.repr()?.into_any().unbind();
+            body.with(py, |b| b.old_repr = Some(repr));
+        }
+        if let Ok(timer) = slf.cast::<TimerHandle>() {
+            timer.get().cancelled.add();
+        }
+        let call = body.with(py, |b| b.call.take());
+        drop(call);
+        Ok(())
+    }
+
+    /// Whether the callback was cancelled.
+    pub fn cancelled(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    /// The context that the callback runs in.
+    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.with(py, |body| body.context.as_ref().map(|c| c.clone_ref(py)))
+    }
+
+    /// Runs the callback now: asyncio's own code calls this of handles that it did not make.
+    fn _run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match Self::run(slf) {
+            Ran::Done => Ok(()),
+            Ran::Fatal(error) => Err(error),
+            Ran::Busy(error) => match Self::report(slf, error) {
+                Ran::Fatal(error) => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// What asyncio tells the exception handler.
+    fn _report_exception(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let Some(loop_) = this._loop(py) else { return Ok(()) };
+        let callback = this._callback(py);
+        let source = match &callback {
+            Some(callback) => {
+                let args = this._args(py)?;
+                format_helpers(py)?.call_method1("_format_callback_source", (callback, args))?.str()?.to_string()
+            }
+            // It cancelled itself before it failed.
+            None => slf.repr()?.to_string(),
+        };
+        let context = PyDict::new(py);
+        context.set_item("message", format!("Exception in callback {source}"))?;
+        context.set_item("exception", exception)?;
+        context.set_item("handle", slf)?;
+        if let Some(traceback) = this._source_traceback(py) {
+            context.set_item("source_traceback", traceback)?;
+        }
+        loop_.call_method1(py, "call_exception_handler", (context,))?;
+        Ok(())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        if let Some(repr) = slf.get().0.with(py, |body| body.old_repr.as_ref().map(|r| r.clone_ref(py))) {
+            return Ok(repr.bind(py).str()?.to_string());
+        }
+        let info: Vec<String> = slf
+            .call_method0("_repr_info")?
+            .try_iter()?
+            .map(|part| Ok(part?.str()?.to_string()))
+            .collect::<PyResult<_>>()?;
+        Ok(format!("<{}>", info.join(" ")))
+    }
+
+    fn _repr_info<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let this = slf.get();
+        // The real class: `__class__` answers with asyncio's.
+        let info = vec![ffi::type_name(&slf.get_type())];
+        let info = PyList::new(py, info)?;
+        if this.is_cancelled(py) {
+            info.append("cancelled")?;
+        }
+        if let Some(call) = this._callback(py) {
+            let args = this._args(py)?;
+            let debug = this._loop(py).is_some_and(|loop_| is_debug(loop_.bind(py)).unwrap_or(false));
+            info.append(format_callback_source(py, &call, &args, debug)?)?;
+        }
+        if let Some(traceback) = this._source_traceback(py) {
+            let frame = traceback.bind(py).get_item(-1)?;
+            info.append(format!(
+                "created at {}:{}",
+                frame.get_item(0)?.str()?,
+                frame.get_item(1)?.str()?
+            ))?;
+        }
+        Ok(info)
+    }
+
+    #[getter]
+    pub fn _callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.callback(py).map(Bound::unbind)
+    }
+
+    #[getter]
+    fn _args(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
+        let args = self.0.with(py, |body| body.call.as_ref().map(|call| call.args.clone_ref(py)));
+        args.map(|args| args.to_tuple(py).map(Bound::unbind)).transpose()
+    }
+
+    #[getter]
+    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.get_context(py)
+    }
+
+    #[getter]
+    fn _cancelled(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.with(py, |body| body.loop_.as_ref().map(|l| l.clone_ref(py)))
+    }
+
+    #[getter]
+    pub fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.with(py, |body| body.source_traceback.as_ref().map(|t| t.clone_ref(py)))
+    }
+
+    /// `isinstance(handle, asyncio.Handle)` holds.
+    #[getter]
+    fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
+        static HANDLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = slf.py();
+        if slf.is_instance_of::<TimerHandle>() {
+            return Ok(asyncio_class(py, &TIMER, "TimerHandle")?.unbind());
+        }
+        Ok(asyncio_class(py, &HANDLE, "Handle")?.unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(|body| {
+            if let Some(call) = &body.call {
+                visit.call(&call.callback)?;
+                call.args.traverse(&visit)?;
+            }
+            visit.call(&body.context)?;
+            visit.call(&body.loop_)?;
+            visit.call(&body.source_traceback)?;
+            visit.call(&body.old_repr)
+        })
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let garbage = slf.get().0.with(slf.py(), |body| {
+            (body.call.take(), body.context.take(), body.loop_.take(), body.source_traceback.take(), body.old_repr.take())
+        });
+        drop(garbage);
+    }
+}
+
+/// As asyncio's, which shows arguments only in debug mode since 3.13.
+fn format_callback_source(
+    py: Python<'_>,
+    callback: &Py<PyAny>,
+    args: &Option<Py<PyTuple>>,
+    debug: bool,
+) -> PyResult<Py<PyAny>> {
+    let helpers = format_helpers(py)?;
+    let function = helpers.getattr("_format_callback_source")?;
+    let knows_debug = function.getattr("__kwdefaults__")?.cast::<PyDict>().is_ok_and(|k| k.contains("debug").unwrap_or(false));
+    if knows_debug {
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("debug", debug)?;
+        return Ok(function.call((callback, args), Some(&kwargs))?.unbind());
+    }
+    Ok(function.call1((callback, args))?.unbind())
+}
+
+/// A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return.
+#[pyclass(frozen, extends = Handle, module = "everloop._native")]
+pub struct TimerHandle {
+    when: f64,
+    /// How many timers of its loop are dead.
+    cancelled: Arc<Cancelled>,
+}
+
+impl TimerHandle {
+    #[inline]
+    pub fn create(py: Python<'_>, when: f64, cancelled: Arc<Cancelled>, handle: Handle) -> PyResult<Py<Handle>> {
+        let timer = Py::new(py, PyClassInitializer::from(handle).add_subclass(Self { when, cancelled }))?;
+        Ok(timer.into_bound(py).into_super().unbind())
+    }
+
+    fn key<'py>(&self, slf: &Bound<'py, Self>) -> (f64, Option<Bound<'py, PyAny>>) {
+        (self.when, slf.as_super().get().callback(slf.py()))
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    /// The time of `loop.time()` at which the callback is due, in seconds.
+    fn when(&self) -> f64 {
+        self.when
+    }
+
+    #[getter]
+    fn _when(&self) -> f64 {
+        self.when
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        pyo3::types::PyFloat::new(py, self.when).hash()
+    }
+
+    fn __richcmp__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, op: pyo3::basic::CompareOp) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+        use pyo3::basic::CompareOp::{Eq, Ge, Gt, Le, Lt, Ne};
+        let (a, b) = (slf.get(), other.get());
+        let equal = || -> PyResult<bool> {
+            if slf.is(other) {
+                return Ok(true);
+            }
+            let ((when, call), (other_when, other_call)) = (a.key(slf), b.key(other));
+            let same_call = match (call, other_call) {
+                (Some(call), Some(other_call)) => call.eq(other_call)?,
+                (call, other_call) => call.is_none() && other_call.is_none(),
+            };
+            Ok(when == other_when && same_call)
+        };
+        let answer = match op {
+            Lt => a.when < b.when,
+            Gt => a.when > b.when,
+            Le => a.when < b.when || equal()?,
+            Ge => a.when > b.when || equal()?,
+            Eq => equal()?,
+            Ne => !equal()?,
+        };
+        Ok(pyo3::types::PyBool::new(py, answer).to_owned().into_any().unbind())
+    }
+
+    fn _repr_info<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let info = Handle::_repr_info(slf.as_super())?;
+        let at = usize::from(slf.as_super().get().is_cancelled(slf.py())) + 1;
+        info.insert(at, PyString::new(slf.py(), &format!("when={}", slf.get().when)))?;
+        Ok(info)
+    }
+}

@@ -1,0 +1,54 @@
+//! `everloop.blocking()`: the step says itself that it is going to block.
+
+use super::{current, release, resume};
+use crate::ffi::GilCell;
+use crate::place::Kind;
+use everloop_core::baton::Manner;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+/// The native half of `everloop.blocking`.
+#[pyclass(frozen, subclass, module = "everloop._native")]
+pub struct Blocking {
+    /// For each `with` that is entered: the number of its release, or None where there was nothing to release.
+    entered: GilCell<Vec<Option<u64>>>,
+}
+
+#[pymethods]
+impl Blocking {
+    #[new]
+    fn new() -> Self {
+        Self { entered: GilCell::new(Vec::new()) }
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let serial = match current(slf.py()) {
+            // Inside another blocking() the baton is gone already: `release` says None.
+            Some((core, place)) => release(&core, &place, Kind::Blocking, None, 0, Manner::Quiet)?,
+            None => None,
+        };
+        slf.get().entered.with(slf.py(), |entered| entered.push(serial));
+        Ok(slf)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        exception_type: &Bound<'_, PyAny>,
+        _exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let Some(Some(serial)) = slf.get().entered.with(slf.py(), Vec::pop) else { return Ok(false) };
+        match current(slf.py()) {
+            Some((core, place)) if place.aside_serial() == Some(serial) => resume(&core, &place)?,
+            // The end of the step, at an await, has taken the baton back.
+            _ if exception_type.is_none() => {
+                return Err(PyRuntimeError::new_err(
+                    "there was an await inside `with everloop.blocking():`, which is for calls that block; \
+                     leave the block before you await",
+                ));
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+}

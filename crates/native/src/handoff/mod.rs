@@ -1,0 +1,158 @@
+//! The hand-off: a step lets go of the baton in its middle, and takes it back before its next line of Python.
+//!
+//! The same two functions serve all four ways: [`release`] and [`resume`]. Both are called with the GIL held; `release`
+//! by the thread whose step it is, or by the watchdog on its behalf while it is blocked without the GIL.
+
+pub mod blocking;
+pub mod pinning;
+pub mod relief;
+pub mod rescue;
+pub mod sites;
+mod tasks;
+pub mod waiting;
+
+use crate::event_loop::LoopCore;
+use crate::clock;
+use crate::exit;
+use crate::place::{Aside, Kind, Place, lock};
+use everloop_core::baton::{After, Manner};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    /// The loop that this thread turns, with its place there.
+    static CURRENT: RefCell<Option<(Py<LoopCore>, Arc<Place>)>> = const { RefCell::new(None) };
+}
+
+/// Makes this thread one that turns a loop, or no longer. Gives back what it was.
+pub fn set_current(current: Option<(Py<LoopCore>, Arc<Place>)>) -> Option<(Py<LoopCore>, Arc<Place>)> {
+    CURRENT.with_borrow_mut(|slot| std::mem::replace(slot, current))
+}
+
+/// The loop that this thread turns, with its place there: also while its step is aside.
+#[inline]
+pub fn current<'py>(py: Python<'py>) -> Option<(Bound<'py, LoopCore>, Arc<Place>)> {
+    CURRENT.with_borrow(|slot| slot.as_ref().map(|(core, place)| (core.bind(py).clone(), Arc::clone(place))))
+}
+
+/// This thread's place in the loop that it turns.
+pub fn current_place() -> Option<Arc<Place>> {
+    CURRENT.with_borrow(|slot| slot.as_ref().map(|(_, place)| Arc::clone(place)))
+}
+
+/// Why this thread's step is aside, if it turns a loop and is. Cheap: most callers learn that there is nothing to do.
+#[inline]
+fn current_kind() -> Option<Kind> {
+    CURRENT.with_borrow(|slot| slot.as_ref()?.1.aside_kind())
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// Whether this thread is in the middle of a step of a running everloop, and holds its baton.
+#[pyfunction]
+pub fn is_in_step() -> bool {
+    CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(core, place)| core.get().baton().is_held_by(place.id())))
+}
+
+/// Puts the step of `place` aside. None: its thread does not hold the baton. Else the number of this release.
+pub fn release(
+    core: &Bound<'_, LoopCore>,
+    place: &Place,
+    kind: Kind,
+    site: Option<(Py<PyCode>, i32)>,
+    since: u64,
+    manner: Manner,
+) -> PyResult<Option<u64>> {
+    let py = core.py();
+    let this = core.get();
+    if !this.baton().is_held_by(place.id()) {
+        return Ok(None);
+    }
+    let pending = this.pending(place.id());
+
+    // What belongs to the step goes with it, before anybody else can run one: we hold the GIL.
+    let task = tasks::leave(core)?;
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let released = if since == 0 { 0 } else { clock::now() };
+    place.put_aside(Aside { kind, site, since, released, task, serial });
+    this.shared.counters.aside.fetch_add(1, Ordering::Relaxed);
+    if matches!(kind, Kind::Blocking | Kind::Waiting) {
+        this.shared.counters.releases.fetch_add(1, Ordering::Relaxed);
+    }
+    if kind == Kind::Waiting {
+        this.shared.counters.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+    if place.home {
+        this.home_away.store(true, Ordering::Relaxed);
+    }
+    this.shared.heartbeat.end_step();
+
+    let after = this.baton().release(&place.seat, manner, pending).unwrap_or(After::Nothing);
+    if this.after_release(after) && !relief::start(core)? && kind == Kind::Waiting {
+        relief::check_someone_returns(py, this)?;
+    }
+    Ok(Some(serial))
+}
+
+/// Takes the baton back for this thread's step, waiting for the step that runs elsewhere to end.
+///
+/// # Errors
+/// RuntimeError if the loop was closed meanwhile; the step is no longer aside then, and must end.
+pub fn resume(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
+    let py = core.py();
+    let this = core.get();
+    let granted = this.baton().try_resume(&place.seat) || {
+        py.detach(|| {
+            let granted = this.baton().queue_resume(&place.seat) || wait_granted(this, place);
+            exit::gate();
+            granted
+        })
+    };
+    finish_resume(core, place, granted)
+}
+
+/// Sleeps until the baton comes, or the loop is closed. Without the GIL.
+fn wait_granted(this: &LoopCore, place: &Place) -> bool {
+    while !this.baton().is_granted(&place.seat) {
+        if (this.is_closed() || exit::is_exiting()) && this.baton().cancel_resume(&place.seat) {
+            return false;
+        }
+        place.seat.parker().park(None);
+    }
+    true
+}
+
+/// What is left to do once the baton is here, or will never be.
+fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool) -> PyResult<()> {
+    let this = core.get();
+    let Some(aside) = place.take_aside() else { return Ok(()) };
+    this.shared.counters.aside.fetch_sub(1, Ordering::Relaxed);
+    if aside.kind == Kind::Waiting {
+        this.shared.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+    if place.home {
+        this.home_away.store(false, Ordering::Relaxed);
+    }
+    if granted {
+        this.shared.heartbeat.begin_step();
+        let deferred = std::mem::take(&mut *lock(&this.deferred));
+        this.turn.with(this.baton(), place.id(), |turn| deferred.into_iter().rev().for_each(|handle| turn.push_front(handle)));
+    }
+    let entered = aside.task.map_or(Ok(()), |task| tasks::enter(core, task));
+    if aside.kind == Kind::Rescued {
+        sites::unwatch(core.py(), aside.site)?;
+    }
+    entered?;
+    if granted { Ok(()) } else { Err(PyRuntimeError::new_err("Event loop is closed")) }
+}
+
+/// The end of a step is a gate: a step that was blocked in its last instruction, or ended inside `blocking()`, takes the
+/// baton back here. False: the loop was closed, there is none.
+#[cold]
+pub fn end_of_step(core: &Bound<'_, LoopCore>, place: &Place) -> bool {
+    place.aside_kind().is_some() && resume(core, place).is_ok()
+}

@@ -1,0 +1,136 @@
+//! Pinned tasks: a task that is suspended inside greenlets can only be stepped by the thread they were started on.
+//!
+//! SQLAlchemy's asyncio support and greenback run synchronous code in a greenlet and switch out of it to await. A greenlet
+//! cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a step switches
+//! to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
+
+use super::current;
+use crate::ffi;
+use crate::handle::Handle;
+use crate::pins::{Pin, Pins};
+use crate::place::{Place, lock};
+use everloop_core::baton::ThreadId;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+
+/// The thread that alone may run this handle, if there is one.
+pub fn thread_of(pins: &Pins, handle: &Bound<'_, Handle>) -> Option<ThreadId> {
+    let task = handle.get().task(handle.py())?;
+    pins.thread_of(ffi::address(&task))
+}
+
+/// A step of `task` has ended on `place`: pins it if greenlets are left alive in it.
+pub fn settle(py: Python<'_>, pins: &Pins, place: &Place, task: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let touched = std::mem::take(&mut *lock(&place.greenlets));
+    let Some(task) = task else { return Ok(()) };
+    let known = pins.set(ffi::address(&task), None).map(|pin| pin.greenlets).unwrap_or_default();
+    let mut greenlets = Vec::new();
+    for greenlet in touched {
+        greenlets.push(PyWeakrefReference::new(greenlet.bind(py))?.unbind());
+    }
+    greenlets.extend(known);
+    let mut alive = Vec::new();
+    for greenlet in greenlets {
+        if is_alive(greenlet.bind(py))? {
+            alive.push(greenlet);
+        }
+    }
+    if !alive.is_empty() {
+        pins.set(ffi::address(&task), Some(Pin { thread: place.id(), greenlets: alive }));
+    }
+    Ok(())
+}
+
+fn is_alive(greenlet: &Bound<'_, PyWeakrefReference>) -> PyResult<bool> {
+    // A greenlet is true while it is started and not finished.
+    greenlet.upgrade().map_or(Ok(false), |greenlet| greenlet.is_truthy())
+}
+
+/// Watches the greenlet switches of this thread.
+#[pyclass(frozen, module = "everloop._native")]
+pub struct Tracer {
+    /// Whoever traced before.
+    previous: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Tracer {
+    fn __call__(&self, py: Python<'_>, event: Bound<'_, PyAny>, args: Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some((_, place)) = current(py)
+            && let Ok(pair) = args.cast::<PyTuple>()
+        {
+            // The thread's root greenlet has no parent, and needs no pin: every thread has its own.
+            let target = pair.get_item(1)?;
+            if !target.getattr("parent")?.is_none() {
+                lock(&place.greenlets).push(target.unbind());
+            }
+        }
+        match &self.previous {
+            Some(previous) => previous.call1(py, (event, args)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks from step to step whether greenlet has been imported.
+pub struct Lookout<'py> {
+    modules: Bound<'py, PyDict>,
+    seen: usize,
+    /// The module, and who traced this thread before.
+    tracing: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+}
+
+impl<'py> Lookout<'py> {
+    /// Begins for a thread that is about to turn the loop.
+    pub fn new(py: Python<'py>) -> PyResult<Self> {
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let mut lookout = Self { modules, seen: 0, tracing: None };
+        lookout.look_again()?;
+        Ok(lookout)
+    }
+
+    /// Called after every step. Until greenlet is imported, the length of a dict is all it costs.
+    #[inline]
+    pub fn look(&mut self, place: &Place) -> PyResult<()> {
+        if self.tracing.is_none() && self.modules.len() != self.seen && self.look_again()? {
+            self.find_untraced(place)?;
+        }
+        Ok(())
+    }
+
+    /// Starts to watch this thread's greenlets if there can be any.
+    fn look_again(&mut self) -> PyResult<bool> {
+        self.seen = self.modules.len();
+        let Some(greenlet) = self.modules.get_item("greenlet")? else { return Ok(false) };
+        if !greenlet.hasattr("settrace")? {
+            return Ok(false); // half imported
+        }
+        let previous = greenlet.call_method0("gettrace")?;
+        let tracer = Tracer { previous: (!previous.is_none()).then(|| previous.clone().unbind()) };
+        greenlet.call_method1("settrace", (Py::new(self.modules.py(), tracer)?,))?;
+        self.tracing = Some((greenlet, previous));
+        Ok(true)
+    }
+
+    /// The step that imported greenlet may have started some: the only ones there are.
+    fn find_untraced(&self, place: &Place) -> PyResult<()> {
+        let py = self.modules.py();
+        let Some((module, _)) = &self.tracing else { return Ok(()) };
+        let class = module.getattr("greenlet")?;
+        for object in py.import("gc")?.call_method0("get_objects")?.try_iter()? {
+            let object = object?;
+            if object.is_instance(&class)? && !object.getattr("parent")?.is_none() {
+                lock(&place.greenlets).push(object.unbind());
+            }
+        }
+        Ok(())
+    }
+
+    /// This thread no longer turns the loop.
+    pub fn end(self) -> PyResult<()> {
+        match self.tracing {
+            Some((greenlet, previous)) => greenlet.call_method1("settrace", (previous,)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}

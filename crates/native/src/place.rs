@@ -1,0 +1,175 @@
+//! A thread's place in a loop: what the loop's other threads and the watchdog need to know of it.
+
+use crate::ffi::{CpuClock, CurrentHandle, ThreadState, thread_ident};
+use everloop_core::baton::{Seat, ThreadId};
+use pyo3::prelude::*;
+use pyo3::types::{PyCode, PyFrame};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Locks a mutex; a panic of another holder does not make its data worse than it was.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Why a step is aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It said so: `everloop.blocking()`.
+    Blocking = 1,
+    /// It waits for an awaitable: `everloop.block_on()`.
+    Waiting = 2,
+    /// The watchdog found it blocked.
+    Rescued = 3,
+    /// It is at a call that was found blocked before.
+    Learned = 4,
+}
+
+/// A step that has let go of the baton in its middle.
+pub struct Aside {
+    pub kind: Kind,
+    /// Where it comes back: the code whose next instruction is a gate (rescued), or the call (learned).
+    pub site: Option<(Py<PyCode>, i32)>,
+    /// When it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks.
+    pub since: u64,
+    /// When it let go of the baton.
+    pub released: u64,
+    /// The task that ran, where asyncio keeps that per loop: put back at the end.
+    pub task: Option<Py<PyAny>>,
+    /// Tells this release from every other.
+    pub serial: u64,
+}
+
+/// An [`Aside`]'s numbers.
+pub struct AsideTimes {
+    pub since: u64,
+    pub released: u64,
+    pub serial: u64,
+}
+
+/// One thread that turns the loop, or did and is blocked.
+pub struct Place {
+    pub seat: Arc<Seat>,
+    /// Whether this thread called `run_forever`.
+    pub home: bool,
+    /// `threading.get_ident()`
+    pub ident: u64,
+    pub name: String,
+    pub state: ThreadState,
+    pub cpu: Option<CpuClock>,
+    /// The frame below every step: a thread whose top frame is this one runs no Python in its step.
+    pub base_frame: Option<Py<PyFrame>>,
+    /// What it runs now. Written by the thread, read under the GIL.
+    pub current: CurrentHandle,
+    /// Its step, if that is aside. Written under the GIL, by the thread or by the watchdog.
+    aside: Mutex<Option<Aside>>,
+    /// `aside`'s kind, 0 for none: to ask without the lock.
+    kind: AtomicU8,
+    /// Greenlets that the step has switched to: see handoff/pinning.rs.
+    pub greenlets: Mutex<Vec<Py<PyAny>>>,
+}
+
+impl Place {
+    pub fn new(py: Python<'_>, home: bool, name: String) -> Self {
+        let state = ThreadState::current(py);
+        let base_frame = state.top_frame(py).map(Bound::unbind);
+        Self {
+            seat: own_seat(),
+            home,
+            ident: thread_ident(),
+            name,
+            state,
+            cpu: CpuClock::of_this_thread(),
+            base_frame,
+            current: CurrentHandle::default(),
+            aside: Mutex::new(None),
+            kind: AtomicU8::new(0),
+            greenlets: Mutex::new(Vec::new()),
+        }
+    }
+
+    #[inline]
+    pub fn id(&self) -> ThreadId {
+        self.seat.id()
+    }
+
+    /// The frame that this thread is in. Only while the place is on its loop's list.
+    pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
+        self.state.top_frame(py)
+    }
+
+    /// Why this thread's step is aside, if it is.
+    #[inline]
+    pub fn aside_kind(&self) -> Option<Kind> {
+        match self.kind.load(Ordering::Relaxed) {
+            1 => Some(Kind::Blocking),
+            2 => Some(Kind::Waiting),
+            3 => Some(Kind::Rescued),
+            4 => Some(Kind::Learned),
+            _ => None,
+        }
+    }
+
+    pub fn put_aside(&self, aside: Aside) {
+        self.kind.store(aside.kind as u8, Ordering::Relaxed);
+        *lock(&self.aside) = Some(aside);
+    }
+
+    pub fn take_aside(&self) -> Option<Aside> {
+        self.kind.store(0, Ordering::Relaxed);
+        lock(&self.aside).take()
+    }
+
+    /// When its step went aside.
+    pub fn aside_since(&self) -> Option<u64> {
+        lock(&self.aside).as_ref().map(|aside| aside.since)
+    }
+
+    /// When its step began to block, when it went aside, and the number of that release.
+    pub fn aside_times(&self) -> Option<AsideTimes> {
+        lock(&self.aside).as_ref().map(|aside| AsideTimes {
+            since: aside.since,
+            released: aside.released,
+            serial: aside.serial,
+        })
+    }
+
+    /// The number of the release by which its step went aside.
+    pub fn aside_serial(&self) -> Option<u64> {
+        lock(&self.aside).as_ref().map(|aside| aside.serial)
+    }
+
+    /// Whether its step is aside at this call.
+    pub fn is_aside_at(&self, code: &Bound<'_, PyCode>, offset: i32) -> bool {
+        lock(&self.aside)
+            .as_ref()
+            .and_then(|aside| aside.site.as_ref())
+            .is_some_and(|(at, instruction)| at.is(code) && *instruction == offset)
+    }
+}
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    static ID: Cell<u32> = const { Cell::new(0) };
+    static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+}
+
+/// Names the calling thread, for as long as the process lives.
+#[inline]
+pub fn own_id() -> ThreadId {
+    ThreadId::new(ID.get()).unwrap_or_else(new_id)
+}
+
+#[cold]
+fn new_id() -> ThreadId {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    ID.set(id);
+    ThreadId::new(id).expect("four thousand million threads have not been started")
+}
+
+/// The calling thread's seat: one for all loops, as a thread waits in one place at a time.
+fn own_seat() -> Arc<Seat> {
+    SEAT.with_borrow_mut(|seat| Arc::clone(seat.get_or_insert_with(|| Seat::new(own_id()))))
+}

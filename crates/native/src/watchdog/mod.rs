@@ -1,0 +1,336 @@
+//! The watchdog: one native thread for the process, which looks at every loop that runs.
+//!
+//! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to report.
+//! Only it reads clocks for this. It sleeps while all loops sleep, and ends a while after the last one has stopped.
+
+mod report;
+
+use crate::clock;
+use crate::event_loop::{LoopCore, Shared};
+use crate::exit;
+use crate::handoff::rescue::{Sample, rescue};
+use crate::place::{Place, lock};
+use everloop_core::parker::{Parker, Wake};
+use pyo3::prelude::*;
+use report::Reports;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use report::set_reporter;
+
+/// How many looks fit into the shortest time that is of interest: the error of all durations is one part in this.
+const LOOKS: u64 = 5;
+/// The watchdog ends after so long without a loop to look at.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One loop that runs.
+struct Watch {
+    shared: Arc<Shared>,
+    /// The loop itself, until its run ends. Taken only under the GIL, so that no reference is dropped without it.
+    core: Mutex<Option<Py<LoopCore>>>,
+    seen: Mutex<Seen>,
+}
+
+/// What the watchdog remembers of a loop from look to look. Locked by the watchdog, and by home when its run ends.
+#[derive(Default)]
+struct Seen {
+    /// The heartbeat at the last look, and when it was first seen like that.
+    tick: u64,
+    since: u64,
+    /// Where the step stood when it was first found unmoved, and when that was.
+    sample: Option<(Sample, u64)>,
+    /// The step has been dealt with: rescued, or found out of reach.
+    settled: bool,
+    reports: Reports,
+}
+
+#[derive(Default)]
+struct Watchdog {
+    watches: Vec<Arc<Watch>>,
+    thread: Option<JoinHandle<()>>,
+    /// Whether the thread is (about to be) looking.
+    running: bool,
+    stop: bool,
+}
+
+static WATCHDOG: Mutex<Watchdog> =
+    Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
+static PARKER: std::sync::LazyLock<Parker> = std::sync::LazyLock::new(Parker::default);
+/// Whether the watchdog sleeps until a loop wakes up. Written by it, cleared by whoever wakes it.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+/// A loop has woken up: so does the watchdog.
+#[inline]
+pub fn rouse() {
+    fence(Ordering::SeqCst); // leave the poll | look whether the watchdog sleeps: it looks at polls after it lay down
+    if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::SeqCst) {
+        PARKER.unpark();
+    }
+}
+
+/// A loop begins to run. `EVERLOOP_WATCHDOG=0` leaves it unwatched: to measure what watching costs.
+pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    if std::env::var_os("EVERLOOP_WATCHDOG").is_some_and(|value| value == "0") {
+        return Ok(());
+    }
+    let watch = Arc::new(Watch {
+        shared: Arc::clone(&core.get().shared),
+        core: Mutex::new(Some(core.clone().unbind())),
+        seen: Mutex::new(Seen::default()),
+    });
+    let mut watchdog = lock(&WATCHDOG);
+    watchdog.watches.push(watch);
+    watchdog.stop = false;
+    if watchdog.running {
+        drop(watchdog);
+        ASLEEP.store(false, Ordering::SeqCst);
+        PARKER.unpark();
+        return Ok(());
+    }
+    let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
+    // Without a thread the loop runs on, unwatched: what the system refuses is no reason to refuse the loop.
+    watchdog.running = spawned.is_ok();
+    watchdog.thread = spawned.ok();
+    Ok(())
+}
+
+/// A loop's run has ended: what was begun to be reported is finished.
+pub fn end(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = core.py();
+    let shared = &core.get().shared;
+    let watch = {
+        let mut watchdog = lock(&WATCHDOG);
+        let at = watchdog.watches.iter().position(|watch| Arc::ptr_eq(&watch.shared, shared));
+        at.map(|at| watchdog.watches.swap_remove(at))
+    };
+    let Some(watch) = watch else { return Ok(()) };
+    let core = lock(&watch.core).take();
+    drop(core);
+    let now = clock::now();
+    // The watchdog may be inside, waiting for the GIL.
+    let reports = py.detach(|| {
+        let reports = std::mem::take(&mut lock(&watch.seen).reports);
+        exit::gate();
+        reports
+    });
+    reports.finish(py, now)
+}
+
+/// The interpreter is about to end: the watchdog ends first. Called without the GIL.
+pub fn stop() {
+    let thread = {
+        let mut watchdog = lock(&WATCHDOG);
+        watchdog.stop = true;
+        watchdog.thread.take()
+    };
+    PARKER.unpark();
+    if let Some(thread) = thread {
+        // It ends at its next look; a panic of it was printed when it happened.
+        let _ = thread.join();
+    }
+}
+
+/// In a forked child there is no watchdog thread; loops that are still in the list belong to the parent.
+pub fn after_fork() {
+    let gone = {
+        let mut watchdog = lock(&WATCHDOG);
+        watchdog.running = false;
+        (std::mem::take(&mut watchdog.watches), watchdog.thread.take())
+    };
+    // Their locks may have been held by the watchdog of the parent.
+    std::mem::forget(gone);
+    ASLEEP.store(false, Ordering::SeqCst);
+}
+
+/// The life of the watchdog.
+fn watch_all() {
+    let mut last = clock::now();
+    loop {
+        let watches = {
+            let watchdog = lock(&WATCHDOG);
+            if watchdog.stop {
+                return;
+            }
+            watchdog.watches.clone()
+        };
+        let now = clock::now();
+        let late = now - last;
+        last = now;
+
+        if watches.is_empty() {
+            if PARKER.park(Some(LINGER)) == Wake::TimedOut && retire() {
+                return;
+            }
+            continue;
+        }
+        for watch in &watches {
+            watch.look(now, late);
+        }
+        let period = watches.iter().map(|watch| watch.period()).min().unwrap_or(1_000_000);
+        if watches.iter().all(|watch| watch.is_asleep()) {
+            ASLEEP.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst); // lie down | look at the polls: see `rouse`
+            if watches.iter().all(|watch| watch.is_asleep()) {
+                PARKER.park(None);
+            }
+            ASLEEP.store(false, Ordering::SeqCst);
+            last = clock::now();
+        } else {
+            PARKER.park(Some(Duration::from_nanos(period)));
+        }
+    }
+}
+
+/// The watchdog's thread ends, unless a loop has come meanwhile.
+fn retire() -> bool {
+    let mut watchdog = lock(&WATCHDOG);
+    let idle = watchdog.watches.is_empty();
+    if idle {
+        watchdog.running = false;
+        watchdog.thread = None;
+    }
+    idle
+}
+
+impl Watch {
+    /// Nanoseconds between two looks.
+    fn period(&self) -> u64 {
+        let mut shortest = self.shared.report_after.load(Ordering::Relaxed);
+        if self.shared.rescue.load(Ordering::Relaxed) {
+            shortest = shortest.min(self.shared.rescue_after.load(Ordering::Relaxed));
+        }
+        (shortest / LOOKS).clamp(1_000_000, 100_000_000)
+    }
+
+    /// Whether there is nothing to look at until somebody calls `rouse`.
+    fn is_asleep(&self) -> bool {
+        (self.shared.baton.is_polling() || !self.shared.baton.is_open())
+            && self.shared.counters.aside.load(Ordering::SeqCst) == self.shared.counters.waiting.load(Ordering::SeqCst)
+    }
+
+    /// One look, `late` nanoseconds after the one before.
+    fn look(&self, now: u64, late: u64) {
+        self.shared.heartbeat.mark_stale();
+        let tick = self.shared.heartbeat.tick();
+        let mut seen = lock(&self.seen);
+        if tick != seen.tick || late > 4 * self.period() {
+            // A step has ended; or this thread did not run either, and the host is to blame.
+            let was = (seen.tick, seen.since);
+            seen.tick = tick;
+            seen.since = now;
+            seen.settled = false;
+            let sample = seen.sample.take();
+            let open = seen.reports.has_stall(was.0) && tick != was.0;
+            drop(seen);
+            if sample.is_some() || open {
+                self.attached(|core, seen| {
+                    drop(sample);
+                    if open { seen.reports.end_stall(core, was.0, now) } else { Ok(()) }
+                });
+            }
+        } else {
+            let stuck = tick % 2 == 1;
+            let stalled = now - seen.since;
+            drop(seen);
+            if stuck {
+                self.stalled(tick, stalled, now);
+            }
+        }
+        if self.shared.counters.aside.load(Ordering::Relaxed) > 0 || lock(&self.seen).reports.has_asides() {
+            self.look_aside(now);
+        }
+    }
+
+    /// A step stands where it stood at the last look, for `stalled` nanoseconds at least.
+    fn stalled(&self, tick: u64, stalled: u64, now: u64) {
+        let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
+        let rescue_after = self.shared.rescue_after.load(Ordering::Relaxed);
+        let (sampled, settled, reported) = {
+            let seen = lock(&self.seen);
+            (seen.sample.is_some(), seen.settled, seen.reports.has_stall(tick))
+        };
+        // It began before we saw it: one period earlier at the most.
+        let rescue_due = rescue_on && !settled && stalled + self.period() >= rescue_after;
+        let report_due = !reported && stalled + self.period() / 2 >= self.shared.report_after.load(Ordering::Relaxed);
+        if !(rescue_on && !settled && (!sampled || rescue_due)) && !report_due {
+            return;
+        }
+        self.attached(|core, seen| {
+            if self.shared.heartbeat.tick() != tick {
+                // It ended while we waited for the GIL, which it probably held.
+                return if report_due { seen.reports.unseen(core, clock::now() - (now - stalled)) } else { Ok(()) };
+            }
+            let Some(place) = holder(core) else { return Ok(()) };
+            if rescue_on && !settled {
+                self.consider_rescue(core, &place, seen, rescue_due, now)?;
+            }
+            if report_due && self.shared.heartbeat.tick() == tick {
+                seen.reports.begin_stall(core, &place, tick, now - stalled)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Rescues the step if it has not moved since it was sampled, and samples it otherwise.
+    fn consider_rescue(
+        &self,
+        core: &Bound<'_, LoopCore>,
+        place: &Arc<Place>,
+        seen: &mut Seen,
+        due: bool,
+        now: u64,
+    ) -> PyResult<()> {
+        let sample = Sample::take(core.py(), place);
+        let Some((earlier, at)) = &seen.sample else {
+            seen.sample = Some((sample, now));
+            return Ok(());
+        };
+        if !sample.is_same_spot(earlier) || sample.is_busy_since(earlier, now.saturating_sub(*at)) {
+            // It computes: look again from here.
+            seen.sample = Some((sample, now));
+            return Ok(());
+        }
+        if due {
+            seen.settled = true;
+            let since = seen.since;
+            if rescue(core, place, &sample, since)? {
+                seen.sample = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps that are aside without having said so are reported too.
+    fn look_aside(&self, now: u64) {
+        let report_after = self.shared.report_after.load(Ordering::Relaxed);
+        if !lock(&self.seen).reports.is_aside_due(now) {
+            return;
+        }
+        self.attached(|core, seen| seen.reports.look_aside(core, now, report_after));
+    }
+
+    /// Runs `f` with the GIL, if the loop and the interpreter are still there.
+    fn attached(&self, f: impl FnOnce(&Bound<'_, LoopCore>, &mut Seen) -> PyResult<()>) {
+        if exit::is_exiting() {
+            return;
+        }
+        Python::try_attach(|py| {
+            let Some(core) = lock(&self.core).as_ref().map(|core| core.bind(py).clone()) else { return };
+            let mut seen = std::mem::take(&mut *lock(&self.seen));
+            // The lock is not held while Python runs.
+            let outcome = f(&core, &mut seen);
+            *lock(&self.seen) = seen;
+            if let Err(error) = outcome {
+                error.write_unraisable(py, Some(&core));
+            }
+        });
+    }
+}
+
+/// The place of the thread that runs a step now.
+fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Place>> {
+    let id = core.get().baton().holder()?;
+    lock(&core.get().places).get(&id).cloned()
+}

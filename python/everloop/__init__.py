@@ -1,0 +1,31 @@
+"""An asyncio event loop that keeps running when code blocks.
+
+`everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory that servers and runners take.
+"""
+
+from . import watch
+from .bridge import DeadlockError, block_on, blocking
+from .loop import EventLoop, new_event_loop, run
+
+__all__ = [
+    "DeadlockError",
+    "EventLoop",
+    "EventLoopPolicy",
+    "block_on",
+    "blocking",
+    "new_event_loop",
+    "run",
+]
+
+__version__ = "0.1.0"
+
+watch.install()
+
+
+def __getattr__(name: str) -> object:
+    # Made when it is asked for: on CPython 3.14 the mere look at asyncio's policies warns that they are going.
+    if name == "EventLoopPolicy":
+        from .policy import event_loop_policy
+
+        return event_loop_policy()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

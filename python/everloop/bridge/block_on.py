@@ -1,0 +1,223 @@
+"""`block_on()`: synchronous code waits for a coroutine, wherever it runs."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+from asyncio import events
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from .. import _native
+from ..loop import EventLoop, loop_of_context, run
+from .waits import DeadlockError, check_no_cycle, forget, note
+
+__all__ = ["DeadlockError", "block_on"]
+
+T = TypeVar("T")
+
+
+def block_on(awaitable: Awaitable[T], timeout: float | None = None) -> T:
+    """Waits for an awaitable from synchronous code, without freezing the loop.
+
+    Inside a step of a running everloop the step goes aside: other tasks go on, and so does the awaited one, as a task of the
+    same loop. On a thread that was started for a task (by `asyncio.to_thread`, by anyio for a `def` endpoint) the
+    coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own.
+
+    Args:
+        awaitable: A coroutine, task, future, or any object with `__await__`.
+        timeout: How long to wait, in seconds; None for as long as it takes.
+
+    Returns:
+        What the awaitable returns.
+
+    Raises:
+        TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
+        DeadlockError: the awaitable waits for this very task.
+        TypeError: the object cannot be awaited.
+        RuntimeError: the future belongs to another loop, or the loop of this thread is not an everloop.
+        asyncio.CancelledError: the task that waits was cancelled; the awaited one was cancelled first.
+
+    The trap: other tasks run meanwhile, as at an `await`, and on another thread: they see other thread-locals.
+
+    Example:
+        >>> import asyncio, everloop
+        >>> everloop.block_on(asyncio.sleep(0.01, "done"))
+        'done'
+    """
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(f"block_on() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
+    if timeout is not None and not timeout >= 0:
+        _close(awaitable)
+        raise ValueError(f"timeout must not be negative, but is {timeout}")
+    running = events._get_running_loop()
+    if running is None:
+        return _from_thread(awaitable, timeout)
+    if not isinstance(running, EventLoop):
+        _close(awaitable)
+        raise RuntimeError(
+            f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands still "
+            "as long as its step waits. Run it with everloop.run(), or await instead"
+        )
+    owner = _loop_of(awaitable)
+    if owner is not None and owner is not running:
+        raise RuntimeError(
+            f"block_on() was given a future of another event loop ({owner!r}); hand over a coroutine to that loop with "
+            "asyncio.run_coroutine_threadsafe(), and wait for what that returns inside `with everloop.blocking():`"
+        )
+    if not _native.is_in_step():
+        # Inside `blocking()`: the step is aside already, and the loop runs elsewhere.
+        return _through(running, awaitable, timeout)
+    return _in_step(running, awaitable, timeout)
+
+
+def _in_step(loop: EventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
+    """Waits aside, in the middle of a step."""
+    waiter = asyncio.current_task(loop)
+    future = asyncio.ensure_future(awaitable, loop=loop)
+    if waiter is not None:
+        check_no_cycle(waiter, future)
+        note(waiter, future)
+    try:
+        return _wait_in_step(loop, waiter, future, timeout)
+    finally:
+        if waiter is not None:
+            forget(waiter)
+
+
+def _wait_in_step(
+    loop: EventLoop, waiter: "asyncio.Task[Any] | None", future: "asyncio.Future[T]", timeout: float | None
+) -> T:
+    try:
+        done = loop._wait_aside(future, waiter, timeout)
+    except RuntimeError:
+        future.cancel()
+        raise
+    except BaseException:
+        # A signal handler raised: clean up first, as asyncio.run does.
+        future.cancel()
+        loop._wait_aside(future, waiter, None)
+        _retrieve(future)
+        raise
+    if not done:
+        future.cancel()
+        loop._wait_aside(future, waiter, None)
+        _raise_timeout(future, timeout)
+    return future.result()
+
+
+def _from_thread(awaitable: Awaitable[T], timeout: float | None) -> T:
+    """Waits on a thread that runs no loop: on the loop that the awaitable or this context comes from, or on a new one."""
+    owner = _loop_of(awaitable)
+    loop = owner if owner is not None else loop_of_context.get()
+    if loop is not None and loop.is_running():
+        return _through(loop, awaitable, timeout)
+    if owner is not None:
+        raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
+    coroutine = _as_coroutine(awaitable)
+    return run(coroutine if timeout is None else _within(coroutine, timeout))
+
+
+async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+    """As `asyncio.wait_for`, with block_on's message."""
+    task = asyncio.ensure_future(coroutine)
+    done, _ = await asyncio.wait([task], timeout=timeout)
+    if not done:
+        task.cancel()
+        await asyncio.wait([task])
+        _raise_timeout(task, timeout)
+    return task.result()
+
+
+def _through(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
+    """Waits on one thread for a loop that runs on another."""
+    result: concurrent.futures.Future[T] = concurrent.futures.Future()
+    task: asyncio.Future[T] | None = None
+
+    def start() -> None:
+        nonlocal task
+        task = asyncio.ensure_future(awaitable, loop=loop)
+        task.add_done_callback(finish)
+
+    def finish(task: "asyncio.Future[T]") -> None:
+        if task.cancelled():
+            result.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(task.result())
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    try:
+        loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+    except RuntimeError:
+        _close(awaitable)
+        raise
+    try:
+        return _result(result, timeout)
+    except concurrent.futures.TimeoutError:
+        if result.done():
+            raise  # the coroutine's own
+        loop.call_soon_threadsafe(cancel)
+        return _after_cancel(result, timeout)
+    except BaseException:
+        if not result.done():
+            # A signal handler raised: clean up first.
+            loop.call_soon_threadsafe(cancel)
+            concurrent.futures.wait([result])
+        raise
+
+
+def _result(result: "concurrent.futures.Future[T]", timeout: float | None) -> T:
+    try:
+        return result.result(timeout)
+    finally:
+        del result  # an exception must not keep the future that holds it
+
+
+def _after_cancel(result: "concurrent.futures.Future[T]", timeout: float | None) -> T:
+    """The time was up and the coroutine was cancelled: waits for its clean-up."""
+    try:
+        return result.result()
+    except asyncio.CancelledError:
+        raise TimeoutError(_timeout_message(timeout)) from None
+
+
+def _raise_timeout(task: "asyncio.Future[Any]", timeout: float | None) -> None:
+    """The task was cancelled for time: an error of its clean-up comes first; a result that it gave all the same counts."""
+    if task.cancelled():
+        raise TimeoutError(_timeout_message(timeout))
+
+
+def _timeout_message(timeout: float | None) -> str:
+    return f"block_on() has waited for {timeout} seconds; the awaitable was cancelled"
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Marks an exception as seen: another one is on its way up."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _loop_of(awaitable: Awaitable[Any]) -> asyncio.AbstractEventLoop | None:
+    return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
+
+
+def _as_coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
+    if inspect.iscoroutine(awaitable):
+        return awaitable
+
+    async def wait() -> T:
+        return await awaitable
+
+    return wait()
+
+
+def _close(awaitable: Awaitable[Any]) -> None:
+    """A coroutine that will not be awaited must not warn of that too."""
+    close: Callable[[], None] | None = getattr(awaitable, "close", None)
+    if inspect.iscoroutine(awaitable) and close is not None:
+        close()

@@ -1,0 +1,324 @@
+"""EventLoop: the native core joined with the interpreter's own asyncio.
+
+What is hot comes from `_native.LoopCore` (queues, timers, files, turning, the hand-off); what is cold is inherited from
+`asyncio.SelectorEventLoop`, so that each CPython version brings its own semantics.
+
+Private parts of asyncio that this file leans on, tested on each supported version (tests/test_inherited.py):
+
+| name | for |
+|---|---|
+| `_check_closed`, `_check_running`, `_check_callback`, `_check_thread` | asyncio's own errors |
+| `_set_coroutine_origin_tracking` | debug mode |
+| `_asyncgen_firstiter_hook`, `_asyncgen_finalizer_hook` | asynchronous generators, on each thread that turns the loop |
+| `_make_self_pipe`, `_ssock`, `_csock`, `_internal_fds`, `_read_from_self` | signals: made when first needed |
+| `_add_reader`, `_remove_reader`, `_add_writer`, `_remove_writer` | all of asyncio's transports and sockets |
+| `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
+| `base_events._format_handle` | the slow-callback log of debug mode |
+| `events._set_running_loop`, `events._get_running_loop` | the running loop |
+"""
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import os
+import selectors
+import sys
+import threading
+import warnings
+import weakref
+from asyncio import base_events, events
+from asyncio.log import logger as asyncio_logger
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from . import _native
+
+__all__ = ["EventLoop", "new_event_loop", "run"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("everloop")
+
+# The loop from which a context comes: contexts are copied to tasks, and by `asyncio.to_thread` and anyio to threads.
+loop_of_context: contextvars.ContextVar["EventLoop | None"] = contextvars.ContextVar("everloop_loop", default=None)
+
+_relief_numbers = itertools.count(1)
+_live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
+
+
+class _NoSelector(selectors.BaseSelector):
+    """Stands where asyncio keeps its selector; everloop polls natively."""
+
+    def __init__(self, watched: Callable[[], Mapping[int, tuple[bool, bool]]]) -> None:
+        self._watched = watched
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        raise NotImplementedError("everloop has no selector: use loop.add_reader and loop.add_writer")
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return []
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {
+            fd: selectors.SelectorKey(fd, fd, selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes, None)
+            for fd, (reads, writes) in self._watched().items()
+        }
+
+
+class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
+    """An asyncio event loop that keeps running when code blocks.
+
+    Args:
+        rescue: Whether a step that blocks in a call is put aside while other tasks go on. None: what the environment
+            variable `EVERLOOP_RESCUE` says, off by default. A blocking call then becomes a point where other tasks run,
+            possibly on another thread.
+        rescue_after: How long a call may block before that, in seconds.
+        max_relief_threads: How many threads may be started to go on with the loop; past that bound it waits.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
+
+    Example:
+        >>> import asyncio, everloop
+        >>> with asyncio.Runner(loop_factory=everloop.EventLoop) as runner:
+        ...     runner.run(asyncio.sleep(0, "done"))
+        'done'
+    """
+
+    def __init__(
+        self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
+    ) -> None:
+        # `watched` must not keep the loop alive.
+        this = weakref.ref(self)
+        asyncio.SelectorEventLoop.__init__(
+            self, _NoSelector(lambda: loop._watched() if (loop := this()) is not None else {})
+        )
+        self.rescue = _rescue_by_environment() if rescue is None else rescue
+        self.rescue_after = rescue_after
+        self.max_relief_threads = max_relief_threads
+        self._relief_threads: list[threading.Thread] = []
+        self._warned_no_relief = False
+        _live_loops.add(self)
+
+    # ---- running
+
+    def run_forever(self) -> None:
+        """Runs until `stop()` is called. Steps that are aside in a blocking call come back first."""
+        self._check_closed()
+        self._check_running()
+        if self.rescue and not _native.claim_tool():
+            _warn_no_tool()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        token = loop_of_context.set(self)
+        try:
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+            self._run(threading.current_thread().name)
+        finally:
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+            loop_of_context.reset(token)
+            self._join_relief()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Runs until the future or coroutine is done, and returns its result."""
+        token = loop_of_context.set(self)
+        try:
+            return super().run_until_complete(future)
+        finally:
+            loop_of_context.reset(token)
+
+    def close(self) -> None:
+        """Closes the loop. Steps that are still aside raise RuntimeError when their calls return."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        aside = self.statistics()["aside"]
+        if aside:
+            logger.warning("%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside)
+        super().close()
+        self._close_core()
+        self._join_relief()
+
+    # ---- relief threads
+
+    def _start_relief(self) -> None:
+        name = f"everloop-relief-{next(_relief_numbers)}"
+        thread = threading.Thread(target=_relieve, args=(self, name), name=name, daemon=True)
+        thread.start()
+        self._relief_threads.append(thread)
+
+    def _join_relief(self) -> None:
+        """Waits for the relief threads that have nothing left to do."""
+        if not self._relief_threads:
+            return
+        staying = set(self._staying())
+        leaving = [thread for thread in self._relief_threads if thread.ident not in staying]
+        for thread in leaving:
+            if thread is not threading.current_thread():
+                thread.join()
+        self._relief_threads = [thread for thread in self._relief_threads if thread.is_alive()]
+
+    def _warn_no_relief(self) -> None:
+        if not self._warned_no_relief:
+            self._warned_no_relief = True
+            logger.warning(
+                "all %d relief threads of %r are blocked: the loop waits until a call returns. "
+                "Raise max_relief_threads, or let fewer calls block at once",
+                self.max_relief_threads,
+                self,
+            )
+
+    # ---- what asyncio's own code calls
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Calls callback(*args) in the loop when the signal arrives. Main thread only."""
+        if self._csock is None and not self.is_closed():
+            super()._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
+
+    def _make_self_pipe(self) -> None:
+        # Only signals need one, and most loops have none: see add_signal_handler.
+        self._ssock = None
+        self._csock = None
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()
+
+    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
+        self._check_closed()
+        handle = self._new_handle(callback, *args)
+        super()._add_reader(fd, handle)
+        return handle
+
+    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
+        self._check_closed()
+        handle = self._new_handle(callback, *args)
+        super()._add_writer(fd, handle)
+        return handle
+
+    def _remove_reader(self, fd: Any) -> bool:
+        return not self.is_closed() and self._unwatch(_file_number(fd), False)
+
+    def _remove_writer(self, fd: Any) -> bool:
+        return not self.is_closed() and self._unwatch(_file_number(fd), True)
+
+    def _add_callback(self, handle: asyncio.Handle) -> None:
+        if not handle._cancelled:
+            self.call_soon_threadsafe(_run_unless_cancelled, handle)
+
+    def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
+        self._add_callback(handle)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Native timers count themselves."""
+
+    def _log_slow_callback(self, handle: _native.Handle, seconds: float) -> None:
+        asyncio_logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), seconds)
+
+
+def new_event_loop() -> EventLoop:
+    """Makes an event loop: what uvicorn's `--loop everloop:new_event_loop` and `asyncio.Runner(loop_factory=...)` take.
+
+    Returns:
+        EventLoop: a new loop, which rescues blocked steps if the environment variable `EVERLOOP_RESCUE` is 1.
+
+    Example:
+        >>> import everloop
+        >>> loop = everloop.new_event_loop()
+        >>> loop.run_until_complete(loop.run_in_executor(None, sum, [1, 2]))
+        3
+        >>> loop.close()
+    """
+    return EventLoop()
+
+
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: bool | None = None) -> T:
+    """Runs a coroutine on a loop of its own: `asyncio.run` on an everloop.
+
+    Args:
+        main: The coroutine.
+        debug: Debug mode, as in asyncio.
+        rescue: Whether blocked steps are put aside while others go on. None: what `EVERLOOP_RESCUE` says.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        RuntimeError: a loop is running in this thread already.
+        ValueError: `main` is not a coroutine (TypeError from CPython 3.14 on).
+
+    Example:
+        >>> import asyncio, everloop
+        >>> everloop.run(asyncio.sleep(0, "done"))
+        'done'
+    """
+    if events._get_running_loop() is not None:
+        # Before a coroutine object is lost: asyncio.run raises here too.
+        raise RuntimeError("everloop.run() cannot be called from a running event loop")
+    with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(rescue=rescue)) as runner:
+        return runner.run(main)
+
+
+def _rescue_by_environment() -> bool:
+    return os.environ.get("EVERLOOP_RESCUE", "").lower() in ("1", "true", "yes", "on")
+
+
+def _relieve(loop: EventLoop, name: str) -> None:
+    """The life of a relief thread."""
+    sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
+    if loop.get_debug():
+        sys.set_coroutine_origin_tracking_depth(base_events.constants.DEBUG_STACK_DEPTH)
+    events._set_running_loop(loop)
+    try:
+        loop._relieve(name)
+    finally:
+        events._set_running_loop(None)
+        # Nothing of the loop may outlive this thread in its hooks.
+        sys.set_asyncgen_hooks(None, None)
+
+
+def _run_unless_cancelled(handle: asyncio.Handle) -> None:
+    if not handle._cancelled:
+        handle._run()
+
+
+def _file_number(fd: Any) -> int:
+    """The descriptor of a file object, also of a closed one: -1, which nobody watches."""
+    return fd if isinstance(fd, int) else int(fd.fileno())
+
+
+def _warn_no_tool() -> None:
+    global _warned_no_tool
+    if not _warned_no_tool:
+        _warned_no_tool = True
+        warnings.warn(
+            "rescue is off: sys.monitoring has no free tool id (3, 4 and 5 are taken by other tools). "
+            "Blocked steps are reported, and the loop waits for them",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+_warned_no_tool = False
+
+
+def _after_fork_in_child() -> None:
+    _native.after_fork()
+    for loop in list(_live_loops):
+        loop._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+# Runs before the interpreter finalizes, while threads can still be waited for.
+__import__("atexit").register(_native.begin_exit)

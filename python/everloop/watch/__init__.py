@@ -1,0 +1,12 @@
+"""Who blocks the loop: told in the log, by line, while it lasts and when it has ended."""
+
+from .report import Reporter, logger
+
+__all__ = ["install", "logger"]
+
+
+def install() -> None:
+    """Has the watchdog report to the logger `everloop`."""
+    from .. import _native
+
+    _native.set_reporter(Reporter())

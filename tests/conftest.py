@@ -1,0 +1,103 @@
+"""Fixtures: loops that must close without a trace, gates, and a hard timeout around every test."""
+
+import contextlib
+import faulthandler
+import gc
+import signal
+import sys
+
+import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key  # the real stderr, from before the capture
+
+import everloop
+from support import PATIENCE, Gate, ResettingPeer, Witness, everloop_threads, open_descriptors, wait_until
+from support import rescuing_loop as new_rescuing_loop
+
+GRACE = 15.0  # seconds that a hung test gets to unwind before the whole run is ended
+
+
+class Hang(SystemExit):
+    """A test did not end. A SystemExit, because event loops let that through and pytest counts it as a failure."""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "patience(seconds): how long this test may take before it counts as hung")
+
+
+@pytest.fixture(autouse=True)
+def _hard_timeout(request):
+    """Fail a test that hangs, with the stacks of all threads, and go on with the next one.
+
+    SIGALRM interrupts the main thread. Where even that does not help, faulthandler ends the process.
+    """
+    marker = request.node.get_closest_marker("patience")
+    patience = marker.args[0] if marker else PATIENCE
+
+    def on_alarm(signum, frame):
+        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        raise Hang(f"{request.node.nodeid} did not end within {patience:g} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, patience, GRACE / 5)
+    real_stderr = request.config.stash.get(fault_handler_stderr_fd_key, sys.__stderr__)
+    faulthandler.dump_traceback_later(patience + GRACE, exit=True, file=real_stderr)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(_hard_timeout):
+    """Every test gives back all descriptors, and leaves no thread of everloop behind."""
+    descriptors, threads = open_descriptors(), everloop_threads()
+
+    def left_over_threads():
+        return {number: name for number, name in everloop_threads().items() if number not in threads}
+
+    yield
+    gc.collect()
+    with contextlib.suppress(AssertionError):  # the assertion below tells more
+        wait_until(lambda: not left_over_threads(), "the end of everloop's threads")
+    assert left_over_threads() == {}
+    left_over = {fd: what for fd, what in open_descriptors().items() if descriptors.get(fd) != what}
+    assert left_over == {}
+
+
+@pytest.fixture
+def loop(_no_leftovers):
+    """A loop that does not rescue."""
+    loop = everloop.EventLoop(rescue=False)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def rescuing_loop(_no_leftovers):
+    """A loop that rescues a step which is blocked for 5 ms."""
+    loop = new_rescuing_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def gate(_no_leftovers):
+    gate = Gate()
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def peer(_no_leftovers):
+    """A connection on which `recv` blocks until the test resets it."""
+    peer = ResettingPeer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def witness():
+    """Fails the test that uses it if two pieces of Python overlapped."""
+    witness = Witness()
+    yield witness
+    assert witness.overlaps == []

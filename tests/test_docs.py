@@ -1,0 +1,97 @@
+"""The documents say what is so: stub and docstring are one text, the architecture stays short, the examples run."""
+
+import ast
+import doctest
+import inspect
+import pathlib
+
+import pytest
+
+import everloop
+from everloop import _native
+
+ROOT = pathlib.Path(__file__).parent.parent
+STUB = ast.parse((pathlib.Path(everloop.__file__).parent / "_native.pyi").read_text())
+PUBLIC = [name for name in dir(everloop) if not name.startswith("_") and not inspect.ismodule(getattr(everloop, name))]
+
+
+def documented(body, owner=()):
+    """The dotted names of a stub that carry a docstring, each with that text."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if text := ast.get_docstring(node):
+                yield ".".join((*owner, node.name)), text
+            if isinstance(node, ast.ClassDef):
+                yield from documented(node.body, (*owner, node.name))
+
+
+STUB_DOCSTRINGS = dict(documented(STUB.body))
+
+
+@pytest.mark.parametrize("name", STUB_DOCSTRINGS)
+def test_the_stub_carries_the_docstring_of_the_native_object(name):
+    thing = _native
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    assert inspect.cleandoc(thing.__doc__ or "") == STUB_DOCSTRINGS[name]
+
+
+def test_every_native_class_and_function_is_in_the_stub():
+    native = {
+        name
+        for name, thing in vars(_native).items()
+        if not name.startswith("_") and (inspect.isclass(thing) or callable(thing))
+    }
+    in_stub = {node.name for node in STUB.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert native
+    assert native <= in_stub
+
+
+def test_every_native_method_is_in_the_stub():
+    for node in STUB.body:
+        if isinstance(node, ast.ClassDef) and hasattr(_native, node.name):
+            members = {name for name in vars(getattr(_native, node.name)) if not name.startswith("_")}
+            in_stub = {member.name for member in node.body if isinstance(member, ast.FunctionDef)}
+            in_stub |= {member.target.id for member in node.body if isinstance(member, ast.AnnAssign)}
+            assert members <= in_stub, node.name
+
+
+def test_every_public_name_says_what_it_is():
+    assert {"EventLoop", "new_event_loop", "run", "blocking", "block_on", "DeadlockError"} <= set(PUBLIC)
+    assert [name for name in PUBLIC if not inspect.getdoc(getattr(everloop, name))] == []
+    assert inspect.getdoc(everloop)
+
+
+@pytest.mark.parametrize("name", ["run", "new_event_loop", "blocking", "block_on", "EventLoop"])
+def test_the_examples_of_a_docstring_run(name):
+    thing = getattr(everloop, name)
+    tests = doctest.DocTestFinder(recurse=False).find(thing, name, module=False, globs={"everloop": everloop})
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in tests:
+        runner.run(test)
+    results = runner.summarize(verbose=False)
+    assert results.attempted, "the docstring has no runnable example"
+    assert not results.failed
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name)
+def test_the_examples_of_a_page_run(path):
+    results = doctest.testfile(
+        str(path), module_relative=False, globs={"everloop": everloop}, optionflags=doctest.ELLIPSIS, encoding="utf-8"
+    )
+    assert not results.failed
+
+
+def test_the_architecture_fits_in_a_sitting():
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 200
+
+
+def test_the_pages_are_there():
+    for name in ("README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
+        assert (ROOT / name).stat().st_size > 200, name
+
+
+def test_the_package_is_typed():
+    package = pathlib.Path(everloop.__file__).parent
+    assert (package / "py.typed").exists()
+    assert isinstance(everloop.__version__, str)

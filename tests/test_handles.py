@@ -1,0 +1,161 @@
+"""Handle and TimerHandle: what call_soon and call_later give back."""
+
+import asyncio
+import contextvars
+import functools
+import gc
+import operator
+import weakref
+
+import pytest
+
+import everloop
+
+
+def callback(*arguments):
+    pass
+
+
+def test_handles_are_asyncio_s(loop):
+    assert isinstance(loop.call_soon(callback), asyncio.Handle)
+    timer = loop.call_later(60, callback)
+    assert isinstance(timer, asyncio.TimerHandle)
+    assert isinstance(timer, asyncio.Handle)
+    assert isinstance(loop.call_soon_threadsafe(callback), asyncio.Handle)
+    assert not isinstance(loop.call_soon(callback), asyncio.TimerHandle)
+
+
+def test_cancelled_tells(loop):
+    for handle in (loop.call_soon(callback), loop.call_later(60, callback)):
+        assert handle.cancelled() is False
+        handle.cancel()
+        handle.cancel()
+        assert handle.cancelled() is True
+
+
+def test_cancelling_after_the_run_is_harmless(loop):
+    handle = loop.call_soon(callback)
+    timer = loop.call_later(0, callback)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    handle.cancel()
+    timer.cancel()
+    assert handle.cancelled()
+    assert timer.cancelled()
+
+
+def test_when_is_the_time_of_the_timer(loop):
+    assert loop.call_at(1234.5, callback).when() == 1234.5
+    before = loop.time()
+    timer = loop.call_later(60, callback)
+    assert before + 60 <= timer.when() <= loop.time() + 60
+
+
+def test_a_handle_shows_its_callback(loop):
+    """Its arguments only in debug mode, as they may be secret, and as asyncio does from 3.13 on."""
+    handle = loop.call_soon(callback, 1, "two")
+    assert repr(handle).startswith("<Handle callback(")
+    assert "test_handles.py" in repr(handle)
+    loop.set_debug(True)
+    assert repr(handle).startswith("<Handle callback(1, 'two') at ")
+    handle.cancel()
+    assert repr(handle).startswith("<Handle cancelled")
+
+
+def test_a_timer_shows_its_time(loop):
+    timer = loop.call_at(1234.5, callback)
+    assert repr(timer).startswith("<TimerHandle when=1234.5 callback() at ")
+    timer.cancel()
+    assert repr(timer) == "<TimerHandle cancelled when=1234.5>"
+
+
+def test_debug_mode_shows_where_a_handle_was_created(loop):
+    loop.set_debug(True)
+    assert "created at " in repr(loop.call_soon(callback))
+    assert "test_handles.py" in repr(loop.call_later(60, functools.partial(callback, 1))).split("created at ")[1]
+
+
+def test_handles_are_weakly_referenceable_and_go(loop):
+    handle, timer = loop.call_soon(callback), loop.call_later(0, callback)
+    references = weakref.ref(handle), weakref.ref(timer)
+    assert references[0]() is handle
+    assert references[1]() is timer
+    del handle, timer
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_a_cancelled_handle_lets_its_arguments_go(loop):
+    class Argument:
+        pass
+
+    argument = Argument()
+    reference = weakref.ref(argument)
+    handles = loop.call_soon(callback, argument), loop.call_later(60, callback, argument)
+    del argument
+    for handle in handles:
+        handle.cancel()
+    assert reference() is None
+
+
+def test_the_collector_finds_a_cycle_through_a_handle(loop):
+    class Owner:
+        pass
+
+    owner = Owner()
+    owner.handle = loop.call_soon(callback, owner)
+    owner.timer = loop.call_later(0, callback, owner)
+    reference = weakref.ref(owner)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    del owner
+    gc.collect()
+    assert reference() is None
+
+
+def test_the_collector_finds_a_cycle_through_the_ready_queue():
+    """A loop that is never run again, held only by what waits in its own queue."""
+    loop = everloop.EventLoop()
+
+    class Owner:
+        pass
+
+    owner = Owner()
+    owner.loop = loop
+    loop.call_soon(callback, owner)
+    reference = weakref.ref(owner)
+    loop.close()
+    del owner, loop
+    gc.collect()
+    assert reference() is None
+
+
+def test_timers_compare_by_time(loop):
+    early, late = loop.call_at(1, callback), loop.call_at(2, callback)
+    assert early < late
+    assert late > early
+    assert early <= early
+    assert early == early
+    assert early != late
+    assert isinstance(hash(early), int)
+    with pytest.raises(TypeError):
+        operator.lt(early, 1)
+
+
+def test_a_handle_tells_its_context(loop):
+    context = contextvars.copy_context()
+    assert loop.call_soon(callback, context=context).get_context() is context
+    assert loop.call_later(1, callback, context=context).get_context() is context
+    assert isinstance(loop.call_soon(callback).get_context(), contextvars.Context)
+
+
+def test_an_odd_callback_is_called_like_any_other(loop):
+    seen = []
+
+    class Callable:
+        def __call__(self, *arguments):
+            seen.append(arguments)
+
+    loop.call_soon(Callable(), 1)
+    loop.call_soon(functools.partial(seen.append, 2))
+    loop.call_soon(seen.extend, [3, 4])
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == [(1,), 2, 3, 4]

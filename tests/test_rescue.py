@@ -1,0 +1,546 @@
+"""Rescue: a step that blocks without saying so is put aside, and goes on exactly where it was, alone.
+
+Every test that calls a blocking function of the system opens it from another task: without a rescue it hangs.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import queue
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+import everloop
+from support import (
+    Gate,
+    frequent_switches,
+    gates,
+    hand_offs,
+    rescuing_loop,
+    run_against,
+    run_script,
+    spin,
+    wait_aside,
+    wait_until,
+)
+
+# ---- what is rescued
+
+
+def test_sleeping_in_a_coroutine_does_not_stop_the_others(rescuing_loop):
+    flag = []
+
+    async def sleep():
+        while not flag:  # for ever, on a loop that freezes
+            time.sleep(0.05)
+
+    async def main():
+        task = asyncio.create_task(sleep())
+        await asyncio.sleep(0)
+        flag.append("set meanwhile")
+        await task
+
+    rescuing_loop.run_until_complete(main())
+    assert rescuing_loop.statistics()["rescues"] >= 1
+
+
+def test_a_blocked_read_is_rescued(rescuing_loop, gate, witness):
+    assert run_against(rescuing_loop, witness, gate.wait, gate.open) == b"o"
+    assert rescuing_loop.statistics()["rescues"] >= 1
+    assert rescuing_loop.statistics()["aside"] == 0
+
+
+def test_eight_blocked_steps_of_one_function_end_one_by_one(rescuing_loop, witness):
+    with gates(8) as all_gates:
+
+        async def block(gate):
+            assert os.read(gate.reader, 1) == b"o"
+            with witness:
+                return asyncio.current_task()
+
+        async def main():
+            tasks = [asyncio.create_task(block(gate)) for gate in all_gates]
+            await asyncio.sleep(0)
+            await wait_aside(rescuing_loop, 8)
+            for number in (3, 7, 0, 1, 6, 5, 2, 4):
+                witness.open_and_linger(all_gates[number].open)
+                assert await tasks[number] is tasks[number]
+                assert rescuing_loop.statistics()["aside"] == sum(not task.done() for task in tasks)
+
+        rescuing_loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("catches", ["the same frame", "an outer frame", "the task"])
+def test_a_step_whose_call_raises_resumes_before_its_next_line(rescuing_loop, peer, witness, catches):
+    """Where the frame of the call does not catch, the next line that runs is another frame's."""
+
+    def receive():
+        return peer.connection.recv(1)
+
+    def receive_and_catch():
+        try:
+            return peer.connection.recv(1)
+        except ConnectionResetError:
+            with witness:
+                return "caught"
+
+    def call_and_catch():
+        try:
+            return receive()
+        except ConnectionResetError:
+            with witness:
+                return "caught"
+
+    call = {"the same frame": receive_and_catch, "an outer frame": call_and_catch, "the task": receive}[catches]
+    if catches == "the task":
+        with pytest.raises(ConnectionResetError):
+            run_against(rescuing_loop, witness, call, peer.reset)
+    else:
+        assert run_against(rescuing_loop, witness, call, peer.reset) == "caught"
+    assert hand_offs(rescuing_loop) >= 1
+
+
+def test_a_socket_timeout_that_is_caught_outside_resumes(rescuing_loop, witness):
+    left, right = socket.socketpair()
+    left.settimeout(0.05)
+
+    def receive():
+        return left.recv(1)
+
+    async def block():
+        try:
+            receive()
+        except TimeoutError:
+            with witness:
+                return "timed out"
+
+    async def main():
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        while not task.done():
+            with witness:
+                spin(0.001)
+            await asyncio.sleep(0)
+        return await task
+
+    assert rescuing_loop.run_until_complete(main()) == "timed out"
+    left.close()
+    right.close()
+
+
+def test_an_exception_that_leaves_the_step_ends_it_alone(rescuing_loop, peer, witness):
+    """No frame of the step runs another line: the task's own end waits for the baton."""
+
+    async def block():
+        peer.connection.recv(1)
+
+    def note(task):
+        with witness:
+            noted.append(type(task.exception()))
+
+    noted = []
+
+    async def main():
+        task = asyncio.create_task(block())
+        task.add_done_callback(note)
+        await asyncio.sleep(0)
+        await wait_aside(rescuing_loop)
+        witness.open_and_linger(peer.reset)
+        with contextlib.suppress(ConnectionResetError):
+            await task
+
+    rescuing_loop.run_until_complete(main())
+    assert noted == [ConnectionResetError]
+
+
+def test_a_step_without_any_python_frame_is_rescued(rescuing_loop, gate, witness):
+    """`os.read` itself is the callback: the end of the step is where it waits."""
+
+    async def main():
+        rescuing_loop.call_soon(os.read, gate.reader, 1)
+        rescuing_loop.call_soon(functools.partial(os.read, gate.reader), 1)
+        await asyncio.sleep(0)
+        await wait_aside(rescuing_loop, 2)
+        for left in (1, 0):
+            witness.open_and_linger(gate.open)
+            while rescuing_loop.statistics()["aside"] > left:
+                await asyncio.sleep(0)
+                with witness:
+                    pass
+
+    rescuing_loop.run_until_complete(main())
+    assert rescuing_loop.statistics()["rescues"] >= 2
+
+
+def test_a_step_blocked_in_its_last_call_is_rescued(rescuing_loop, gate):
+    order = []
+
+    def block():
+        os.read(gate.reader, 1)
+
+    async def main():
+        rescuing_loop.call_soon(block)
+        await asyncio.sleep(0)
+        await wait_aside(rescuing_loop)
+        order.append("meanwhile")
+        gate.open()
+        while rescuing_loop.statistics()["aside"]:
+            await asyncio.sleep(0)
+        order.append("back")
+
+    rescuing_loop.run_until_complete(main())
+    assert order == ["meanwhile", "back"]
+
+
+def test_a_step_blocked_in_a_destructor_is_rescued(rescuing_loop, gate, witness):
+    class Connection:
+        def __del__(self):
+            os.read(gate.reader, 1)
+            with witness:
+                pass
+
+    def use():
+        connection = Connection()
+        return connection is None  # it goes with the frame
+
+    assert run_against(rescuing_loop, witness, use, gate.open) is False
+
+
+def test_python_called_back_by_the_blocking_call_runs_alone(rescuing_loop, gate, witness):
+    """`map` is C and blocks in the file, and then calls Python without returning to the frame that called it."""
+
+    def on_line(line):
+        with witness:
+            return line
+
+    def read_lines():
+        with os.fdopen(os.dup(gate.reader), "rb") as lines:
+            return list(map(on_line, iter(functools.partial(lines.raw.read, 1), b"o")))
+
+    def release():
+        os.write(gate.writer, b"x")
+        spin(0.02)
+        gate.open()
+
+    assert run_against(rescuing_loop, witness, read_lines, release) == [b"x"]
+
+
+def test_a_for_loop_over_a_slow_iterator_is_rescued(rescuing_loop, gate, witness):
+    """No CALL instruction blocks here but FOR_ITER: such a place is not learned, and rescued each time."""
+    seen = []
+
+    def read_lines():
+        with os.fdopen(os.dup(gate.reader), "rb", 0) as lines:
+            for line in lines:
+                with witness:
+                    seen.append(line)
+                if len(seen) == 2:
+                    return seen
+
+    async def block():
+        return read_lines()
+
+    async def main():
+        task = asyncio.create_task(block())
+        for _ in range(2):
+            await asyncio.sleep(0)
+            await wait_aside(rescuing_loop)
+            witness.open_and_linger(lambda: os.write(gate.writer, b"line\n"))
+            await asyncio.sleep(0)
+        return await task
+
+    assert rescuing_loop.run_until_complete(main()) == [b"line\n"] * 2
+    assert rescuing_loop.statistics()["rescues"] >= 2
+
+
+def test_entering_a_lock_is_rescued(rescuing_loop, witness):
+    lock = threading.Lock()
+
+    def enter():
+        with lock, witness:
+            return "entered"
+
+    lock.acquire()
+    assert run_against(rescuing_loop, witness, enter, lock.release) == "entered"
+
+
+def test_a_lock_held_across_a_blocking_call_does_not_deadlock(rescuing_loop, witness):
+    """Who waits for the lock is itself seen as blocked, so its owner gets the baton back."""
+    lock = threading.Lock()
+    order = []
+
+    async def work(number, gate):
+        with lock:
+            order.append(("in", number))
+            gate.wait()
+            with witness:
+                order.append(("out", number))
+
+    with gates(4) as all_gates:
+
+        async def main():
+            tasks = [asyncio.create_task(work(number, gate)) for number, gate in enumerate(all_gates)]
+            await asyncio.sleep(0)
+            for gate in all_gates:
+                gate.open()
+            await asyncio.gather(*tasks)
+
+        rescuing_loop.run_until_complete(main())
+    assert [number for _, number in order[::2]] == [number for _, number in order[1::2]]
+    assert [place for place, _ in order] == ["in", "out"] * 4
+
+
+def test_a_generator_that_blocks_is_rescued(rescuing_loop, gate, witness):
+    def numbers():
+        yield 1
+        gate.wait()
+        with witness:
+            yield 2
+
+    assert run_against(rescuing_loop, witness, lambda: list(numbers()), gate.open) == [1, 2]
+
+
+def test_waiting_for_a_thread_s_queue_or_event_is_rescued(rescuing_loop, witness):
+    items, event = queue.SimpleQueue(), threading.Event()
+    assert run_against(rescuing_loop, witness, items.get, lambda: items.put("item")) == "item"
+    assert run_against(rescuing_loop, witness, event.wait, event.set) is True
+
+
+def test_waiting_for_the_own_loop_ends(rescuing_loop):
+    """The classic silent deadlock: run_coroutine_threadsafe(...).result() on the loop's own thread."""
+
+    async def answer():
+        await asyncio.sleep(0.001)
+        return 42
+
+    async def main():
+        return asyncio.run_coroutine_threadsafe(answer(), rescuing_loop).result()
+
+    rescuing_loop.set_debug(False)
+    assert rescuing_loop.run_until_complete(main()) == 42
+
+
+def test_what_a_step_sees_is_right_after_a_rescue(rescuing_loop, gate):
+    local = threading.local()
+
+    async def block():
+        local.value = "mine"
+        me, thread = asyncio.current_task(), threading.current_thread()
+        os.read(gate.reader, 1)
+        assert asyncio.current_task() is me
+        assert asyncio.get_running_loop() is rescuing_loop
+        assert threading.current_thread() is thread
+        await asyncio.sleep(0)
+        assert asyncio.current_task() is me
+        return local
+
+    async def main():
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        await wait_aside(rescuing_loop)
+        assert asyncio.current_task() is not task
+        assert not hasattr(local, "value")
+        gate.open()
+        await task
+
+    rescuing_loop.run_until_complete(main())
+
+
+@pytest.mark.patience(60)
+def test_no_two_steps_run_at_once_under_rescue(witness):
+    """Blocking calls of all lengths, raising or not, at shared and learned sites, on many threads."""
+    loop = rescuing_loop(rescue_after=0.0005)
+    left, right = socket.socketpair()
+
+    def sleep(seconds):
+        time.sleep(seconds)
+
+    def time_out(seconds):
+        with left.dup() as own:
+            own.settimeout(seconds)
+            own.recv(1)
+
+    async def work(random):
+        for _ in range(60):
+            with witness:
+                pass
+            match random.randrange(6):
+                case 0:
+                    sleep(random.random() / 300)
+                case 1:
+                    sleep(0)
+                case 2:
+                    with contextlib.suppress(TimeoutError):
+                        time_out(random.random() / 300 + 0.0001)
+                case 3:
+                    with everloop.blocking():
+                        time.sleep(random.random() / 1000)
+                case _:
+                    await asyncio.sleep(0)
+            with witness:
+                pass
+
+    async def main():
+        with frequent_switches() as random:
+            await asyncio.gather(*(work(random) for _ in range(40)))
+
+    loop.run_until_complete(main())
+    loop.close()
+    left.close()
+    right.close()
+    assert witness.entries == 40 * 60 * 2
+    assert loop.statistics()["rescues"] > 0
+
+
+def test_random_gates_open_in_random_order(rescuing_loop, witness):
+    """All together: many blocked steps, each through another frame, released by tasks and by threads."""
+    numbers = list(range(12))
+    random.Random(7).shuffle(numbers)
+    with gates(12) as all_gates:
+
+        async def block(number):
+            gate: Gate = all_gates[number]
+            match number % 4:
+                case 0:
+                    os.read(gate.reader, 1)
+                case 1:
+                    with everloop.blocking():
+                        gate.wait()
+                case 2:
+                    everloop.block_on(asyncio.to_thread(gate.wait))
+                case 3:
+                    await asyncio.to_thread(gate.wait)
+            with witness:
+                return number
+
+        def open_gates():
+            for number in numbers:
+                all_gates[number].open()
+                time.sleep(0.001)
+
+        async def main():
+            tasks = [asyncio.create_task(block(number)) for number in range(12)]
+            await asyncio.sleep(0)
+            await wait_aside(rescuing_loop, 9)
+            opener = threading.Thread(target=open_gates)
+            opener.start()
+            assert await asyncio.gather(*tasks) == list(range(12))
+            opener.join()
+            await rescuing_loop.shutdown_default_executor()
+
+        rescuing_loop.run_until_complete(main())
+        wait_until(lambda: rescuing_loop.statistics()["aside"] == 0)
+
+
+# ---- what is not rescued
+
+
+def test_without_rescue_a_blocked_step_stops_the_loop(loop, gate):
+    order = []
+
+    async def block():
+        os.read(gate.reader, 1)
+        order.append("blocked")
+
+    async def main():
+        opener = threading.Timer(0.1, gate.open)
+        opener.start()
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        order.append("after")
+        await task
+        opener.join()
+
+    loop.run_until_complete(main())
+    assert order == ["blocked", "after"]
+    assert hand_offs(loop) == 0
+
+
+def test_rescue_can_be_switched_while_the_loop_lives(loop, gate, witness):
+    loop.rescue, loop.rescue_after = True, 0.005
+    run_against(loop, witness, gate.wait, gate.open)
+    before = hand_offs(loop)
+    assert before >= 1
+    loop.rescue = False
+
+    async def block():
+        time.sleep(0.05)
+
+    loop.run_until_complete(block())
+    assert hand_offs(loop) == before
+
+
+@pytest.mark.parametrize("work", ["python", "C that holds the GIL"])
+def test_a_busy_step_is_not_taken_for_a_blocked_one(rescuing_loop, work):
+    """It would run beside the next step, as nothing stops it from running on."""
+    order = []
+
+    async def busy():
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            if work != "python":
+                sum(range(200_000))
+        order.append("busy")
+
+    async def main():
+        noise = threading.Thread(target=spin, args=(0.2,))  # makes the busy step wait for the GIL
+        noise.start()
+        task = asyncio.create_task(busy())
+        await asyncio.sleep(0)
+        order.append("after")
+        await task
+        noise.join()
+
+    rescuing_loop.run_until_complete(main())
+    assert order == ["busy", "after"]
+    assert hand_offs(rescuing_loop) == 0
+
+
+def test_blocking_on_another_thread_is_nobody_s_business(rescuing_loop):
+    def sleep():
+        time.sleep(0.03)
+
+    async def main():
+        await asyncio.gather(*(asyncio.to_thread(sleep) for _ in range(4)))
+        await rescuing_loop.shutdown_default_executor()
+
+    rescuing_loop.run_until_complete(main())
+    assert hand_offs(rescuing_loop) == 0
+
+
+def test_without_a_free_tool_id_there_is_one_warning_and_no_rescue():
+    script = """
+        import asyncio, logging, sys, threading, time, warnings
+        for tool in range(6):
+            if sys.monitoring.get_tool(tool) is None:
+                sys.monitoring.use_tool_id(tool, "somebody else")
+        import everloop
+
+        logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(name)s %(message)s")
+        order = []
+
+        async def block():
+            time.sleep(0.3)
+            order.append("blocked")
+
+        async def main():
+            task = asyncio.create_task(block())
+            await asyncio.sleep(0)
+            order.append("after")
+            await task
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            everloop.run(main(), rescue=True)
+        assert [warning.category for warning in caught] == [RuntimeWarning], caught
+        assert "sys.monitoring" in str(caught[0].message), caught[0].message
+        assert order == ["blocked", "after"], order
+    """
+    result = run_script(script)
+    assert result.returncode == 0, result.stderr
+    assert "everloop warning[blocked]" in result.stdout
