@@ -10,6 +10,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key  # the real stderr, from before the capture
 
 import everloop
+from everloop import _native
 from support import PATIENCE, Gate, ResettingPeer, Witness, everloop_threads, open_descriptors, wait_until
 from support import rescuing_loop as new_rescuing_loop
 
@@ -50,6 +51,7 @@ def _hard_timeout(request):
 @pytest.fixture(autouse=True)
 def _no_leftovers(_hard_timeout):
     """Every test gives back all descriptors, and leaves no thread of everloop behind."""
+    _native.forget_sites()  # they are the process's, and one test's are no business of the next
     descriptors, threads = open_descriptors(), everloop_threads()
 
     def left_over_threads():

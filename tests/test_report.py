@@ -131,10 +131,11 @@ def test_a_rescued_step_is_reported_with_where_the_others_run(rescuing_loop, gat
 
     rescuing_loop.run_until_complete(main())
     wait_until(lambda: reports("ended"), "the report")
-    for report in reports():
-        assert report["rescued"] is True
-        assert report["rescued_after"] >= 0.005
-    assert re.search(r"= rescue: other tasks run on everloop-relief-\d+", caplog.records[0].getMessage())
+    ended = reports("ended")[-1]
+    assert ended["rescued"] is True
+    assert ended["rescued_after"] >= 0.005
+    # A report that comes before the rescue says so, and does not know yet who will go on.
+    assert re.search(r"= rescue: (other tasks run on everloop-relief-\d+|none)", caplog.records[0].getMessage())
     assert re.search(r"was rescued after \d+ ms", caplog.records[-1].getMessage())
 
 

@@ -41,7 +41,9 @@ T = TypeVar("T")
 logger = logging.getLogger("everloop")
 
 # The loop from which a context comes: contexts are copied to tasks, and by `asyncio.to_thread` and anyio to threads.
-loop_of_context: contextvars.ContextVar["EventLoop | None"] = contextvars.ContextVar("everloop_loop", default=None)
+loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = contextvars.ContextVar(
+    "everloop_loop", default=None
+)
 
 _relief_numbers = itertools.count(1)
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
@@ -99,9 +101,16 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         asyncio.SelectorEventLoop.__init__(
             self, _NoSelector(lambda: loop._watched() if (loop := this()) is not None else {})
         )
-        self.rescue = _rescue_by_environment() if rescue is None else rescue
-        self.rescue_after = rescue_after
-        self.max_relief_threads = max_relief_threads
+        try:
+            self.rescue = _rescue_by_environment() if rescue is None else rescue
+            self.rescue_after = rescue_after
+            self.max_relief_threads = max_relief_threads
+        except BaseException:
+            self._close_core()
+            raise
+        self._reference = this
+        # asyncio.Runner copies its context right after it has made the loop.
+        loop_of_context.set(this)
         self._relief_threads: list[threading.Thread] = []
         self._warned_no_relief = False
         _live_loops.add(self)
@@ -116,7 +125,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             _warn_no_tool()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
-        token = loop_of_context.set(self)
+        token = loop_of_context.set(self._reference)
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
@@ -130,7 +139,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
 
     def run_until_complete(self, future: Any) -> Any:
         """Runs until the future or coroutine is done, and returns its result."""
-        token = loop_of_context.set(self)
+        token = loop_of_context.set(self._reference)
         try:
             return super().run_until_complete(future)
         finally:
@@ -144,7 +153,9 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             return
         aside = self.statistics()["aside"]
         if aside:
-            logger.warning("%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside)
+            logger.warning(
+                "%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside
+            )
         super().close()
         self._close_core()
         self._join_relief()

@@ -196,7 +196,9 @@ mod tests {
     #[test]
     fn a_replaced_owner_is_given_back_and_the_poller_told_again() {
         let mut registry = Registry::default();
-        let (Change::Add(_, interest, token), None) = registry.set(3, Direction::Write, 1) else { panic!("it is the first") };
+        let (Change::Add(_, interest, token), None) = registry.set(3, Direction::Write, 1) else {
+            panic!("it is the first")
+        };
         assert_eq!(registry.set(3, Direction::Write, 2), (Change::Modify(3, interest, token), Some(1)));
         assert_eq!(registry.clear(3, Direction::Read), (Change::Nothing, None));
         assert_eq!(registry.clear(99, Direction::Read), (Change::Nothing, None));

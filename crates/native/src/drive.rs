@@ -5,8 +5,8 @@
 
 use crate::clock;
 use crate::event_loop::{LoopCore, Post};
-use crate::ffi;
 use crate::exit;
+use crate::ffi;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, pinning, relief, sites, waiting};
 use crate::place::{Place, lock};
@@ -169,6 +169,9 @@ impl<'py> Driver<'py> {
             && thread != self.id()
         {
             return self.send_to(thread, handle);
+        }
+        if this.task_owner.load(Ordering::Relaxed) != 0 {
+            handoff::tasks::make_room(&self.core, &self.place)?;
         }
         this.shared.heartbeat.begin_step();
         self.place.current.set(&handle);

@@ -26,7 +26,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What other threads see of a loop without the GIL.
@@ -119,6 +119,8 @@ pub struct LoopCore {
     closed: AtomicBool,
     /// Whether home's own step is aside.
     pub home_away: AtomicBool,
+    /// The thread whose step is aside and has left its task as the loop's current one, 0 for none. See handoff/tasks.rs.
+    pub task_owner: AtomicU32,
     /// A relief thread is being started.
     pub spawning: AtomicBool,
 }
@@ -151,15 +153,20 @@ impl LoopCore {
     pub fn schedule(&self, handle: Py<Handle>) {
         let mut handle = Some(handle);
         let queued = self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.push(handle)));
-        if queued.is_none() && let Some(handle) = handle {
+        if queued.is_none()
+            && let Some(handle) = handle
+        {
             self.post(Post::Soon(handle));
         }
     }
 
     fn schedule_at(&self, when: u64, handle: Py<Handle>) {
         let mut handle = Some(handle);
-        let queued = self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
-        if queued.is_none() && let Some(handle) = handle {
+        let queued =
+            self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
+        if queued.is_none()
+            && let Some(handle) = handle
+        {
             self.post(Post::At(when, handle));
         }
     }
@@ -367,7 +374,9 @@ fn time_argument(arguments: &Arguments<'_, '_>, method: &str, name: &str) -> PyR
     match arguments.get(0) {
         Some(value) if value.is_none() => Err(PyTypeError::new_err(format!("{name} cannot be None"))),
         Some(value) => value.extract(),
-        None => Err(PyTypeError::new_err(format!("{method}() missing required positional arguments: '{name}' and 'callback'"))),
+        None => Err(PyTypeError::new_err(format!(
+            "{method}() missing required positional arguments: '{name}' and 'callback'"
+        ))),
     }
 }
 
@@ -409,7 +418,10 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
 impl LoopCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, pyo3::types::PyTuple>, _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>) -> PyResult<Self> {
+    fn new(
+        _args: &Bound<'_, pyo3::types::PyTuple>,
+        _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Self> {
         Ok(Self {
             shared: Arc::new(Shared {
                 baton: Baton::default(),
@@ -434,6 +446,7 @@ impl LoopCore {
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             home_away: AtomicBool::new(false),
+            task_owner: AtomicU32::new(0),
             spawning: AtomicBool::new(false),
         })
     }
@@ -528,8 +541,10 @@ impl LoopCore {
     #[setter]
     fn set_rescue_after(&self, seconds: f64) -> PyResult<()> {
         // Written so that NaN is refused too.
-        if !(0.001..=3600.0).contains(&seconds) {
-            return Err(PyValueError::new_err(format!("rescue_after must be between 0.001 and 3600 seconds, not {seconds}")));
+        if !(0.0001..=3600.0).contains(&seconds) {
+            return Err(PyValueError::new_err(format!(
+                "rescue_after must be between 0.0001 and 3600 seconds, not {seconds}"
+            )));
         }
         self.shared.rescue_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
         Ok(())

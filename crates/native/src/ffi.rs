@@ -13,6 +13,7 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 // ---- data under the GIL
 
@@ -133,9 +134,8 @@ pub fn install<M: FastMethod>(py: Python<'_>) -> PyResult<()> {
     }));
     // SAFETY: the type is alive, the definition is leaked and well-formed, and `fastcall` has the signature that its flags
     // announce. The result is a new reference or NULL with an error set.
-    let descriptor = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-    };
+    let descriptor =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
     class.setattr(M::NAME.to_str().map_err(|_| PySystemError::new_err("a method's name is not UTF-8"))?, descriptor)
 }
 
@@ -153,11 +153,8 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
         // dangling only where it is empty. All stay alive until we return.
         unsafe {
             let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<M::Class>();
-            let keywords = if names.is_null() {
-                None
-            } else {
-                Some(Borrowed::from_ptr(py, names).cast_unchecked::<PyTuple>())
-            };
+            let keywords =
+                if names.is_null() { None } else { Some(Borrowed::from_ptr(py, names).cast_unchecked::<PyTuple>()) };
             let count = count as usize;
             let values = keywords.map_or(0, |names| names.len());
             let all = if count + values == 0 { &[] } else { std::slice::from_raw_parts(arguments, count + values) };
@@ -314,7 +311,78 @@ pub fn frame_instruction(frame: &Bound<'_, PyFrame>) -> i32 {
 /// The code that a frame runs.
 pub fn frame_code<'py>(frame: &Bound<'py, PyFrame>) -> Bound<'py, PyCode> {
     // SAFETY: a live frame always has a code object; the result is a new reference.
-    unsafe { Bound::from_owned_ptr(frame.py(), ffi::PyFrame_GetCode(frame.as_ptr().cast()).cast()).cast_into_unchecked() }
+    unsafe {
+        Bound::from_owned_ptr(frame.py(), ffi::PyFrame_GetCode(frame.as_ptr().cast()).cast()).cast_into_unchecked()
+    }
+}
+
+// ---- frames that are about to begin
+
+unsafe extern "C" {
+    /// CPython's interpreter of one frame; exported, but missing in pyo3-ffi.
+    fn _PyEval_EvalFrameDefault(
+        thread: *mut ffi::PyThreadState,
+        frame: *mut ffi::_PyInterpreterFrame,
+        throw: c_int,
+    ) -> *mut ffi::PyObject;
+}
+
+/// What every new frame of the process passes while it is set (PEP 523): see `handoff/frames.rs`.
+static FRAME_GATE: OnceLock<fn(Python<'_>) -> PyResult<()>> = OnceLock::new();
+/// Who evaluated frames before us, if it was not the interpreter itself. Written under the GIL.
+static EVALUATOR: Mutex<Option<ffi::_PyFrameEvalFunction>> = Mutex::new(None);
+
+unsafe extern "C" fn evaluate(
+    thread: *mut ffi::PyThreadState,
+    frame: *mut ffi::_PyInterpreterFrame,
+    throw: c_int,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter evaluates frames with the GIL held, and calls us with arguments that are meant for another
+    // evaluator just like it. With `throw`, an error is set that the frame begins with: a gate that fails sets another.
+    unsafe {
+        let py = Python::assume_attached();
+        let thrown = if throw != 0 { PyErr::take(py) } else { None };
+        let outcome = catch_unwind(AssertUnwindSafe(|| FRAME_GATE.get().map_or(Ok(()), |gate| gate(py))));
+        let throw = match outcome {
+            Ok(Ok(())) => {
+                if let Some(error) = thrown {
+                    error.restore(py);
+                }
+                throw
+            }
+            Ok(Err(error)) => {
+                error.restore(py);
+                1
+            }
+            Err(_) => {
+                PySystemError::new_err("everloop panicked; the message is on stderr").restore(py);
+                1
+            }
+        };
+        let evaluator = *EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        evaluator.unwrap_or(_PyEval_EvalFrameDefault)(thread, frame, throw)
+    }
+}
+
+/// Has every frame that begins pass `gate`, or no longer. One and the same gate at all times.
+pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on: bool) {
+    let _ = FRAME_GATE.set(gate); // an earlier call has set the same
+    // SAFETY: the current interpreter, under the GIL; both functions are valid for ever. The interpreter reports its own
+    // evaluator as `_PyEval_EvalFrameDefault`, and takes that as "none".
+    unsafe {
+        let interpreter = ffi::PyInterpreterState_Get();
+        let now = ffi::_PyInterpreterState_GetEvalFrameFunc(interpreter);
+        let ours: ffi::_PyFrameEvalFunction = evaluate;
+        let default: ffi::_PyFrameEvalFunction = _PyEval_EvalFrameDefault;
+        let mut before = EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        if on && !ptr::fn_addr_eq(now, ours) {
+            *before = (!ptr::fn_addr_eq(now, default)).then_some(now);
+            ffi::_PyInterpreterState_SetEvalFrameFunc(interpreter, Some(ours));
+        } else if !on && ptr::fn_addr_eq(now, ours) {
+            // Otherwise another tool was set on top of us, and calls us: then our gate stays, and lets everybody pass.
+            ffi::_PyInterpreterState_SetEvalFrameFunc(interpreter, Some(before.take().unwrap_or(default)));
+        }
+    }
 }
 
 /// The CPU time that a thread has used, readable from other threads.
@@ -337,6 +405,24 @@ impl CpuClock {
         let failed = unsafe { libc::clock_gettime(self.0, &raw mut time) };
         (failed == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
+}
+
+/// How often this thread has gone to sleep so far: it has not waited for the GIL if the number is the same before and after.
+/// (Time would not tell: on a busy host a thread can be kept from running.)
+#[cfg(target_os = "linux")]
+pub fn times_slept() -> i64 {
+    // SAFETY: all zeros is a valid rusage, and a valid place for the result.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+        usage.ru_nvcsw
+    }
+}
+
+/// Elsewhere: always another number, as if it had waited.
+#[cfg(not(target_os = "linux"))]
+pub fn times_slept() -> i64 {
+    crate::clock::now() as i64
 }
 
 /// Whether a callable is implemented in C without a Python function in between: what `C_RETURN` events follow.

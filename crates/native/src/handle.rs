@@ -3,10 +3,10 @@
 //! They behave as `asyncio.Handle` and `asyncio.TimerHandle`, and say so to `isinstance` (through `__class__`).
 
 use crate::ffi::{self, Called, GilCell};
+use everloop_core::timers::Cancelled;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
-use everloop_core::timers::Cancelled;
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 
@@ -306,11 +306,7 @@ impl Handle {
         }
         if let Some(traceback) = this._source_traceback(py) {
             let frame = traceback.bind(py).get_item(-1)?;
-            info.append(format!(
-                "created at {}:{}",
-                frame.get_item(0)?.str()?,
-                frame.get_item(1)?.str()?
-            ))?;
+            info.append(format!("created at {}:{}", frame.get_item(0)?.str()?, frame.get_item(1)?.str()?))?;
         }
         Ok(info)
     }
@@ -373,7 +369,13 @@ impl Handle {
 
     fn __clear__(slf: &Bound<'_, Self>) {
         let garbage = slf.get().0.with(slf.py(), |body| {
-            (body.call.take(), body.context.take(), body.loop_.take(), body.source_traceback.take(), body.old_repr.take())
+            (
+                body.call.take(),
+                body.context.take(),
+                body.loop_.take(),
+                body.source_traceback.take(),
+                body.old_repr.take(),
+            )
         });
         drop(garbage);
     }
@@ -388,7 +390,8 @@ fn format_callback_source(
 ) -> PyResult<Py<PyAny>> {
     let helpers = format_helpers(py)?;
     let function = helpers.getattr("_format_callback_source")?;
-    let knows_debug = function.getattr("__kwdefaults__")?.cast::<PyDict>().is_ok_and(|k| k.contains("debug").unwrap_or(false));
+    let knows_debug =
+        function.getattr("__kwdefaults__")?.cast::<PyDict>().is_ok_and(|k| k.contains("debug").unwrap_or(false));
     if knows_debug {
         let kwargs = PyDict::new(py);
         kwargs.set_item("debug", debug)?;

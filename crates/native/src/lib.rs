@@ -40,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
+    module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
     module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;

@@ -5,7 +5,7 @@ use everloop_core::baton::{Seat, ThreadId};
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame};
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Locks a mutex; a panic of another holder does not make its data worse than it was.
@@ -35,8 +35,10 @@ pub struct Aside {
     pub since: u64,
     /// When it let go of the baton.
     pub released: u64,
-    /// The task that ran, where asyncio keeps that per loop: put back at the end.
+    /// The task that ran, once it had to make room: see handoff/tasks.rs.
     pub task: Option<Py<PyAny>>,
+    /// Whether Python code that it calls from C waits for the baton: see handoff/frames.rs.
+    pub gated: bool,
     /// Tells this release from every other.
     pub serial: u64,
 }
@@ -66,6 +68,10 @@ pub struct Place {
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
     kind: AtomicU8,
+    /// Whether the thread's next instruction is to be noted: see handoff/rescue.rs. Changed under the GIL.
+    probing: AtomicBool,
+    /// Where that was asked for.
+    probed: Mutex<Option<(Py<PyCode>, i32)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs.
     pub greenlets: Mutex<Vec<Py<PyAny>>>,
 }
@@ -85,6 +91,8 @@ impl Place {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
+            probing: AtomicBool::new(false),
+            probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
         }
     }
@@ -111,6 +119,27 @@ impl Place {
         }
     }
 
+    /// Whether this thread has to stop before it runs another instruction, or to have it noted.
+    #[inline]
+    pub fn is_gated(&self) -> bool {
+        self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()
+    }
+
+    pub fn is_probing(&self) -> bool {
+        self.probing.load(Ordering::Relaxed)
+    }
+
+    pub fn begin_probe(&self, site: Option<(Py<PyCode>, i32)>) {
+        self.probing.store(true, Ordering::Relaxed);
+        let old = std::mem::replace(&mut *lock(&self.probed), site);
+        drop(old);
+    }
+
+    /// Ends the probe: None if there is none, else where it was.
+    pub fn take_probe(&self) -> Option<Option<(Py<PyCode>, i32)>> {
+        self.probing.swap(false, Ordering::Relaxed).then(|| lock(&self.probed).take())
+    }
+
     pub fn put_aside(&self, aside: Aside) {
         self.kind.store(aside.kind as u8, Ordering::Relaxed);
         *lock(&self.aside) = Some(aside);
@@ -119,6 +148,12 @@ impl Place {
     pub fn take_aside(&self) -> Option<Aside> {
         self.kind.store(0, Ordering::Relaxed);
         lock(&self.aside).take()
+    }
+
+    /// Its task, moved out of the way while its step is aside.
+    pub fn keep_task(&self, task: Py<PyAny>) {
+        let old = lock(&self.aside).as_mut().and_then(|aside| aside.task.replace(task));
+        drop(old);
     }
 
     /// When its step went aside.

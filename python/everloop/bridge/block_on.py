@@ -109,13 +109,18 @@ def _wait_in_step(
 def _from_thread(awaitable: Awaitable[T], timeout: float | None) -> T:
     """Waits on a thread that runs no loop: on the loop that the awaitable or this context comes from, or on a new one."""
     owner = _loop_of(awaitable)
-    loop = owner if owner is not None else loop_of_context.get()
+    loop = owner if owner is not None else _loop_of_this_context()
     if loop is not None and loop.is_running():
         return _through(loop, awaitable, timeout)
     if owner is not None:
         raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
     coroutine = _as_coroutine(awaitable)
     return run(coroutine if timeout is None else _within(coroutine, timeout))
+
+
+def _loop_of_this_context() -> EventLoop | None:
+    reference = loop_of_context.get()
+    return reference() if reference is not None else None
 
 
 async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:

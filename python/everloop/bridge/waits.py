@@ -17,7 +17,9 @@ def check_no_cycle(waiter: "asyncio.Future[Any]", future: "asyncio.Future[Any]")
     """Raises DeadlockError if `future` cannot end before `waiter` does."""
     path = _path(future, waiter, set())
     if path is not None:
-        chain = "".join(f"\n  {_describe(a)} waits for {_describe(b)}" for a, b in zip([waiter, *path], path, strict=False))
+        chain = "".join(
+            f"\n  {_describe(a)} waits for {_describe(b)}" for a, b in zip([waiter, *path], path, strict=False)
+        )
         raise DeadlockError(f"block_on() would wait for ever: {_describe(waiter)} waits for itself{chain}")
 
 

@@ -26,7 +26,9 @@ QUIET_SECONDS = 10.0
 MOST_PLACES = 1000
 
 _LIBRARY = tuple(
-    os.path.join(path, "") for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
+    os.path.join(path, "")
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_path(name))
 )
 _OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -55,6 +57,7 @@ class Block:
     function: str
     call: str
     columns: tuple[int, int] | None
+    kind: str
     task: str
     waiting: int
     inner: str
@@ -101,8 +104,9 @@ class Reporter:
             inner = f"{_short(innermost.f_code.co_filename)}:{innermost.f_lineno} in {innermost.f_code.co_qualname}"
         place = self._place(file, line)
         place.count += 1
+        kind = "task" if isinstance(task, asyncio.Task) else "callback"
         block = Block(
-            file, line, function, call, columns, _task_name(task, handle), waiting, inner, thread, relief, rescued_after,
+            file, line, function, call, columns, kind, _task_name(task, handle), waiting, inner, thread, relief, rescued_after,
             place,
         )  # fmt: skip
         now = time.monotonic()
@@ -111,6 +115,10 @@ class Reporter:
             block.told = True
             self._log(block, seconds, ended=False)
         return block
+
+    def rescued(self, block: Block, seconds: float) -> None:
+        """The step blocks on, but since `seconds` after it began it holds nobody up."""
+        block.rescued_after = seconds
 
     def ended(self, block: Block, seconds: float) -> None:
         """The step goes on, after `seconds`."""
@@ -174,7 +182,9 @@ def _text(block: Block, seconds: float, ended: bool) -> str:
     else:
         head = f"the event loop has been blocked for {_milliseconds(seconds)} (still blocked){by}"
         if block.rescued_after is not None:
-            head = f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(block)}"
+            head = (
+                f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(block)}"
+            )
     lines = [f"warning[blocked]: {head}"]
     lines += _snippet(block)
     if block.inner:
@@ -184,7 +194,11 @@ def _text(block: Block, seconds: float, ended: bool) -> str:
         if not ended:
             lines.append(f"   = rescue: other tasks run on {block.relief or 'another thread'}")
     else:
-        lines.append("   = rescue: off or not possible; everything else waited" if ended else "   = rescue: none, everything else waits")
+        lines.append(
+            "   = rescue: off or not possible; everything else waited"
+            if ended
+            else "   = rescue: none, everything else waits"
+        )
     lines.append(f"   = help: {advice(block.call, block.inner)}")
     return "\n".join(lines)
 
@@ -208,16 +222,15 @@ def _impact(block: Block) -> str:
 
 def _snippet(block: Block) -> list[str]:
     where = f"  --> {_short(block.file)}:{block.line} in {block.function}"
-    head = f"{where:<50}  {block.task}"
+    head = f'{where:<50}  {block.kind} "{block.task}"'
     source = linecache.getline(block.file, block.line).rstrip()
     if not source.strip():
         return [head]
-    margin = len(source) - len(source.lstrip())
     number = str(block.line)
     blank = " " * (len(number) + 1)
-    lines = [head, f"{blank}|", f"{number} | {source.strip()}"]
+    lines = [head, f"{blank}|", f"{number} | {source}"]
     if block.columns is not None:
-        start, end = (max(column - margin, 0) for column in block.columns)
+        start, end = block.columns
         lines.append(f"{blank}| {' ' * start}{'^' * max(end - start, 1)}")
     return lines
 
@@ -246,7 +259,7 @@ def _step_frames(frame: FrameType | None, base: FrameType | None) -> list[FrameT
 def _own_frame(frames: list[FrameType]) -> FrameType | None:
     """The innermost frame of the user's own code; of any code where there is none."""
     for frame in frames:
-        if not frame.f_code.co_filename.startswith((*_LIBRARY, _OWN, "<")):
+        if not frame.f_code.co_filename.startswith((*_LIBRARY, _OWN, "<frozen ")):
             return frame
     return frames[0] if frames else None
 
@@ -272,9 +285,9 @@ def _call_name(file: str, line: int, columns: tuple[int, int] | None) -> str:
 
 
 def _task_name(task: Any, handle: Any) -> str:
-    if isinstance(task, asyncio.Future) and isinstance(task, asyncio.Task):
-        return f'task "{task.get_name()}"'
-    return f"callback {_callback_name(handle)}"
+    if isinstance(task, asyncio.Task):
+        return task.get_name()
+    return _callback_name(handle)
 
 
 def _callback_name(handle: Any) -> str:

@@ -2,16 +2,18 @@
 
 use super::{current, release, resume};
 use crate::ffi::GilCell;
-use crate::place::Kind;
+use crate::place::{Kind, own_id};
 use everloop_core::baton::Manner;
+use everloop_core::baton::ThreadId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 /// The native half of `everloop.blocking`.
 #[pyclass(frozen, subclass, module = "everloop._native")]
 pub struct Blocking {
-    /// For each `with` that is entered: the number of its release, or None where there was nothing to release.
-    entered: GilCell<Vec<Option<u64>>>,
+    /// For each `with` that is entered: by which thread, and the number of its release, or None where there was nothing to
+    /// release. One object may serve many threads.
+    entered: GilCell<Vec<(ThreadId, Option<u64>)>>,
 }
 
 #[pymethods]
@@ -24,10 +26,10 @@ impl Blocking {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let serial = match current(slf.py()) {
             // Inside another blocking() the baton is gone already: `release` says None.
-            Some((core, place)) => release(&core, &place, Kind::Blocking, None, 0, Manner::Quiet)?,
+            Some((core, place)) => release(&core, &place, Kind::Blocking, None, 0, false, Manner::Quiet)?,
             None => None,
         };
-        slf.get().entered.with(slf.py(), |entered| entered.push(serial));
+        slf.get().entered.with(slf.py(), |entered| entered.push((own_id(), serial)));
         Ok(slf)
     }
 
@@ -37,7 +39,15 @@ impl Blocking {
         _exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let Some(Some(serial)) = slf.get().entered.with(slf.py(), Vec::pop) else { return Ok(false) };
+        let own = slf.get().entered.with(slf.py(), |entered| {
+            let at = entered.iter().rposition(|(thread, _)| *thread == own_id());
+            at.map(|at| entered.remove(at).1)
+        });
+        let serial = match own {
+            Some(None) => return Ok(false),
+            Some(Some(serial)) => serial,
+            None => 0, // entered on another thread: no release has this number
+        };
         match current(slf.py()) {
             Some((core, place)) if place.aside_serial() == Some(serial) => resume(&core, &place)?,
             // The end of the step, at an await, has taken the baton back.

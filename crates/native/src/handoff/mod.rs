@@ -4,15 +4,16 @@
 //! by the thread whose step it is, or by the watchdog on its behalf while it is blocked without the GIL.
 
 pub mod blocking;
+mod frames;
 pub mod pinning;
 pub mod relief;
 pub mod rescue;
 pub mod sites;
-mod tasks;
+pub mod tasks;
 pub mod waiting;
 
-use crate::event_loop::LoopCore;
 use crate::clock;
+use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::place::{Aside, Kind, Place, lock};
 use everloop_core::baton::{After, Manner};
@@ -52,6 +53,20 @@ fn current_kind() -> Option<Kind> {
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
+/// A thread whose step is aside without its knowledge takes the baton back before it goes on.
+fn gate(py: Python<'_>) -> PyResult<()> {
+    let gated = CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated()));
+    if !gated {
+        return Ok(());
+    }
+    let Some((core, place)) = current(py) else { return Ok(()) };
+    rescue::end_probe(py, &place)?;
+    match place.aside_kind() {
+        Some(Kind::Rescued | Kind::Learned) => resume(&core, &place),
+        _ => Ok(()),
+    }
+}
+
 /// Whether this thread is in the middle of a step of a running everloop, and holds its baton.
 #[pyfunction]
 pub fn is_in_step() -> bool {
@@ -59,12 +74,16 @@ pub fn is_in_step() -> bool {
 }
 
 /// Puts the step of `place` aside. None: its thread does not hold the baton. Else the number of this release.
+///
+/// `site` is where it comes back, `since` when it began to block; `gated` means that Python code which it calls from C
+/// waits for the baton too.
 pub fn release(
     core: &Bound<'_, LoopCore>,
     place: &Place,
     kind: Kind,
     site: Option<(Py<PyCode>, i32)>,
     since: u64,
+    gated: bool,
     manner: Manner,
 ) -> PyResult<Option<u64>> {
     let py = core.py();
@@ -75,10 +94,13 @@ pub fn release(
     let pending = this.pending(place.id());
 
     // What belongs to the step goes with it, before anybody else can run one: we hold the GIL.
-    let task = tasks::leave(core)?;
+    tasks::leave(this, place);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    if gated {
+        frames::watch(py);
+    }
     let released = if since == 0 { 0 } else { clock::now() };
-    place.put_aside(Aside { kind, site, since, released, task, serial });
+    place.put_aside(Aside { kind, site, since, released, task: None, serial, gated });
     this.shared.counters.aside.fetch_add(1, Ordering::Relaxed);
     if matches!(kind, Kind::Blocking | Kind::Waiting) {
         this.shared.counters.releases.fetch_add(1, Ordering::Relaxed);
@@ -103,6 +125,17 @@ pub fn release(
 /// # Errors
 /// RuntimeError if the loop was closed meanwhile; the step is no longer aside then, and must end.
 pub fn resume(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
+    take_back(core, place, End::InStep)
+}
+
+/// Where a step that was aside comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    InStep,
+    OfStep,
+}
+
+fn take_back(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResult<()> {
     let py = core.py();
     let this = core.get();
     let granted = this.baton().try_resume(&place.seat) || {
@@ -112,7 +145,7 @@ pub fn resume(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
             granted
         })
     };
-    finish_resume(core, place, granted)
+    finish_resume(core, place, granted, end)
 }
 
 /// Sleeps until the baton comes, or the loop is closed. Without the GIL.
@@ -127,7 +160,7 @@ fn wait_granted(this: &LoopCore, place: &Place) -> bool {
 }
 
 /// What is left to do once the baton is here, or will never be.
-fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool) -> PyResult<()> {
+fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool, end: End) -> PyResult<()> {
     let this = core.get();
     let Some(aside) = place.take_aside() else { return Ok(()) };
     this.shared.counters.aside.fetch_sub(1, Ordering::Relaxed);
@@ -140,9 +173,20 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool) -> Py
     if granted {
         this.shared.heartbeat.begin_step();
         let deferred = std::mem::take(&mut *lock(&this.deferred));
-        this.turn.with(this.baton(), place.id(), |turn| deferred.into_iter().rev().for_each(|handle| turn.push_front(handle)));
+        this.turn.with(this.baton(), place.id(), |turn| {
+            deferred.into_iter().rev().for_each(|handle| turn.push_front(handle))
+        });
     }
-    let entered = aside.task.map_or(Ok(()), |task| tasks::enter(core, task));
+    let entered = match aside.task {
+        _ if !granted => Ok(()),
+        None => tasks::make_room(core, place),
+        // Between two steps there is no current task: that one has ended.
+        Some(_) if end == End::OfStep => tasks::make_room(core, place),
+        Some(task) => tasks::make_room(core, place).and_then(|()| tasks::put_back(core, task)),
+    };
+    if aside.gated {
+        frames::unwatch(core.py());
+    }
     if aside.kind == Kind::Rescued {
         sites::unwatch(core.py(), aside.site)?;
     }
@@ -154,5 +198,5 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool) -> Py
 /// baton back here. False: the loop was closed, there is none.
 #[cold]
 pub fn end_of_step(core: &Bound<'_, LoopCore>, place: &Place) -> bool {
-    place.aside_kind().is_some() && resume(core, place).is_ok()
+    place.aside_kind().is_some() && take_back(core, place, End::OfStep).is_ok()
 }

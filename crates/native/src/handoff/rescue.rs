@@ -1,6 +1,6 @@
 //! Rescue: the watchdog puts a blocked step aside on its thread's behalf.
 
-use super::{relief, release, sites};
+use super::{frames, release, relief, sites};
 use crate::event_loop::LoopCore;
 use crate::ffi;
 use crate::place::{Kind, Place};
@@ -9,6 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Less CPU time than this, in nanoseconds, is no sign of life.
+const ASLEEP: u64 = 4_000;
 
 /// Where a thread stood when the watchdog looked.
 pub struct Sample {
@@ -38,9 +41,17 @@ impl Sample {
         same_frame && self.instruction == earlier.instruction
     }
 
-    /// Whether the thread computed rather than waited since `earlier`, `elapsed` nanoseconds ago.
-    pub fn is_busy_since(&self, earlier: &Self, elapsed: u64) -> bool {
+    /// Whether the thread slept all the time since `earlier`: one that waits for the GIL wakes up every five milliseconds.
+    pub fn has_slept_since(&self, earlier: &Self) -> bool {
         match (self.cpu, earlier.cpu) {
+            (Some(now), Some(then)) => now.saturating_sub(then) < ASLEEP,
+            _ => true,
+        }
+    }
+
+    /// Whether the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
+    pub fn is_computing(&self, place: &Place, elapsed: u64) -> bool {
+        match (place.cpu.and_then(ffi::CpuClock::now), self.cpu) {
             (Some(now), Some(then)) => now.saturating_sub(then) * 2 > elapsed,
             _ => false,
         }
@@ -56,28 +67,53 @@ impl Sample {
     }
 }
 
-/// Puts the step of `place` aside and has somebody else go on. False: it cannot be, now.
-pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, since: u64) -> PyResult<bool> {
+/// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
+/// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
+pub fn begin_probe(py: Python<'_>, place: &Place, sample: &Sample) -> PyResult<()> {
+    if !sites::claim_tool(py)? || place.is_probing() {
+        return Ok(());
+    }
+    let site = sample.site(py, place);
+    sites::watch(py, site.as_ref().map(|(code, _)| code))?;
+    frames::watch(py);
+    place.begin_probe(site.map(|(code, offset)| (code.unbind(), offset)));
+    Ok(())
+}
+
+/// The thread has moved, or it no longer matters whether it does.
+pub fn end_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
+    match place.take_probe() {
+        Some(site) => {
+            frames::unwatch(py);
+            sites::unwatch(py, site)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Puts the step of `place` aside and has somebody else go on: the number of the release. None: it cannot be, now.
+pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
     if !this.baton().is_held_by(place.id()) || !sites::claim_tool(py)? {
-        return Ok(false);
+        return Ok(None);
     }
     if !this.baton().has_spare() && !this.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
         core.call_method0("_warn_no_relief")?;
-        return Ok(false);
+        return Ok(None);
     }
+    end_probe(py, place)?;
     let site = sample.site(py, place);
     let code = site.as_ref().map(|(code, _)| code);
     sites::watch(py, code)?;
     let aside = site.as_ref().map(|(code, offset)| (code.clone().unbind(), *offset));
-    if release(core, place, Kind::Rescued, aside, since, Manner::Loud)?.is_none() {
+    let Some(serial) = release(core, place, Kind::Rescued, aside, since, true, Manner::Loud)? else {
         sites::unwatch(py, site.map(|(code, offset)| (code.unbind(), offset)))?;
-        return Ok(false);
-    }
+        return Ok(None);
+    };
     this.shared.counters.rescues.fetch_add(1, Ordering::Relaxed);
     if let Some((code, offset)) = &site {
         sites::learn(code, *offset)?;
     }
-    Ok(true)
+    Ok(Some(serial))
 }

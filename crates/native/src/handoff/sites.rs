@@ -8,7 +8,7 @@
 //!
 //! Seen on CPython 3.12.1, 3.13.0 and 3.14.8: events that are set while a call runs fire when that call returns.
 
-use super::{current, current_kind, release, resume};
+use super::{current, current_kind, frames, gate, release, resume};
 use crate::clock;
 use crate::ffi;
 use crate::place::{Kind, lock};
@@ -79,7 +79,8 @@ fn tool(py: Python<'_>) -> PyResult<Option<&Tool>> {
 
 fn make_tool(py: Python<'_>) -> PyResult<Option<Tool>> {
     let monitoring = py.import("sys")?.getattr("monitoring")?;
-    let Some(id) = TOOL_IDS.into_iter().find(|id| monitoring.call_method1("use_tool_id", (*id, "everloop")).is_ok()) else {
+    let Some(id) = TOOL_IDS.into_iter().find(|id| monitoring.call_method1("use_tool_id", (*id, "everloop")).is_ok())
+    else {
         return Ok(None);
     };
     let events = monitoring.getattr("events")?;
@@ -217,14 +218,6 @@ fn is_learned(code: &Bound<'_, PyCode>, offset: i32) -> bool {
     })
 }
 
-/// A thread whose step is aside without its knowledge takes the baton back before it goes on.
-fn gate(py: Python<'_>) -> PyResult<()> {
-    if !matches!(current_kind(), Some(Kind::Rescued | Kind::Learned)) {
-        return Ok(());
-    }
-    current(py).map_or(Ok(()), |(core, place)| resume(&core, &place))
-}
-
 #[pyfunction]
 fn on_instruction(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32) -> PyResult<()> {
     gate(py)
@@ -254,7 +247,8 @@ fn on_call(
         && core.get().shared.rescue.load(Ordering::Relaxed)
     {
         let site = (code.clone().unbind(), offset);
-        if release(&core, &place, Kind::Learned, Some(site), clock::now(), Manner::Quiet)?.is_some() {
+        let gated = !frames::is_leaf(callable);
+        if release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?.is_some() {
             core.get().shared.counters.learned.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -280,6 +274,17 @@ fn on_c_return(
         tool.apply(code)?;
     }
     Ok(())
+}
+
+/// Forgets every learned site: what blocks is found out anew.
+#[pyfunction]
+pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
+    let Some(Some(tool)) = TOOL.get(py) else { return Ok(()) };
+    let codes: Vec<Py<PyCode>> = with_sites(|sites| {
+        sites.codes.values_mut().for_each(|entry| entry.learned.clear());
+        sites.codes.values().map(|entry| entry.code.clone_ref(py)).collect()
+    });
+    codes.iter().try_for_each(|code| tool.apply(code.bind(py)))
 }
 
 /// Drops what is remembered of codes that nobody else refers to any more: functions that were defined anew.

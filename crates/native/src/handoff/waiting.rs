@@ -1,6 +1,6 @@
 //! The native half of `everloop.block_on()`: a step waits aside until a future of its own loop is done.
 
-use super::{current, finish_resume, release, resume};
+use super::{End, current, finish_resume, release, resume};
 use crate::event_loop::{LoopCore, Waiting};
 use crate::exit;
 use crate::place::{Kind, Place, lock};
@@ -54,11 +54,10 @@ impl LoopCore {
         let (core, place) = current(py)
             .filter(|(core, place)| core.is(slf) && core.get().baton().is_held_by(place.id()))
             .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))?;
-        let waiter = Py::new(py, WakeWaiter {
-            core: core.clone().unbind(),
-            place: Arc::clone(&place),
-            state: AtomicU8::new(PENDING),
-        })?;
+        let waiter = Py::new(
+            py,
+            WakeWaiter { core: core.clone().unbind(), place: Arc::clone(&place), state: AtomicU8::new(PENDING) },
+        )?;
         future.call_method1("add_done_callback", (&waiter,))?;
         let entry = Waiting { task, future: future.clone().unbind(), home: place.home, cancelled: false };
         lock(&core.get().waiting).push(entry);
@@ -84,7 +83,7 @@ fn wait(
     let deadline = timeout.map(|seconds| {
         Instant::now() + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX >> 32))
     });
-    if let Err(error) = release(core, place, Kind::Waiting, None, 0, Manner::Loud) {
+    if let Err(error) = release(core, place, Kind::Waiting, None, 0, false, Manner::Loud) {
         state.store(ABANDONED, Ordering::SeqCst);
         resume(core, place)?;
         return Err(error);
@@ -92,12 +91,13 @@ fn wait(
     loop {
         let wake = py.detach(|| {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let wake = if this.baton().is_granted(&place.seat) { Wake::Unparked } else { place.seat.parker().park(left) };
+            let wake =
+                if this.baton().is_granted(&place.seat) { Wake::Unparked } else { place.seat.parker().park(left) };
             exit::gate();
             wake
         });
         if this.baton().is_granted(&place.seat) {
-            finish_resume(core, place, true)?;
+            finish_resume(core, place, true, End::InStep)?;
             return Ok(true);
         }
         let signal = py.check_signals();
@@ -108,7 +108,7 @@ fn wait(
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
             let granted = py.detach(|| super::wait_granted(this, place));
-            finish_resume(core, place, granted)?;
+            finish_resume(core, place, granted, End::InStep)?;
         } else {
             resume(core, place)?;
         }

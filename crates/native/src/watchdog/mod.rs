@@ -8,7 +8,8 @@ mod report;
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
-use crate::handoff::rescue::{Sample, rescue};
+use crate::ffi;
+use crate::handoff::rescue::{Sample, begin_probe, end_probe, rescue};
 use crate::place::{Place, lock};
 use everloop_core::parker::{Parker, Wake};
 use pyo3::prelude::*;
@@ -22,6 +23,15 @@ pub use report::set_reporter;
 
 /// How many looks fit into the shortest time that is of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
+/// So many looks must find a step asleep before it is taken for blocked.
+const CALM: u32 = 3;
+/// The bounds of the time between two looks, in nanoseconds.
+const SHORTEST_PERIOD: u64 = 100_000;
+const LONGEST_PERIOD: u64 = 100_000_000;
+/// How long a thread that uses the CPU must run no Python to be taken for blocked, in nanoseconds: two turns of the GIL.
+const PROBE: u64 = 10_000_000;
+/// The same for one that does not, while others want the GIL: it may be waiting for it. Twelve turns.
+const LONG_PROBE: u64 = 60_000_000;
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -36,13 +46,15 @@ struct Watch {
 /// What the watchdog remembers of a loop from look to look. Locked by the watchdog, and by home when its run ends.
 #[derive(Default)]
 struct Seen {
-    /// The heartbeat at the last look, and when it was first seen like that.
+    /// The heartbeat at the last look, and the last time at which it was another.
     tick: u64,
     since: u64,
     /// Where the step stood when it was first found unmoved, and when that was.
     sample: Option<(Sample, u64)>,
-    /// The step has been dealt with: rescued, or found out of reach.
-    settled: bool,
+    /// Whose next instruction is to be noted.
+    probed: Option<Arc<Place>>,
+    /// How many looks in a row found it asleep, with nobody else after the GIL.
+    calm: u32,
     reports: Reports,
 }
 
@@ -146,7 +158,8 @@ pub fn after_fork() {
 
 /// The life of the watchdog.
 fn watch_all() {
-    let mut last = clock::now();
+    // When the watchdog last looked, or woke up; and how much longer than asked its last sleep was.
+    let (mut last, mut overslept) = (clock::now(), 0);
     loop {
         let watches = {
             let watchdog = lock(&WATCHDOG);
@@ -156,8 +169,6 @@ fn watch_all() {
             watchdog.watches.clone()
         };
         let now = clock::now();
-        let late = now - last;
-        last = now;
 
         if watches.is_empty() {
             if PARKER.park(Some(LINGER)) == Wake::TimedOut && retire() {
@@ -166,8 +177,10 @@ fn watch_all() {
             continue;
         }
         for watch in &watches {
-            watch.look(now, late);
+            watch.look(now, last, overslept);
         }
+        last = now;
+        let before = clock::now();
         let period = watches.iter().map(|watch| watch.period()).min().unwrap_or(1_000_000);
         if watches.iter().all(|watch| watch.is_asleep()) {
             ASLEEP.store(true, Ordering::SeqCst);
@@ -176,9 +189,10 @@ fn watch_all() {
                 PARKER.park(None);
             }
             ASLEEP.store(false, Ordering::SeqCst);
-            last = clock::now();
+            (last, overslept) = (clock::now(), 0);
         } else {
             PARKER.park(Some(Duration::from_nanos(period)));
+            overslept = (clock::now() - before).saturating_sub(period);
         }
     }
 }
@@ -194,6 +208,17 @@ fn retire() -> bool {
     idle
 }
 
+impl Seen {
+    /// Whether a probe is out that may still be answered in good time. Needs no GIL.
+    fn is_probing(&self, now: u64) -> bool {
+        let Some((sample, at)) = &self.sample else { return false };
+        let out = self.probed.as_ref().is_some_and(|place| place.is_probing());
+        let waited = now.saturating_sub(*at);
+        let computes = self.probed.as_ref().is_some_and(|place| sample.is_computing(place, waited));
+        out && waited < if computes { PROBE } else { LONG_PROBE }
+    }
+}
+
 impl Watch {
     /// Nanoseconds between two looks.
     fn period(&self) -> u64 {
@@ -201,7 +226,7 @@ impl Watch {
         if self.shared.rescue.load(Ordering::Relaxed) {
             shortest = shortest.min(self.shared.rescue_after.load(Ordering::Relaxed));
         }
-        (shortest / LOOKS).clamp(1_000_000, 100_000_000)
+        (shortest / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
     /// Whether there is nothing to look at until somebody calls `rouse`.
@@ -210,23 +235,28 @@ impl Watch {
             && self.shared.counters.aside.load(Ordering::SeqCst) == self.shared.counters.waiting.load(Ordering::SeqCst)
     }
 
-    /// One look, `late` nanoseconds after the one before.
-    fn look(&self, now: u64, late: u64) {
+    /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
+    fn look(&self, now: u64, last: u64, overslept: u64) {
         self.shared.heartbeat.mark_stale();
         let tick = self.shared.heartbeat.tick();
         let mut seen = lock(&self.seen);
-        if tick != seen.tick || late > 4 * self.period() {
+        let starved = overslept > 4 * self.period().max(5_000_000);
+        if tick != seen.tick || starved {
             // A step has ended; or this thread did not run either, and the host is to blame.
             let was = (seen.tick, seen.since);
             seen.tick = tick;
-            seen.since = now;
-            seen.settled = false;
-            let sample = seen.sample.take();
+            // It began since the last look.
+            seen.since = if starved { now } else { last };
+            seen.calm = 0;
+            let (sample, probed) = (seen.sample.take(), seen.probed.take());
             let open = seen.reports.has_stall(was.0) && tick != was.0;
             drop(seen);
             if sample.is_some() || open {
                 self.attached(|core, seen| {
                     drop(sample);
+                    if let Some(place) = probed {
+                        end_probe(core.py(), &place)?;
+                    }
                     if open { seen.reports.end_stall(core, was.0, now) } else { Ok(()) }
                 });
             }
@@ -247,24 +277,25 @@ impl Watch {
     fn stalled(&self, tick: u64, stalled: u64, now: u64) {
         let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
         let rescue_after = self.shared.rescue_after.load(Ordering::Relaxed);
-        let (sampled, settled, reported) = {
+        let (reported, probing) = {
             let seen = lock(&self.seen);
-            (seen.sample.is_some(), seen.settled, seen.reports.has_stall(tick))
+            (seen.reports.has_stall(tick), seen.is_probing(now))
         };
-        // It began before we saw it: one period earlier at the most.
-        let rescue_due = rescue_on && !settled && stalled + self.period() >= rescue_after;
-        let report_due = !reported && stalled + self.period() / 2 >= self.shared.report_after.load(Ordering::Relaxed);
-        if !(rescue_on && !settled && (!sampled || rescue_due)) && !report_due {
+        let rescue_due = stalled >= rescue_after;
+        let report_due = !reported && stalled >= self.shared.report_after.load(Ordering::Relaxed);
+        // While a probe is out, every look with the GIL would keep the step from getting it.
+        if (!rescue_on || probing) && !report_due {
             return;
         }
+        let asked = ffi::times_slept();
         self.attached(|core, seen| {
             if self.shared.heartbeat.tick() != tick {
                 // It ended while we waited for the GIL, which it probably held.
                 return if report_due { seen.reports.unseen(core, clock::now() - (now - stalled)) } else { Ok(()) };
             }
             let Some(place) = holder(core) else { return Ok(()) };
-            if rescue_on && !settled {
-                self.consider_rescue(core, &place, seen, rescue_due, now)?;
+            if rescue_on {
+                self.consider_rescue(core, &place, seen, rescue_due, ffi::times_slept() != asked, now)?;
             }
             if report_due && self.shared.heartbeat.tick() == tick {
                 seen.reports.begin_stall(core, &place, tick, now - stalled)?;
@@ -280,6 +311,7 @@ impl Watch {
         place: &Arc<Place>,
         seen: &mut Seen,
         due: bool,
+        contended: bool, // we had to wait for the GIL: so may the step
         now: u64,
     ) -> PyResult<()> {
         let sample = Sample::take(core.py(), place);
@@ -287,17 +319,33 @@ impl Watch {
             seen.sample = Some((sample, now));
             return Ok(());
         };
-        if !sample.is_same_spot(earlier) || sample.is_busy_since(earlier, now.saturating_sub(*at)) {
-            // It computes: look again from here.
-            seen.sample = Some((sample, now));
+        if !sample.is_same_spot(earlier) {
+            // It runs: look again from here.
+            end_probe(core.py(), place)?;
+            (seen.sample, seen.calm) = (Some((sample, now)), 0);
             return Ok(());
         }
-        if due {
-            seen.settled = true;
-            let since = seen.since;
-            if rescue(core, place, &sample, since)? {
-                seen.sample = None;
+        if contended || !sample.has_slept_since(earlier) {
+            // It computes at this instruction, or waits for the GIL, or was only found there again.
+            seen.calm = 0;
+            if !place.is_probing() {
+                begin_probe(core.py(), place, &sample)?;
+                seen.sample = Some((sample, now));
+                seen.probed = Some(Arc::clone(place));
+                return Ok(());
             }
+        } else {
+            seen.calm += 1;
+        }
+        let probed = now.saturating_sub(*at);
+        let patience = if earlier.is_computing(place, probed) { PROBE } else { LONG_PROBE };
+        let unmoved = place.is_probing() && probed >= patience;
+        if due
+            && (seen.calm >= CALM || unmoved)
+            && let Some(serial) = rescue(core, place, &sample, seen.since)?
+        {
+            seen.sample = None;
+            seen.reports.move_aside(core, serial)?;
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use crate::place::{Kind, Place, lock};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 /// `report.Reporter`: `blocked(...)` returns a token, `ended(token, seconds)` closes it.
 static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
@@ -55,7 +55,13 @@ impl Reports {
     }
 
     /// The step with this heartbeat has blocked since `since`.
-    pub fn begin_stall(&mut self, core: &Bound<'_, LoopCore>, place: &Arc<Place>, tick: u64, since: u64) -> PyResult<()> {
+    pub fn begin_stall(
+        &mut self,
+        core: &Bound<'_, LoopCore>,
+        place: &Arc<Place>,
+        tick: u64,
+        since: u64,
+    ) -> PyResult<()> {
         if let Some(token) = blocked(core, place, since, None)? {
             self.stall = Some((tick, Open { token, since }));
         }
@@ -70,6 +76,17 @@ impl Reports {
                 Ok(())
             }
         }
+    }
+
+    /// The step that blocked the loop has been put aside: it goes on blocking, but not the loop.
+    pub fn move_aside(&mut self, core: &Bound<'_, LoopCore>, serial: u64) -> PyResult<()> {
+        let Some((_, open)) = self.stall.take() else { return Ok(()) };
+        if let Some(reporter) = reporter(core.py()) {
+            let after = clock::to_seconds(clock::now().saturating_sub(open.since));
+            reporter.call_method1("rescued", (open.token.bind(core.py()), after))?;
+        }
+        self.asides.insert(serial, open);
+        Ok(())
     }
 
     /// A step blocked, but nobody could look before it ended.
@@ -135,9 +152,9 @@ fn blocked(
     let py = core.py();
     let Some(reporter) = reporter(py) else { return Ok(None) };
     let handle = place.current.get(py);
-    let task = handle
-        .as_ref()
-        .and_then(|handle| handle.bind(py).cast::<crate::handle::Handle>().ok().and_then(|handle| handle.get().task(py)));
+    let task = handle.as_ref().and_then(|handle| {
+        handle.bind(py).cast::<crate::handle::Handle>().ok().and_then(|handle| handle.get().task(py))
+    });
     let this = core.get();
     let relief = this.baton().holder().and_then(|id| lock(&this.places).get(&id).map(|place| place.name.clone()));
     let waiting = ffi::peek(&this.turn, py, |turn| turn.ready_len()).unwrap_or(0);
