@@ -238,7 +238,7 @@ WATCHDOG = "everloop-watch"
 
 
 def everloop_threads():
-    """The live threads that everloop started, by number, but for the process's one watchdog, which lingers for a second."""
+    """The live threads that everloop started, by number, but for the process's watchdog, which lingers for a second."""
     found = {thread.native_id: thread.name for thread in threading.enumerate()}
     with contextlib.suppress(FileNotFoundError):
         for task in os.listdir("/proc/self/task"):

@@ -5,6 +5,7 @@ import functools
 import os
 
 from support import (
+    gates,
     hand_offs,
     run_against,
     spin,
@@ -107,3 +108,26 @@ def test_a_site_whose_calls_turn_short_is_forgotten(rescuing_loop, gate, witness
     gate.open()
     rescuing_loop.run_until_complete(asyncio.sleep(0, wait()))
     assert hand_offs(rescuing_loop) == before
+
+
+def test_a_site_is_learned_while_its_first_caller_still_blocks(rescuing_loop):
+    """The second caller is handed off at its call; only the first one had to be rescued."""
+    with gates(4) as all_gates:
+
+        def wait(gate):
+            return os.read(gate.reader, 1)
+
+        async def block(gate):
+            wait(gate)
+
+        async def main():
+            blocked = [asyncio.create_task(block(gate)) for gate in all_gates]
+            while rescuing_loop.statistics()["aside"] < len(all_gates):
+                await asyncio.sleep(0.001)
+            for gate in all_gates:
+                gate.open()
+            await asyncio.gather(*blocked)
+
+        rescuing_loop.run_until_complete(main())
+    statistics = rescuing_loop.statistics()
+    assert (statistics["rescues"], statistics["learned"]) == (1, 3)

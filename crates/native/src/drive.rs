@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// While work is ready, files and timers are looked at after so many steps, and whenever the watchdog has looked.
 const STEPS_BETWEEN_LOOKS: usize = 64;
@@ -37,6 +37,59 @@ enum Stop {
     GaveWay,
 }
 
+/// When a loop that always has work to do lends the GIL to other threads.
+///
+/// The interpreter would take it away only every five milliseconds (`sys.getswitchinterval`), twice for each call that runs in
+/// an executor. Letting go of it for a moment now and then is worse than nothing: each time the waiting threads are woken,
+/// come too late, and begin their five milliseconds anew. So it is lent for as long as it takes to wake up; often while
+/// somebody takes it, and ever more seldom while nobody does.
+struct GilShare {
+    /// When the GIL is to be lent next, in the loop's clock.
+    due: u64,
+    /// Nanoseconds between two times.
+    interval: u64,
+    /// Another thread has sent something since the GIL was last lent.
+    heard: bool,
+    /// Until then other threads are taken to be at work, because one was heard.
+    company_until: u64,
+}
+
+impl Default for GilShare {
+    fn default() -> Self {
+        Self { due: 0, interval: Self::LONGEST, heard: false, company_until: 0 }
+    }
+}
+
+impl GilShare {
+    const SHORTEST: u64 = 50_000;
+    const LONGEST: u64 = 5_000_000;
+    /// The longest while other threads are at work: those of steps that are aside, or of an executor.
+    const LONGEST_IN_COMPANY: u64 = 400_000;
+    /// How long one sign of another thread counts.
+    const COMPANY: u64 = 100_000_000;
+    /// How long a sleeping thread is given to wake up.
+    const WAKE_UP: Duration = Duration::from_micros(25);
+
+    fn lend(&mut self, py: Python<'_>, now: u64, aside: bool) {
+        let before = ffi::times_slept();
+        py.detach(|| {
+            let begin = Instant::now();
+            while begin.elapsed() < Self::WAKE_UP {
+                std::thread::yield_now();
+            }
+            exit::gate();
+        });
+        // Who has to sleep to get it back has lent it.
+        let lent = ffi::times_slept() != before;
+        if std::mem::take(&mut self.heard) || aside {
+            self.company_until = now + Self::COMPANY;
+        }
+        let longest = if now < self.company_until { Self::LONGEST_IN_COMPANY } else { Self::LONGEST };
+        self.interval = if lent { self.interval / 2 } else { self.interval * 2 }.clamp(Self::SHORTEST, longest);
+        self.due = now + self.interval;
+    }
+}
+
 struct Driver<'py> {
     py: Python<'py>,
     core: Bound<'py, LoopCore>,
@@ -45,6 +98,7 @@ struct Driver<'py> {
     events: Events,
     posts: Vec<Post>,
     lookout: pinning::Lookout<'py>,
+    share: GilShare,
     /// Steps and turns left before files and timers are looked at again.
     steps_left: usize,
     turns_left: u32,
@@ -61,6 +115,7 @@ impl<'py> Driver<'py> {
             events: Events::default(),
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
+            share: GilShare::default(),
             steps_left: 0,
             turns_left: 0,
         })
@@ -116,6 +171,7 @@ impl<'py> Driver<'py> {
                 }
             });
             self.posts = posts;
+            self.share.heard = true;
         }
         if this.shared.counters.waiting.load(Ordering::Relaxed) != 0 {
             waiting::pass_on_cancellations(&core)?;
@@ -182,7 +238,7 @@ impl<'py> Driver<'py> {
         }
         this.shared.heartbeat.end_step();
         self.lookout.look(&self.place)?;
-        if !this.pins.is_empty() || !lock(&self.place.greenlets).is_empty() {
+        if !this.pins.is_empty() || self.place.has_switched() {
             pinning::settle(self.py, &this.pins, &self.place, bound.get().task(self.py))?;
         }
         match ran {
@@ -299,8 +355,8 @@ impl<'py> Driver<'py> {
             self.py.check_signals()?;
         }
 
-        // First without letting go of the GIL: under load there is always something.
-        let mut found = self.poller.wait(&mut self.events, Some(Duration::ZERO)).is_ok() && !self.events.is_empty();
+        let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
+        let mut found = poll.is_ok() && !self.events.is_empty();
         let mut now = clock::now();
         let due = matches!(wait, Wait::Until(when) if when <= now);
         let must_stop = this.is_stopping() && (self.place.home && self.may_stop());
@@ -310,6 +366,10 @@ impl<'py> Driver<'py> {
             }
             found = !self.events.is_empty();
             now = clock::now();
+        }
+
+        if wait == Wait::No && now >= self.share.due {
+            self.share.lend(self.py, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
         }
 
         if found {

@@ -68,12 +68,16 @@ pub struct Place {
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
     kind: AtomicU8,
+    /// Whether it runs everloop's own code, which no gate stops. Changed by the thread itself.
+    exempt: AtomicBool,
     /// Whether the thread's next instruction is to be noted: see handoff/rescue.rs. Changed under the GIL.
     probing: AtomicBool,
     /// Where that was asked for.
     probed: Mutex<Option<(Py<PyCode>, i32)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs.
-    pub greenlets: Mutex<Vec<Py<PyAny>>>,
+    greenlets: Mutex<Vec<Py<PyAny>>>,
+    /// Whether there are any: asked for every step. Changed under the GIL.
+    switched: AtomicBool,
 }
 
 impl Place {
@@ -91,9 +95,11 @@ impl Place {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
+            exempt: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
+            switched: AtomicBool::new(false),
         }
     }
 
@@ -122,7 +128,36 @@ impl Place {
     /// Whether this thread has to stop before it runs another instruction, or to have it noted.
     #[inline]
     pub fn is_gated(&self) -> bool {
-        self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()
+        (self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()) && !self.is_exempt()
+    }
+
+    fn is_exempt(&self) -> bool {
+        self.exempt.load(Ordering::Relaxed)
+    }
+
+    /// Runs everloop's own Python code on this thread while its step is aside: no gate stops that.
+    pub fn without_gates<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.exempt.store(true, Ordering::Relaxed);
+        let result = f();
+        self.exempt.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// The step has switched to this greenlet.
+    pub fn note_greenlet(&self, greenlet: Py<PyAny>) {
+        self.switched.store(true, Ordering::Relaxed);
+        lock(&self.greenlets).push(greenlet);
+    }
+
+    #[inline]
+    pub fn has_switched(&self) -> bool {
+        self.switched.load(Ordering::Relaxed)
+    }
+
+    /// The greenlets that the step has switched to.
+    pub fn take_greenlets(&self) -> Vec<Py<PyAny>> {
+        self.switched.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *lock(&self.greenlets))
     }
 
     pub fn is_probing(&self) -> bool {

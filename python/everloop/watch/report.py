@@ -298,7 +298,7 @@ def _callback_name(handle: Any) -> str:
 
 
 def _forget_dummy_thread() -> None:
-    """The watchdog's thread is not Python's; logging makes threading believe that it is, and would leave that behind."""
+    """The watchdog's thread is not Python's; logging makes threading believe that it is, and leaves that behind."""
     threads: dict[int, threading.Thread] = getattr(threading, "_active", {})
     own = threads.get(threading.get_ident())
     if type(own).__name__ == "_DummyThread":

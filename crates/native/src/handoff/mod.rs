@@ -114,7 +114,7 @@ pub fn release(
     this.shared.heartbeat.end_step();
 
     let after = this.baton().release(&place.seat, manner, pending).unwrap_or(After::Nothing);
-    if this.after_release(after) && !relief::start(core)? && kind == Kind::Waiting {
+    if this.after_release(after) && !place.without_gates(|| relief::start(core))? && kind == Kind::Waiting {
         relief::check_someone_returns(py, this)?;
     }
     Ok(Some(serial))

@@ -8,7 +8,7 @@ use super::current;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::pins::{Pin, Pins};
-use crate::place::{Place, lock};
+use crate::place::Place;
 use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
@@ -21,7 +21,7 @@ pub fn thread_of(pins: &Pins, handle: &Bound<'_, Handle>) -> Option<ThreadId> {
 
 /// A step of `task` has ended on `place`: pins it if greenlets are left alive in it.
 pub fn settle(py: Python<'_>, pins: &Pins, place: &Place, task: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let touched = std::mem::take(&mut *lock(&place.greenlets));
+    let touched = place.take_greenlets();
     let Some(task) = task else { return Ok(()) };
     let known = pins.set(ffi::address(&task), None).map(|pin| pin.greenlets).unwrap_or_default();
     let mut greenlets = Vec::new();
@@ -62,7 +62,7 @@ impl Tracer {
             // The thread's root greenlet has no parent, and needs no pin: every thread has its own.
             let target = pair.get_item(1)?;
             if !target.getattr("parent")?.is_none() {
-                lock(&place.greenlets).push(target.unbind());
+                place.note_greenlet(target.unbind());
             }
         }
         match &self.previous {
@@ -120,7 +120,7 @@ impl<'py> Lookout<'py> {
         for object in py.import("gc")?.call_method0("get_objects")?.try_iter()? {
             let object = object?;
             if object.is_instance(&class)? && !object.getattr("parent")?.is_none() {
-                lock(&place.greenlets).push(object.unbind());
+                place.note_greenlet(object.unbind());
             }
         }
         Ok(())
