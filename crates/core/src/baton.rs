@@ -435,7 +435,7 @@ impl Baton {
     /// Sleeps until the baton comes to this thread, which queued for it. False after `timeout`, with the place kept.
     pub fn wait_granted(&self, me: &Seat, timeout: Option<Duration>) -> bool {
         while !self.is_granted(me) {
-            if me.parker.park(timeout) == crate::parker::Wake::TimedOut {
+            if me.parker.park_briefly(timeout) == crate::parker::Wake::TimedOut {
                 return self.is_granted(me);
             }
         }
@@ -479,7 +479,7 @@ impl Baton {
             return end;
         }
         loop {
-            let wake = me.parker.park(Some(timeout));
+            let wake = me.parker.park_briefly(Some(timeout));
             if self.is_granted(me) {
                 return Spare::Holds;
             }

@@ -23,9 +23,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// While work is ready, files and timers are looked at after so many steps, and whenever the watchdog has looked.
-const STEPS_BETWEEN_LOOKS: usize = 64;
+const STEPS_BETWEEN_LOOKS: usize = 256;
 /// The same in turns.
-const TURNS_BETWEEN_LOOKS: u32 = 16;
+const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// How long a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -44,8 +44,8 @@ enum Stop {
 /// come too late, and begin their five milliseconds anew. So it is lent for as long as it takes to wake up; often while
 /// somebody takes it, and ever more seldom while nobody does.
 struct GilShare {
-    /// When the GIL is to be lent next, in the loop's clock.
-    due: u64,
+    /// When the GIL is to be lent next, in the loop's clock; None while it has just been free.
+    due: Option<u64>,
     /// Nanoseconds between two times.
     interval: u64,
     /// Another thread has sent something since the GIL was last lent.
@@ -56,7 +56,7 @@ struct GilShare {
 
 impl Default for GilShare {
     fn default() -> Self {
-        Self { due: 0, interval: Self::LONGEST, heard: false, company_until: 0 }
+        Self { due: None, interval: Self::LONGEST, heard: false, company_until: 0 }
     }
 }
 
@@ -69,6 +69,15 @@ impl GilShare {
     const COMPANY: u64 = 100_000_000;
     /// How long a sleeping thread is given to wake up.
     const WAKE_UP: Duration = Duration::from_micros(25);
+
+    /// This thread has let go of the GIL anyway.
+    fn was_free(&mut self) {
+        self.due = None;
+    }
+
+    fn is_due(&mut self, now: u64) -> bool {
+        now >= *self.due.get_or_insert(now + self.interval)
+    }
 
     fn lend(&mut self, py: Python<'_>, now: u64, aside: bool) {
         let before = ffi::times_slept();
@@ -86,7 +95,7 @@ impl GilShare {
         }
         let longest = if now < self.company_until { Self::LONGEST_IN_COMPANY } else { Self::LONGEST };
         self.interval = if lent { self.interval / 2 } else { self.interval * 2 }.clamp(Self::SHORTEST, longest);
-        self.due = now + self.interval;
+        self.due = Some(now + self.interval);
     }
 }
 
@@ -136,6 +145,7 @@ impl<'py> Driver<'py> {
 
     /// Turns until the loop stops or another thread has the baton.
     fn drive(&mut self) -> PyResult<Stop> {
+        self.share.was_free();
         loop {
             if let Some(stop) = self.turn()? {
                 return Ok(stop);
@@ -368,7 +378,9 @@ impl<'py> Driver<'py> {
             now = clock::now();
         }
 
-        if wait == Wait::No && now >= self.share.due {
+        if wait != Wait::No {
+            self.share.was_free();
+        } else if self.share.is_due(now) {
             self.share.lend(self.py, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
         }
 

@@ -97,7 +97,9 @@ impl<'a, 'py> Arguments<'a, 'py> {
     ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
         let mut context = None;
         for (name, &value) in names.iter_borrowed().zip(self.values) {
-            if !name.eq("context")? {
+            // Names in calls are interned: the same object, nearly always.
+            let expected = pyo3::intern!(self.py, "context");
+            if !name.is(expected) && !name.eq(expected)? {
                 let name = name.cast::<PyString>()?.to_cow()?.into_owned();
                 return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'")));
             }

@@ -154,7 +154,7 @@ fn wait_granted(this: &LoopCore, place: &Place) -> bool {
         if (this.is_closed() || exit::is_exiting()) && this.baton().cancel_resume(&place.seat) {
             return false;
         }
-        place.seat.parker().park(None);
+        place.seat.parker().park_briefly(None);
     }
     true
 }

@@ -91,8 +91,11 @@ fn wait(
     loop {
         let wake = py.detach(|| {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let wake =
-                if this.baton().is_granted(&place.seat) { Wake::Unparked } else { place.seat.parker().park(left) };
+            let wake = if this.baton().is_granted(&place.seat) {
+                Wake::Unparked
+            } else {
+                place.seat.parker().park_briefly(left)
+            };
             exit::gate();
             wake
         });
