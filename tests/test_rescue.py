@@ -488,15 +488,15 @@ def test_a_busy_step_is_not_taken_for_a_blocked_one(rescuing_loop, work):
         order.append("busy")
 
     async def main():
-        noise = threading.Thread(target=spin, args=(0.2,))  # makes the busy step wait for the GIL
-        noise.start()
         task = asyncio.create_task(busy())
         await asyncio.sleep(0)
         order.append("after")
         await task
-        noise.join()
 
+    noise = threading.Thread(target=spin, args=(0.3,))  # makes the busy step wait for the GIL
+    noise.start()
     rescuing_loop.run_until_complete(main())
+    noise.join()
     assert order == ["busy", "after"]
     assert hand_offs(rescuing_loop) == 0
 

@@ -1,6 +1,6 @@
 """An asyncio event loop that keeps running when code blocks.
 
-`everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory that servers and runners take.
+`everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory for servers and runners.
 """
 
 from . import watch

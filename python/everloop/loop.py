@@ -30,13 +30,14 @@ import weakref
 from asyncio import base_events, events
 from asyncio.log import logger as asyncio_logger
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _native
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("everloop")
 
@@ -45,6 +46,7 @@ loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = conte
     "everloop_loop", default=None
 )
 
+_base_events: Any = base_events  # its private parts, unknown to type checkers
 _relief_numbers = itertools.count(1)
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
 
@@ -92,6 +94,16 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         ...     runner.run(asyncio.sleep(0, "done"))
         'done'
     """
+
+    if TYPE_CHECKING:  # asyncio's, unknown to type checkers
+        _ssock: Any
+        _csock: Any
+
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
 
     def __init__(
         self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
@@ -191,10 +203,10 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
 
     # ---- what asyncio's own code calls
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
         """Calls callback(*args) in the loop when the signal arrives. Main thread only."""
         if self._csock is None and not self.is_closed():
-            super()._make_self_pipe()
+            super()._make_self_pipe()  # type: ignore[misc]
         super().add_signal_handler(sig, callback, *args)
 
     def _make_self_pipe(self) -> None:
@@ -204,18 +216,18 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
 
     def _close_self_pipe(self) -> None:
         if self._ssock is not None:
-            super()._close_self_pipe()
+            super()._close_self_pipe()  # type: ignore[misc]
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
         self._check_closed()
         handle = self._new_handle(callback, *args)
-        super()._add_reader(fd, handle)
+        self._watch(fd, handle, False)
         return handle
 
     def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
         self._check_closed()
         handle = self._new_handle(callback, *args)
-        super()._add_writer(fd, handle)
+        self._watch(fd, handle, True)
         return handle
 
     def _remove_reader(self, fd: Any) -> bool:
@@ -235,7 +247,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         """Native timers count themselves."""
 
     def _log_slow_callback(self, handle: _native.Handle, seconds: float) -> None:
-        asyncio_logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), seconds)
+        asyncio_logger.warning("Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds)
 
 
 def new_event_loop() -> EventLoop:
@@ -254,7 +266,7 @@ def new_event_loop() -> EventLoop:
     return EventLoop()
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: bool | None = None) -> T:
+def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: bool | None = None) -> T:
     """Runs a coroutine on a loop of its own: `asyncio.run` on an everloop.
 
     Args:
@@ -289,7 +301,7 @@ def _relieve(loop: EventLoop, name: str) -> None:
     """The life of a relief thread."""
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
     if loop.get_debug():
-        sys.set_coroutine_origin_tracking_depth(base_events.constants.DEBUG_STACK_DEPTH)
+        sys.set_coroutine_origin_tracking_depth(_base_events.constants.DEBUG_STACK_DEPTH)
     events._set_running_loop(loop)
     try:
         loop._relieve(name)

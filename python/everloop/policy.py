@@ -19,7 +19,7 @@ def event_loop_policy() -> type:
     for name in ("_UnixDefaultEventLoopPolicy", "_DefaultEventLoopPolicy"):
         base = getattr(unix, name, base)
 
-    class EventLoopPolicy(base):  # type: ignore[misc]
+    class EventLoopPolicy(base):  # type: ignore[misc, valid-type]
         """Makes everloops wherever asyncio makes loops.
 
         Example: `asyncio.set_event_loop_policy(everloop.EventLoopPolicy())`. Deprecated with all policies since

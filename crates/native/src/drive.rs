@@ -417,7 +417,6 @@ impl<'py> Driver<'py> {
                 exit::gate();
                 outcome
             });
-            watchdog::rouse();
             if outcome.is_err() {
                 // A signal: its handler is Python code, for the main thread to run.
                 self.events.clear();
@@ -430,6 +429,7 @@ impl<'py> Driver<'py> {
             }
             self.await_baton()?;
         }
+        watchdog::rouse(); // after the baton says that nobody sleeps: the watchdog looks at that after it lay down
         self.py.check_signals()?;
         Ok(true)
     }
@@ -522,7 +522,7 @@ impl LoopCore {
         outcome
     }
 
-    /// The idents of the threads that cannot end with this run: their steps are aside, or tasks are pinned to them.
+    /// The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them.
     fn _staying(&self) -> Vec<u64> {
         let places: Vec<_> = lock(&self.places).values().cloned().collect();
         places
@@ -534,8 +534,10 @@ impl LoopCore {
 
     /// What this loop has done so far and has at hand now.
     ///
-    /// Returns a dict of ints: `steps` run, hand-offs asked for (`releases`), made by the watchdog (`rescues`) and made at
-    /// learned sites (`learned`), steps that are `aside` now, `relief_threads` alive, and `learned_sites` of the process.
+    /// Returns:
+    ///     dict[str, int]: `steps` run; hand-offs that steps asked for (`releases`), that the watchdog made (`rescues`)
+    ///         and that were made at learned sites (`learned`); steps that are `aside` now; `relief_threads` alive; and
+    ///         the `learned_sites` of the process.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = &self.shared.counters;
         let dict = PyDict::new(py);
@@ -549,7 +551,7 @@ impl LoopCore {
         Ok(dict)
     }
 
-    /// In a forked child: the thread that forked is the only one left. Steps of other threads are gone with them.
+    /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
     fn _after_fork(&self) {
         let own = handoff::current_place();
         let me = own.as_ref().filter(|place| lock(&self.places).contains_key(&place.id()));

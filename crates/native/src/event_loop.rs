@@ -337,10 +337,10 @@ macro_rules! schedule_method {
 }
 
 schedule_method!(CallSoon, "call_soon", c"call_soon",
-    c"call_soon($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop.\n\nReturns a Handle. From a thread that does not run the loop it wakes the loop,\nas call_soon_threadsafe does; in debug mode it raises RuntimeError there.",
+    c"call_soon($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop.\n\nArgs:\n    callback: Any callable. Callbacks run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n\nThe trap: from a thread that does not run the loop it wakes the loop, as\ncall_soon_threadsafe does; other loops wait for their next wake-up.\n\nExample:\n    >>> loop = everloop.new_event_loop()\n    >>> handle = loop.call_soon(loop.stop)\n    >>> loop.run_forever()\n    >>> loop.close()\n",
     thread_check: true);
 schedule_method!(CallSoonThreadsafe, "call_soon_threadsafe", c"call_soon_threadsafe",
-    c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nReturns a Handle.",
+    c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nArgs:\n    callback: Any callable.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed.\n    TypeError: no callback, or a context that is none.\n",
     thread_check: false);
 
 /// Shared by `call_later` and `call_at`: `when` in seconds of the loop's clock.
@@ -383,7 +383,7 @@ fn time_argument(arguments: &Arguments<'_, '_>, method: &str, name: &str) -> PyR
 pub struct CallLater;
 impl FastMethod for CallLater {
     const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after delay seconds.\n\nReturns a TimerHandle. Callbacks of the same time run in the order of the calls.";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after a delay.\n\nArgs:\n    delay: In seconds; never early, and not rounded to milliseconds.\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the delay is NaN.\n";
     type Class = LoopCore;
 
     #[inline]
@@ -396,7 +396,7 @@ impl FastMethod for CallLater {
 pub struct CallAt;
 impl FastMethod for CallAt {
     const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached when, in seconds.\n\nReturns a TimerHandle.";
+    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached a time.\n\nArgs:\n    when: In seconds of loop.time().\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the time is NaN.\n";
     type Class = LoopCore;
 
     #[inline]
@@ -564,12 +564,10 @@ impl LoopCore {
         Ok(())
     }
 
-    fn _add_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, handle: &Bound<'_, Handle>) -> PyResult<()> {
-        slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, Direction::Read, &handle.clone().unbind())
-    }
-
-    fn _add_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, handle: &Bound<'_, Handle>) -> PyResult<()> {
-        slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, Direction::Write, &handle.clone().unbind())
+    /// Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled.
+    fn _watch(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, handle: &Bound<'_, Handle>, write: bool) -> PyResult<()> {
+        let direction = if write { Direction::Write } else { Direction::Read };
+        slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, direction, &handle.clone().unbind())
     }
 
     /// A handle that is not queued yet: for files.
@@ -592,6 +590,7 @@ impl LoopCore {
         Ok(handle)
     }
 
+    /// Forgets the handle of a file, and cancels it. False: there was none.
     fn _unwatch(slf: &Bound<'_, Self>, fd: RawFd, write: bool) -> PyResult<bool> {
         if fd < 0 {
             return Ok(false);
@@ -615,7 +614,7 @@ impl LoopCore {
         self.turn.with(self.baton(), own_id(), |turn| turn.timers.len()).unwrap_or(0)
     }
 
-    /// Throws away everything that is queued or watched; steps that are aside get RuntimeError when they come back.
+    /// Throws away what is queued or watched; steps that are aside get RuntimeError when they come back.
     fn _close_core(slf: &Bound<'_, Self>) {
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);

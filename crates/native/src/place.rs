@@ -135,8 +135,12 @@ impl Place {
         self.exempt.load(Ordering::Relaxed)
     }
 
-    /// Runs everloop's own Python code on this thread while its step is aside: no gate stops that.
+    /// Runs everloop's own Python code while the step of this place is aside: no gate stops that on the place's own thread.
+    /// On another one (the watchdog's) there is none; and this one may come back meanwhile, to its gate.
     pub fn without_gates<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.id() != own_id() {
+            return f();
+        }
         self.exempt.store(true, Ordering::Relaxed);
         let result = f();
         self.exempt.store(false, Ordering::Relaxed);

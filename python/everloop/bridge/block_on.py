@@ -17,12 +17,12 @@ __all__ = ["DeadlockError", "block_on"]
 T = TypeVar("T")
 
 
-def block_on(awaitable: Awaitable[T], timeout: float | None = None) -> T:
+def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
     """Waits for an awaitable from synchronous code, without freezing the loop.
 
-    Inside a step of a running everloop the step goes aside: other tasks go on, and so does the awaited one, as a task of the
-    same loop. On a thread that was started for a task (by `asyncio.to_thread`, by anyio for a `def` endpoint) the
-    coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own.
+    Inside a step of a running everloop the step goes aside: other tasks go on, and so does the awaited one, as a task
+    of the same loop. On a thread that was started for a task (by `asyncio.to_thread`, by anyio for a `def` endpoint)
+    the coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own.
 
     Args:
         awaitable: A coroutine, task, future, or any object with `__await__`.
@@ -56,8 +56,8 @@ def block_on(awaitable: Awaitable[T], timeout: float | None = None) -> T:
     if not isinstance(running, EventLoop):
         _close(awaitable)
         raise RuntimeError(
-            f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands still "
-            "as long as its step waits. Run it with everloop.run(), or await instead"
+            f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands "
+            "still as long as its step waits. Run it with everloop.run(), or await instead"
         )
     owner = _loop_of(awaitable)
     if owner is not None and owner is not running:
@@ -71,7 +71,7 @@ def block_on(awaitable: Awaitable[T], timeout: float | None = None) -> T:
     return _in_step(running, awaitable, timeout)
 
 
-def _in_step(loop: EventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
+def _in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
     """Waits aside, in the middle of a step."""
     waiter = asyncio.current_task(loop)
     future = asyncio.ensure_future(awaitable, loop=loop)
@@ -106,8 +106,8 @@ def _wait_in_step(
     return future.result()
 
 
-def _from_thread(awaitable: Awaitable[T], timeout: float | None) -> T:
-    """Waits on a thread that runs no loop: on the loop that the awaitable or this context comes from, or on a new one."""
+def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
+    """Waits on a thread that runs no loop: for the loop of the awaitable or of this context, or for a new one."""
     owner = _loop_of(awaitable)
     loop = owner if owner is not None else _loop_of_this_context()
     if loop is not None and loop.is_running():
@@ -123,7 +123,7 @@ def _loop_of_this_context() -> EventLoop | None:
     return reference() if reference is not None else None
 
 
-async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+async def _within[T](coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
     """As `asyncio.wait_for`, with block_on's message."""
     task = asyncio.ensure_future(coroutine)
     done, _ = await asyncio.wait([task], timeout=timeout)
@@ -134,7 +134,7 @@ async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
     return task.result()
 
 
-def _through(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
+def _through[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
     """Waits on one thread for a loop that runs on another."""
     result: concurrent.futures.Future[T] = concurrent.futures.Future()
     task: asyncio.Future[T] | None = None
@@ -192,7 +192,7 @@ def _after_cancel(result: "concurrent.futures.Future[T]", timeout: float | None)
 
 
 def _raise_timeout(task: "asyncio.Future[Any]", timeout: float | None) -> None:
-    """The task was cancelled for time: an error of its clean-up comes first; a result that it gave all the same counts."""
+    """The task was cancelled for time. An error of its clean-up comes first; a result given all the same counts."""
     if task.cancelled():
         raise TimeoutError(_timeout_message(timeout))
 
@@ -211,7 +211,7 @@ def _loop_of(awaitable: Awaitable[Any]) -> asyncio.AbstractEventLoop | None:
     return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
 
 
-def _as_coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
+def _as_coroutine[T](awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
     if inspect.iscoroutine(awaitable):
         return awaitable
 

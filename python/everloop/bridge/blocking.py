@@ -11,18 +11,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class blocking(_native.Blocking):  # noqa: N801: reads as what it does: `with everloop.blocking():`
+class blocking(_native.Blocking):  # lower case: it reads as what it does
     """Lets other tasks go on while this one is in a blocking call.
 
-    A context manager, or a decorator of a function. The call stays on its own thread, in the middle of its step; the loop is
-    handed to another thread until the block is left. Outside a step of a running everloop it does nothing, so the same
-    function can be called from anywhere.
+    A context manager, or a decorator of a function. The call stays on its own thread, in the middle of its step; the
+    loop is handed to another thread until the block is left. Outside a step of a running everloop it does nothing, so
+    the same function can be called from anywhere.
 
     Raises:
         RuntimeError: when the block is left after an `await` inside it: that ended the step.
         TypeError: for a decorated coroutine function or generator function, which run later than they are called.
 
-    The trap: other tasks run while the block lasts, as at an `await`, and on another thread: they see other thread-locals.
+    The trap: other tasks run while the block lasts, as at an `await`, and on another thread, with other thread-locals.
 
     Example:
         >>> import time, everloop
@@ -52,6 +52,7 @@ class blocking(_native.Blocking):  # noqa: N801: reads as what it does: `with ev
         @functools.wraps(function)
         def blocked(*args: P.args, **kwargs: P.kwargs) -> R:
             with blocking():
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            return result
 
         return blocked

@@ -1,8 +1,8 @@
 """The report: what blocked the loop, where, for how long, who waited, and what to do about it.
 
-The native watchdog decides when (see `watchdog/report.rs`) and calls the `Reporter` on its own thread, with the GIL. A block
-is told of once it has lasted `slow_callback_duration`, and again when it has ended. Blocks at one place are counted, and
-told of at most once in `QUIET_SECONDS`.
+The native watchdog decides when (see `watchdog/report.rs`) and calls the `Reporter` on its own thread, with the GIL. A
+block is told of once it has lasted `slow_callback_duration`, and again when it has ended. Blocks at one place are
+counted, and told of at most once in `QUIET_SECONDS`.
 """
 
 import asyncio
@@ -106,9 +106,20 @@ class Reporter:
         place.count += 1
         kind = "task" if isinstance(task, asyncio.Task) else "callback"
         block = Block(
-            file, line, function, call, columns, kind, _task_name(task, handle), waiting, inner, thread, relief, rescued_after,
-            place,
-        )  # fmt: skip
+            file=file,
+            line=line,
+            function=function,
+            call=call,
+            columns=columns,
+            kind=kind,
+            task=_task_name(task, handle),
+            waiting=waiting,
+            inner=inner,
+            thread=thread,
+            relief=relief,
+            rescued_after=rescued_after,
+            place=place,
+        )
         now = time.monotonic()
         if now >= place.quiet_until:
             place.quiet_until = now + QUIET_SECONDS

@@ -136,6 +136,15 @@ enum End {
 }
 
 fn take_back(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResult<()> {
+    take_back_once(core, place, end)?;
+    // What that ran may have let go of the GIL for so long that the watchdog put the step aside again.
+    while matches!(place.aside_kind(), Some(Kind::Rescued)) {
+        take_back_once(core, place, end)?;
+    }
+    Ok(())
+}
+
+fn take_back_once(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResult<()> {
     let py = core.py();
     let this = core.get();
     let granted = this.baton().try_resume(&place.seat) || {
@@ -187,8 +196,10 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool, end: 
     if aside.gated {
         frames::unwatch(core.py());
     }
-    if aside.kind == Kind::Rescued {
-        sites::unwatch(core.py(), aside.site)?;
+    match (aside.kind, aside.site) {
+        (Kind::Rescued, site) => sites::unwatch(core.py(), site)?,
+        (Kind::Learned, Some((code, offset))) => sites::note_back(code.bind(core.py()), offset)?,
+        _ => {}
     }
     entered?;
     if granted { Ok(()) } else { Err(PyRuntimeError::new_err("Event loop is closed")) }

@@ -28,10 +28,13 @@ fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     }
     this.shared.counters.relief.fetch_add(1, Ordering::Relaxed);
     let started = core.call_method0("_start_relief");
-    if started.is_err() {
+    if let Err(error) = started {
+        // The system has no thread for us: the loop waits, as at the bound.
         this.shared.counters.relief.fetch_sub(1, Ordering::Relaxed);
+        error.write_unraisable(core.py(), Some(core));
+        return Ok(false);
     }
-    started.map(|_| true)
+    Ok(true)
 }
 
 /// Whether the bound is reached.

@@ -106,14 +106,14 @@ pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, s
     let site = sample.site(py, place);
     let code = site.as_ref().map(|(code, _)| code);
     sites::watch(py, code)?;
+    if let Some((code, offset)) = &site {
+        sites::learn(code, *offset)?; // now: the next step that comes to this call runs before `release` returns
+    }
     let aside = site.as_ref().map(|(code, offset)| (code.clone().unbind(), *offset));
     let Some(serial) = release(core, place, Kind::Rescued, aside, since, true, Manner::Loud)? else {
         sites::unwatch(py, site.map(|(code, offset)| (code.unbind(), offset)))?;
         return Ok(None);
     };
     this.shared.counters.rescues.fetch_add(1, Ordering::Relaxed);
-    if let Some((code, offset)) = &site {
-        sites::learn(code, *offset)?;
-    }
     Ok(Some(serial))
 }

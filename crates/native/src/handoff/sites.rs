@@ -46,6 +46,8 @@ struct Code {
     blocked: usize,
     /// Learned offsets, each with its run of short calls.
     learned: HashMap<i32, u32>,
+    /// Offsets at whose calls steps are aside, with their number: C_RETURN must come there, learned or not.
+    away: HashMap<i32, usize>,
 }
 
 #[derive(Default)]
@@ -116,7 +118,7 @@ impl Tool {
             if entry.blocked > 0 {
                 events |= self.instruction;
             }
-            if !entry.learned.is_empty() {
+            if !entry.learned.is_empty() || !entry.away.is_empty() {
                 events |= self.calls;
             }
             (events, if events == 0 { sites.codes.remove(&key) } else { None })
@@ -137,6 +139,7 @@ fn entry<'s>(sites: &'s mut Sites, code: &Bound<'_, PyCode>) -> &'s mut Code {
         code: code.clone().unbind(),
         blocked: 0,
         learned: HashMap::new(),
+        away: HashMap::new(),
     })
 }
 
@@ -202,19 +205,31 @@ fn is_call(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<bool> {
     Ok(usize::try_from(offset).ok().and_then(|at| bytecode.get(at)).is_some_and(|opcode| calls.contains(opcode)))
 }
 
-/// Notes how long a call at a learned site took; true: it is no longer one.
-fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) -> bool {
+/// Notes how long a call at a learned site took: after some short ones it is no longer one.
+fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
     with_sites(|sites| {
-        let Some(entry) = sites.codes.get_mut(&ffi::address(code.as_any())) else { return false };
-        let Some(short) = entry.learned.get_mut(&offset) else { return false };
+        let Some(entry) = sites.codes.get_mut(&ffi::address(code.as_any())) else { return };
+        let Some(short) = entry.learned.get_mut(&offset) else { return };
         *short = if nanoseconds < SHORT_CALL { *short + 1 } else { 0 };
-        *short >= SHORT_CALLS && entry.learned.remove(&offset).is_some()
-    })
+        if *short >= SHORT_CALLS {
+            entry.learned.remove(&offset);
+        }
+    });
 }
 
-fn is_learned(code: &Bound<'_, PyCode>, offset: i32) -> bool {
-    with_sites(|sites| {
-        sites.codes.get(&ffi::address(code.as_any())).is_some_and(|entry| entry.learned.contains_key(&offset))
+/// What a call is to us.
+enum Standing {
+    Learned,
+    /// Forgotten, but steps are aside there.
+    Away,
+    Unknown,
+}
+
+fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
+    with_sites(|sites| match sites.codes.get(&ffi::address(code.as_any())) {
+        Some(entry) if entry.learned.contains_key(&offset) => Standing::Learned,
+        Some(entry) if entry.away.contains_key(&offset) => Standing::Away,
+        _ => Standing::Unknown,
     })
 }
 
@@ -238,8 +253,10 @@ fn on_call(
     _argument: &Bound<'_, PyAny>,
 ) -> PyResult<Option<Py<PyAny>>> {
     gate(py)?;
-    if !is_learned(code, offset) {
-        return Ok(tool(py)?.map(|tool| tool.disable.clone_ref(py)));
+    match standing(code, offset) {
+        Standing::Learned => {}
+        Standing::Away => return Ok(None),
+        Standing::Unknown => return Ok(tool(py)?.map(|tool| tool.disable.clone_ref(py))),
     }
     // Only for what ends with C_RETURN or C_RAISE, and runs no Python before.
     if ffi::is_c_function(callable)
@@ -248,6 +265,10 @@ fn on_call(
     {
         let site = (code.clone().unbind(), offset);
         let gated = !frames::is_leaf(callable);
+        if !core.get().baton().is_held_by(place.id()) {
+            return Ok(None);
+        }
+        note_away(code, offset);
         if release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?.is_some() {
             core.get().shared.counters.learned.fetch_add(1, Ordering::Relaxed);
         }
@@ -268,12 +289,10 @@ fn on_c_return(
     }
     let Some((core, place)) = current(py) else { return Ok(()) };
     let since = if place.is_aside_at(code, offset) { place.aside_since() } else { None };
-    let forget = since.is_some_and(|since| note_duration(code, offset, clock::now().saturating_sub(since)));
-    resume(&core, &place)?;
-    if forget && let Some(tool) = tool(py)? {
-        tool.apply(code)?;
+    if let Some(since) = since {
+        note_duration(code, offset, clock::now().saturating_sub(since));
     }
-    Ok(())
+    resume(&core, &place)
 }
 
 /// Forgets every learned site: what blocks is found out anew.
@@ -287,13 +306,36 @@ pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
     codes.iter().try_for_each(|code| tool.apply(code.bind(py)))
 }
 
+/// A step goes aside at this call.
+fn note_away(code: &Bound<'_, PyCode>, offset: i32) {
+    with_sites(|sites| *entry(sites, code).away.entry(offset).or_default() += 1);
+}
+
+/// It has come back. The events of this code go with the last reason for them.
+pub fn note_back(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
+    let last = with_sites(|sites| {
+        let Some(entry) = sites.codes.get_mut(&ffi::address(code.as_any())) else { return false };
+        if let Some(count) = entry.away.get_mut(&offset) {
+            *count -= 1;
+            if *count == 0 {
+                entry.away.remove(&offset);
+            }
+        }
+        entry.away.is_empty() && entry.learned.is_empty()
+    });
+    match TOOL.get(code.py()) {
+        Some(Some(tool)) if last => tool.apply(code),
+        _ => Ok(()),
+    }
+}
+
 /// Drops what is remembered of codes that nobody else refers to any more: functions that were defined anew.
 pub fn forget_unused(py: Python<'_>) {
     let garbage: Vec<Code> = with_sites(|sites| {
         let unused: Vec<usize> = sites
             .codes
             .iter()
-            .filter(|(_, entry)| entry.blocked == 0 && ffi::is_unshared(entry.code.bind(py)))
+            .filter(|(_, entry)| entry.blocked == 0 && entry.away.is_empty() && ffi::is_unshared(entry.code.bind(py)))
             .map(|(key, _)| *key)
             .collect();
         unused.into_iter().filter_map(|key| sites.codes.remove(&key)).collect()
