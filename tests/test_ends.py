@@ -130,6 +130,24 @@ def test_an_interrupt_on_a_relief_thread_loses_no_callback(loop, gate):
     assert sorted(order) == ["after the interrupt", "blocked"]
 
 
+def test_an_interrupt_on_a_relief_thread_is_raised_though_home_stops_the_loop(loop, gate):
+    def block():
+        with everloop.blocking():
+            gate.wait()
+        loop.stop()  # in the turn in which home comes back: it looks for nothing else
+
+    def interrupt():
+        gate.open()
+        raise KeyboardInterrupt
+
+    loop.call_soon(block)
+    loop.call_soon(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
 # ---- cancelling
 
 

@@ -500,7 +500,9 @@ impl LoopCore {
         this.stopping.store(false, Ordering::Relaxed);
         this.shared.wake(); // whoever is still in the poll has no business there
         sites::forget_unused(slf.py());
-        outcome.and(ended)
+        // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
+        let fatal = lock(&this.fatal).take();
+        outcome.and(ended).and(fatal.map_or(Ok(()), Err))
     }
 
     /// The life of a relief thread.
