@@ -511,6 +511,34 @@ except KeyboardInterrupt:
     assert (process.returncode, output) == (0, "interrupted\n"), errors
 
 
+def test_a_signal_handler_on_a_thread_that_is_aside_may_schedule_in_debug_mode(loop, gate):
+    """asyncio.Runner's cancels the main task, while that runs on a relief thread."""
+    loop.set_debug(True)
+    order, handled = [], threading.Event()
+
+    def handle(signum, frame):
+        try:
+            loop.call_soon(order.append, "scheduled")
+        finally:
+            handled.set()
+
+    async def main():
+        task = asyncio.create_task(pass_through(gate))
+        await asyncio.sleep(0)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        handled.wait()  # with the baton
+        gate.open()
+        await task
+        await asyncio.sleep(0)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert order == ["scheduled"]
+
+
 def test_ctrl_c_while_a_step_is_aside_on_a_relief_thread():
     """Home is idle in the poller or waits for the baton: the interrupt is seen either way."""
     script = """

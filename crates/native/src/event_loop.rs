@@ -291,7 +291,8 @@ fn check_debug(
     skip: usize,
     thread: bool,
 ) -> PyResult<()> {
-    if thread {
+    // A thread whose step is aside may be in a signal handler, which asyncio lets cancel tasks: this is a loop's own thread.
+    if thread && !lock(&slf.get().places).contains_key(&own_id()) {
         slf.call_method0("_check_thread")?;
     }
     if let Some(callback) = arguments.get(skip) {
