@@ -116,6 +116,32 @@ def test_the_text_is_laid_out_as_documented(watched, reports, caplog):
     assert re.match(r"warning\[blocked\]: the event loop was blocked for \d+ ms by time\.sleep", ended)
 
 
+def test_the_end_is_reported_of_a_block_that_ends_with_the_run(watched, gate, reports):
+    """The watchdog is still busy with the first report when the run is over."""
+    over = threading.Event()
+
+    class Hold(logging.Handler):
+        def emit(self, record):
+            if record.everloop["state"] == "blocked":
+                gate.open()
+                over.wait()
+
+    handler = Hold()
+    logging.getLogger("everloop").addHandler(handler)
+    try:
+
+        async def main():
+            gate.wait()
+
+        watched.run_until_complete(main())
+        over.set()
+        wait_until(lambda: reports("ended"), "the report")
+    finally:
+        over.set()
+        logging.getLogger("everloop").removeHandler(handler)
+    assert [report["state"] for report in reports()] == ["blocked", "ended"]
+
+
 def test_a_rescued_step_is_reported_with_where_the_others_run(rescuing_loop, gate, reports, caplog):
     rescuing_loop.slow_callback_duration = 0.02
 

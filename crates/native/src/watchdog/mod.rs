@@ -368,7 +368,11 @@ impl Watch {
             let Some(core) = lock(&self.core).as_ref().map(|core| core.bind(py).clone()) else { return };
             let mut seen = std::mem::take(&mut *lock(&self.seen));
             // The lock is not held while Python runs.
-            let outcome = f(&core, &mut seen);
+            let mut outcome = f(&core, &mut seen);
+            if lock(&self.core).is_none() {
+                // The run has ended meanwhile, and `end` has not found what we had taken.
+                outcome = outcome.and(std::mem::take(&mut seen.reports).finish(py, clock::now()));
+            }
             *lock(&self.seen) = seen;
             if let Err(error) = outcome {
                 error.write_unraisable(py, Some(&core));
