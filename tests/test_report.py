@@ -14,12 +14,14 @@ import pytest
 import requests
 
 import everloop
+from everloop import watch
 from support import SlowServer, hand_offs, spin, wait_until
 
 
 @pytest.fixture
 def reports(caplog):
     """The records of the logger `everloop`, as dictionaries, in the order of their arrival."""
+    watch.install()  # a new reporter: the one that is there keeps quiet about places that earlier tests have blocked at
 
     def found(state=None):
         records = [record for record in caplog.records if hasattr(record, "everloop")]
