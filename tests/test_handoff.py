@@ -373,6 +373,29 @@ def test_the_current_task_is_right_on_both_sides(loop):
         loop.run_until_complete(main())
 
 
+def test_all_tasks_are_seen_from_every_thread_of_the_loop(loop, gate):
+    """CPython 3.14 keeps them by the thread on which they were made."""
+
+    async def block():
+        with everloop.blocking():
+            gate.wait()
+        return asyncio.all_tasks()
+
+    async def main():
+        at_home = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        on_relief = asyncio.create_task(asyncio.Event().wait())
+        everybody = {asyncio.current_task(), at_home, on_relief}
+        assert asyncio.all_tasks() == everybody
+        assert asyncio.all_tasks() == await asyncio.to_thread(asyncio.all_tasks, loop)
+        gate.open()
+        assert await at_home == everybody
+        on_relief.cancel()
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
 def test_a_plain_callback_has_no_current_task_meanwhile(loop, gate):
     seen = []
 

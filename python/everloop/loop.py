@@ -15,6 +15,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle` | the slow-callback log of debug mode |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
+| `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """
 
 import asyncio
@@ -27,7 +28,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import base_events, events
+from asyncio import base_events, events, tasks
 from asyncio.log import logger as asyncio_logger
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
@@ -334,6 +335,26 @@ def _warn_no_tool() -> None:
 
 
 _warned_no_tool = False
+
+
+if sys.version_info >= (3, 14):
+    # There each thread keeps the tasks that were made on it, and a thread that runs the loop is shown its own only.
+    _tasks_of_thread = tasks.all_tasks
+
+    def _all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> "set[asyncio.Task[Any]]":
+        """Return a set of all tasks for the loop."""
+        if loop is None:
+            loop = events.get_running_loop()
+        if not isinstance(loop, EventLoop) or events._get_running_loop() is not loop:
+            return _tasks_of_thread(loop)
+        # To one that does not run it, those of all threads are shown.
+        events._set_running_loop(None)
+        try:
+            return _tasks_of_thread(loop)
+        finally:
+            events._set_running_loop(loop)
+
+    asyncio.all_tasks = tasks.all_tasks = _all_tasks
 
 
 def _after_fork_in_child() -> None:
