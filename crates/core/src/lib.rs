@@ -2,9 +2,10 @@
 //!
 //! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
 //! of), [`registry`] and [`poll`] (files), [`waker`] (other threads), [`baton`] (who may run it), [`heartbeat`] (what it
-//! lets others see).
+//! lets others see), [`doze`] (how the one that looks sleeps).
 
 pub mod baton;
+pub mod doze;
 pub mod guarded;
 pub mod heartbeat;
 pub mod parker;

@@ -4,6 +4,7 @@
 #![cfg(loom)]
 
 use everloop_core::baton::{After, Baton, Manner, Pending, Seat, Spare, ThreadId};
+use everloop_core::doze::Doze;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -210,6 +211,41 @@ fn a_thread_that_comes_back_after_the_loop_stopped_waits_for_the_next_run() {
         thread.join().expect("the other thread gets its turn in the second run");
         world.resume(&home);
         assert_eq!(world.steps(), 1);
+        world.baton.leave(&home);
+    });
+}
+
+#[test]
+fn a_thread_that_has_left_its_poll_is_watched() {
+    check(|| {
+        let world = World::new();
+        let (home, other) = (seat(1), seat(2));
+        let doze = Arc::new(Doze::default());
+        assert!(world.baton.enter(&home));
+        let watchdog = {
+            let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));
+            thread::spawn(move || doze.sleep_while(|| world.baton.is_polling()))
+        };
+        let resumes = {
+            let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));
+            thread::spawn(move || {
+                world.resume(&other);
+                doze.rouse();
+                world.step();
+                if world.baton.give_way(&other, IDLE).is_none() {
+                    let _ = world.release(&other, Manner::Quiet);
+                }
+            })
+        };
+        if world.baton.begin_poll(&home, None) && !world.baton.end_poll(&home) && !world.baton.queue_home(&home) {
+            assert!(world.baton.wait_granted(&home, None));
+        }
+        doze.rouse();
+        // This step blocks until the watchdog has looked at it.
+        watchdog.join().expect("the watchdog is awake while a step runs");
+        let _ = world.release(&home, Manner::Quiet);
+        resumes.join().expect("the other thread gets its turn");
+        world.resume(&home);
         world.baton.leave(&home);
     });
 }

@@ -3,6 +3,7 @@
 //! The one long function is [`Driver::turn`], and it reads top to bottom: who goes first, what came in, how long to
 //! sleep, what is due, and then one generation of steps.
 
+use crate::alarm;
 use crate::clock;
 use crate::event_loop::{LoopCore, Post};
 use crate::exit;
@@ -352,6 +353,7 @@ impl<'py> Driver<'py> {
             }
             exit::gate();
         });
+        alarm::rouse();
         Ok(())
     }
 
@@ -429,7 +431,7 @@ impl<'py> Driver<'py> {
             }
             self.await_baton()?;
         }
-        watchdog::rouse(); // after the baton says that nobody sleeps: the watchdog looks at that after it lay down
+        alarm::rouse();
         self.py.check_signals()?;
         Ok(true)
     }
@@ -587,6 +589,7 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
         });
         match end {
             Spare::Holds => {
+                alarm::rouse();
                 if let Err(error) = driver.drive() {
                     // The machinery failed, not a callback: home tells.
                     let replaced = lock(&this.fatal).replace(error);

@@ -4,6 +4,7 @@
 //! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`handoff`] (a step goes aside
 //! and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
 
+mod alarm;
 mod clock;
 mod drive;
 mod errors;

@@ -12,6 +12,7 @@ pub mod sites;
 pub mod tasks;
 pub mod waiting;
 
+use crate::alarm;
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
@@ -180,6 +181,8 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool, end: 
         this.home_away.store(false, Ordering::Relaxed);
     }
     if granted {
+        // Perhaps from a thread that sleeps in the poll, where nobody needs watching.
+        alarm::rouse();
         this.shared.heartbeat.begin_step();
         let deferred = std::mem::take(&mut *lock(&this.deferred));
         this.turn.with(this.baton(), place.id(), |turn| {

@@ -5,16 +5,17 @@
 
 mod report;
 
+use crate::alarm::DOZE;
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
 use crate::handoff::rescue::{Sample, begin_probe, end_probe, rescue};
 use crate::place::{Place, lock};
-use everloop_core::parker::{Parker, Wake};
+use everloop_core::parker::Wake;
 use pyo3::prelude::*;
 use report::Reports;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -69,18 +70,6 @@ struct Watchdog {
 
 static WATCHDOG: Mutex<Watchdog> =
     Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
-static PARKER: std::sync::LazyLock<Parker> = std::sync::LazyLock::new(Parker::default);
-/// Whether the watchdog sleeps until a loop wakes up. Written by it, cleared by whoever wakes it.
-static ASLEEP: AtomicBool = AtomicBool::new(false);
-
-/// A loop has woken up: so does the watchdog.
-#[inline]
-pub fn rouse() {
-    fence(Ordering::SeqCst); // leave the poll | look whether the watchdog sleeps: it looks at polls after it lay down
-    if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::SeqCst) {
-        PARKER.unpark();
-    }
-}
 
 /// A loop begins to run. `EVERLOOP_WATCHDOG=0` leaves it unwatched: to measure what watching costs.
 pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
@@ -97,8 +86,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     watchdog.stop = false;
     if watchdog.running {
         drop(watchdog);
-        ASLEEP.store(false, Ordering::SeqCst);
-        PARKER.unpark();
+        DOZE.wake();
         return Ok(());
     }
     let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
@@ -137,7 +125,7 @@ pub fn stop() {
         watchdog.stop = true;
         watchdog.thread.take()
     };
-    PARKER.unpark();
+    DOZE.wake();
     if let Some(thread) = thread {
         // It ends at its next look; a panic of it was printed when it happened.
         let _ = thread.join();
@@ -153,7 +141,7 @@ pub fn after_fork() {
     };
     // Their locks may have been held by the watchdog of the parent.
     std::mem::forget(gone);
-    ASLEEP.store(false, Ordering::SeqCst);
+    DOZE.after_fork();
 }
 
 /// The life of the watchdog.
@@ -171,7 +159,7 @@ fn watch_all() {
         let now = clock::now();
 
         if watches.is_empty() {
-            if PARKER.park(Some(LINGER)) == Wake::TimedOut && retire() {
+            if DOZE.parker().park(Some(LINGER)) == Wake::TimedOut && retire() {
                 return;
             }
             continue;
@@ -183,15 +171,10 @@ fn watch_all() {
         let before = clock::now();
         let period = watches.iter().map(|watch| watch.period()).min().unwrap_or(1_000_000);
         if watches.iter().all(|watch| watch.is_asleep()) {
-            ASLEEP.store(true, Ordering::SeqCst);
-            fence(Ordering::SeqCst); // lie down | look at the polls: see `rouse`
-            if watches.iter().all(|watch| watch.is_asleep()) {
-                PARKER.park(None);
-            }
-            ASLEEP.store(false, Ordering::SeqCst);
+            DOZE.sleep_while(|| watches.iter().all(|watch| watch.is_asleep()));
             (last, overslept) = (clock::now(), 0);
         } else {
-            PARKER.park(Some(Duration::from_nanos(period)));
+            DOZE.parker().park(Some(Duration::from_nanos(period)));
             overslept = (clock::now() - before).saturating_sub(period);
         }
     }
@@ -229,7 +212,7 @@ impl Watch {
         (shortest / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
-    /// Whether there is nothing to look at until somebody calls `rouse`.
+    /// Whether there is nothing to look at until somebody calls `alarm::rouse`.
     fn is_asleep(&self) -> bool {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
             && self.shared.counters.aside.load(Ordering::SeqCst) == self.shared.counters.waiting.load(Ordering::SeqCst)

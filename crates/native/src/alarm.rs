@@ -1,0 +1,13 @@
+//! What wakes the watchdog: below everything that takes a baton, since all of it has to call.
+
+use everloop_core::doze::Doze;
+use std::sync::LazyLock;
+
+/// Where the watchdog sleeps.
+pub static DOZE: LazyLock<Doze> = LazyLock::new(Doze::default);
+
+/// This thread has got a baton, perhaps from a thread that sleeps in the poll: the watchdog has to be awake.
+#[inline]
+pub fn rouse() {
+    DOZE.rouse();
+}
