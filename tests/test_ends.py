@@ -110,6 +110,28 @@ def test_an_interrupt_comes_out_of_run_forever_at_home(loop, exception, where):
     assert sorted(order) == ["first", "second"]
 
 
+def test_an_interrupt_on_a_relief_thread_wakes_home_from_its_poll(loop, gate):
+    """Home has nothing else to do, and sleeps when a step that was aside elsewhere comes back and fails."""
+
+    def fail():
+        with everloop.blocking():
+            gate.wait()
+        assert threading.current_thread() is not threading.main_thread()
+        raise SystemExit
+
+    def go_aside():
+        loop.call_soon(fail)
+        with everloop.blocking():
+            wait_until(lambda: loop.statistics()["aside"] == 2)
+        opener.start()
+
+    opener = threading.Timer(0.1, gate.open)  # home sleeps by then; if not, the test shows less
+    loop.call_soon(go_aside)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    opener.join()
+
+
 def test_an_interrupt_on_a_relief_thread_loses_no_callback(loop, gate):
     order = []
 

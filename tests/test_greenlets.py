@@ -8,6 +8,7 @@ import greenlet
 import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+import everloop
 from support import gates, wait_aside
 
 metadata = sqlalchemy.MetaData()
@@ -51,6 +52,38 @@ def test_a_greenlet_is_switched_by_one_thread_only(rescuing_loop, gate):
     assert rescuing_loop.run_until_complete(main()) == ["switched"] * 10 + ["ended"]
     assert len(set(threads)) == 1
     assert len(threads) == 10
+
+
+def test_a_task_pinned_to_a_relief_thread_is_stepped_while_the_home_thread_has_the_baton(rescuing_loop, gate):
+    """The home thread hands the baton over for each of its steps, and wants it back at once."""
+    threads = []
+
+    def body():
+        for _ in range(3):
+            threads.append(threading.current_thread().name)
+            greenlet.getcurrent().parent.switch()
+
+    async def own(started, home_is_back):
+        child = greenlet.greenlet(body)
+        child.switch()
+        started.set()
+        await home_is_back.wait()
+        while not child.dead:
+            child.switch()
+            await asyncio.sleep(0)
+
+    async def main():
+        started, home_is_back = asyncio.Event(), asyncio.Event()
+        owner = asyncio.create_task(own(started, home_is_back))
+        with everloop.blocking():
+            asyncio.run_coroutine_threadsafe(started.wait(), rescuing_loop).result()
+        assert threads[0].startswith("everloop-relief-")
+        home_is_back.set()
+        await owner
+
+    rescuing_loop.run_until_complete(main())
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
 
 
 def test_a_pinned_task_waits_while_its_thread_is_blocked_and_others_go_on(rescuing_loop, gate):

@@ -290,6 +290,24 @@ impl<'py> Driver<'py> {
         }
         let replaced = lock(&self.this().fatal).replace(error);
         drop(replaced);
+        // Home may sleep in the poll, with nothing else to do.
+        self.this().shared.wake();
+        Ok(true)
+    }
+
+    /// The baton has come to a relief thread: for a step that nobody else may run, if one is next. That runs before the
+    /// thread which sent the baton, and waits, gets it back; else the two would hand it to and fro for ever. False: the
+    /// baton is elsewhere.
+    fn run_pinned(&mut self) -> PyResult<bool> {
+        let this = self.core.get();
+        if this.pins.is_empty() {
+            return Ok(true);
+        }
+        let Some(handle) = self.on_turn(|turn| turn.next()) else { return Ok(true) };
+        if pinning::thread_of(&this.pins, handle.bind(self.py)) == Some(self.id()) {
+            return self.step(handle);
+        }
+        self.on_turn(|turn| turn.push_front(handle));
         Ok(true)
     }
 
@@ -590,7 +608,9 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
         match end {
             Spare::Holds => {
                 alarm::rouse();
-                if let Err(error) = driver.drive() {
+                if let Err(error) =
+                    driver.run_pinned().and_then(|there| if there { driver.drive().map(drop) } else { Ok(()) })
+                {
                     // The machinery failed, not a callback: home tells.
                     let replaced = lock(&this.fatal).replace(error);
                     drop(replaced);
