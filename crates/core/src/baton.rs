@@ -214,6 +214,11 @@ impl Baton {
         !queue.spares.is_empty() || queue.stale.is_some()
     }
 
+    /// Whether the baton lies about for anybody to take.
+    pub fn is_free(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == FREE
+    }
+
     /// Whether the loop has a home.
     pub fn is_open(&self) -> bool {
         self.state.load(Ordering::SeqCst) != STOPPED
@@ -487,11 +492,12 @@ impl Baton {
             if self.is_granted(me) {
                 return Spare::Holds;
             }
-            if queue.dismissed || wake == crate::parker::Wake::TimedOut {
+            let sentinel = queue.sentinel.as_ref().is_some_and(|seat| seat.id == me.id);
+            // Whoever was called as sentinel just when its time was up looks first: nobody else was.
+            if queue.dismissed || (wake == crate::parker::Wake::TimedOut && !sentinel) {
                 self.stand_up(&mut queue, me);
                 return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };
             }
-            let sentinel = queue.sentinel.as_ref().is_some_and(|seat| seat.id == me.id);
             drop(queue);
             if sentinel && self.watch(me) {
                 return Spare::Holds;

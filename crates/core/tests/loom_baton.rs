@@ -5,9 +5,10 @@
 
 use everloop_core::baton::{After, Baton, Manner, Pending, Seat, Spare, ThreadId};
 use everloop_core::doze::Doze;
+use everloop_core::ready::Inbox;
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::sync::Arc as Plain;
 use std::time::Duration;
@@ -246,6 +247,260 @@ fn a_thread_that_has_left_its_poll_is_watched() {
         let _ = world.release(&home, Manner::Quiet);
         resumes.join().expect("the other thread gets its turn");
         world.resume(&home);
+        world.baton.leave(&home);
+    });
+}
+
+#[test]
+fn a_spare_called_as_sentinel_when_its_time_is_up_looks_before_it_goes() {
+    check(|| {
+        let world = World::new();
+        let (home, relief) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let thread = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let end = world.baton.wait_spare(&relief, Duration::ZERO);
+                if end == Spare::Holds {
+                    world.step();
+                    let _ = world.release(&relief, Manner::Quiet);
+                }
+                end
+            })
+        };
+        let after = world.release(&home, Manner::Quiet);
+        let end = thread.join().expect("a spare without patience ends by itself");
+        // Home does not come back meanwhile: either somebody took the baton, or home was told to find somebody.
+        assert!(after == After::Spawn || end == Spare::Holds, "{after:?} {end:?}");
+        world.resume(&home);
+        world.baton.leave(&home);
+    });
+}
+
+#[test]
+fn a_second_quiet_release_is_seen_too() {
+    check(|| {
+        let world = World::new();
+        let (home, relief) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let thread = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                assert_eq!(world.baton.wait_spare(&relief, LONG), Spare::Holds);
+                world.step();
+                let _ = world.release(&relief, Manner::Quiet);
+            })
+        };
+        let first = world.release(&home, Manner::Quiet);
+        world.resume(&home);
+        world.step();
+        let _ = (first, world.release(&home, Manner::Quiet));
+        // Home stays away: the spare finds the baton, called as sentinel or on sitting down.
+        thread.join().expect("somebody takes the baton");
+        world.resume(&home);
+        world.baton.leave(&home);
+    });
+}
+
+#[test]
+fn a_blocked_step_is_put_aside_by_another_thread_while_it_comes_back() {
+    check(|| {
+        let world = World::new();
+        let (home, relief) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let other = Arc::clone(&world);
+        let spare = Plain::clone(&relief);
+        let relieving = thread::spawn(move || other.relieve(&spare));
+        // What the GIL guards: whether the call has returned, and whether its step was put aside.
+        let state = Arc::new(Mutex::new((false, false)));
+        let rescuer = {
+            let (world, state, home) = (Arc::clone(&world), Arc::clone(&state), Plain::clone(&home));
+            thread::spawn(move || {
+                let mut state = state.lock().expect("not poisoned");
+                if !state.0 {
+                    let _ = world.release(&home, Manner::Loud);
+                    state.1 = true;
+                }
+            })
+        };
+        let aside = {
+            let mut state = state.lock().expect("not poisoned");
+            state.0 = true;
+            state.1
+        };
+        if aside {
+            world.resume(&home);
+        }
+        world.step();
+        rescuer.join().expect("the rescuer ends");
+        world.baton.leave(&home);
+        relieving.join().expect("the relief thread ends when it is dismissed");
+    });
+}
+
+#[test]
+fn a_baton_handed_to_one_spare_is_used_there_and_comes_back() {
+    check(|| {
+        let world = World::new();
+        let (home, pinned) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let thread = {
+            let (world, pinned) = (Arc::clone(&world), Plain::clone(&pinned));
+            thread::spawn(move || {
+                while world.baton.wait_spare(&pinned, LONG) == Spare::Holds {
+                    world.step();
+                    assert!(world.baton.give_way(&pinned, IDLE).is_some(), "home waits for it");
+                }
+            })
+        };
+        for _ in 0..2 {
+            let before = world.steps();
+            if world.baton.hand_to(&home, pinned.id()) {
+                if !world.baton.queue_home(&home) {
+                    assert!(world.baton.wait_granted(&home, None));
+                }
+                assert_eq!(world.steps(), before + 1);
+            }
+            thread::yield_now();
+        }
+        world.baton.leave(&home);
+        thread.join().expect("the pinned thread ends when it is dismissed");
+    });
+}
+
+#[test]
+fn home_comes_for_the_baton_while_a_relief_thread_goes_to_sleep_in_the_poll() {
+    check(|| {
+        let world = World::new();
+        let (home, relief) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let thread = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let mut polls = 0;
+                while world.baton.wait_spare(&relief, LONG) == Spare::Holds {
+                    world.step();
+                    loop {
+                        if world.baton.begin_poll(&relief, None) {
+                            polls += 1;
+                            if polls == 1 {
+                                world.poll.parker().park(None);
+                            }
+                            if !world.baton.end_poll(&relief) {
+                                break;
+                            }
+                            world.step();
+                        }
+                        if world.baton.is_wanted() && world.baton.give_way(&relief, IDLE).is_some() {
+                            break;
+                        }
+                        thread::yield_now();
+                    }
+                }
+            })
+        };
+        let _ = world.release(&home, Manner::Loud);
+        if !world.baton.queue_home(&home) {
+            assert!(world.baton.wait_granted(&home, None));
+        }
+        world.step();
+        world.baton.leave(&home);
+        world.poll.parker().unpark();
+        thread.join().expect("the relief thread ends when it is dismissed");
+    });
+}
+
+#[test]
+fn what_is_posted_while_the_loop_lies_down_ends_its_sleep() {
+    check(|| {
+        let world = World::new();
+        let inbox = Arc::new(Inbox::default());
+        let home = seat(1);
+        assert!(world.baton.enter(&home));
+        let pushers: Vec<_> = (0..2)
+            .map(|item| {
+                let (world, inbox) = (Arc::clone(&world), Arc::clone(&inbox));
+                thread::spawn(move || {
+                    inbox.push(item);
+                    if world.baton.is_polling() {
+                        world.poll.parker().unpark();
+                    }
+                })
+            })
+            .collect();
+        let (mut batch, mut got) = (Vec::new(), 0);
+        while got < 2 {
+            // As the loop does it. (Loom lets a swap read a store that is not the last.)
+            if inbox.is_filled() {
+                inbox.take(&mut batch);
+                got += batch.drain(..).count();
+            }
+            if got < 2 && world.baton.begin_poll(&home, None) {
+                if !inbox.is_filled() {
+                    world.poll.parker().park(None);
+                }
+                assert!(world.baton.end_poll(&home));
+            }
+        }
+        for pusher in pushers {
+            pusher.join().expect("pushers end");
+        }
+        world.baton.leave(&home);
+    });
+}
+
+#[test]
+fn a_spare_that_sits_down_while_the_loop_stops_is_dismissed_or_ready_for_the_next_run() {
+    check(|| {
+        let world = World::new();
+        let (home, relief) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let other = Arc::clone(&world);
+        let thread = thread::spawn(move || other.relieve(&relief));
+        world.baton.leave(&home);
+        assert!(world.baton.enter(&home));
+        let _ = world.release(&home, Manner::Quiet);
+        world.resume(&home);
+        world.step();
+        world.baton.leave(&home);
+        thread.join().expect("the relief thread ends when it is dismissed");
+    });
+}
+
+#[test]
+fn a_thread_that_gives_up_has_the_baton_or_leaves_no_trace() {
+    check(|| {
+        let world = World::new();
+        let (home, other) = (seat(1), seat(2));
+        assert!(world.baton.enter(&home));
+        let thread = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let came = world.baton.try_resume(&other) || world.baton.queue_resume(&other);
+                if came || !world.baton.cancel_resume(&other) {
+                    assert!(world.baton.is_granted(&other));
+                    world.step();
+                    if world.baton.give_way(&other, IDLE).is_none() {
+                        let _ = world.release(&other, Manner::Quiet);
+                    }
+                }
+            })
+        };
+        if world.baton.is_wanted() && world.baton.give_way(&home, IDLE).is_some() {
+            if !world.baton.queue_home(&home) {
+                assert!(world.baton.wait_granted(&home, None));
+            }
+        } else {
+            let _ = world.release(&home, Manner::Quiet);
+            world.resume(&home);
+        }
+        world.step();
+        thread.join().expect("the other thread ends");
+        let after = world.baton.give_way(&home, IDLE);
+        if after.is_some() {
+            assert!(world.baton.wait_granted(&home, None));
+        }
+        assert!(!world.baton.is_wanted());
         world.baton.leave(&home);
     });
 }
