@@ -130,8 +130,8 @@ impl Reports {
 
     /// The run is over: everything that has begun ends now.
     pub fn finish(self, py: Python<'_>, now: u64) -> PyResult<()> {
-        let all = self.stall.into_iter().map(|(_, open)| open).chain(self.asides.into_values());
-        all.map(|open| ended(py, open, now)).collect()
+        let mut all = self.stall.into_iter().map(|(_, open)| open).chain(self.asides.into_values());
+        all.try_for_each(|open| ended(py, open, now))
     }
 }
 
