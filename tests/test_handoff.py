@@ -10,6 +10,7 @@ import time
 import pytest
 
 import everloop
+from everloop import _native
 from support import Gate, frequent_switches, gates, hand_offs, spin, wait_until
 
 
@@ -676,6 +677,34 @@ def test_relief_threads_are_bounded(caplog):
     loop.close()
     assert order == ["opened", "went on"]
     assert any("max_relief_threads" in record.getMessage() for record in caplog.records if record.name == "everloop")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_step_whose_relief_thread_cannot_be_started_keeps_the_baton(error, monkeypatch):
+    """A signal handler may raise just then, and the system may refuse another thread."""
+    after, told = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+
+    class Loop(everloop.EventLoop):
+        def _start_relief(self):
+            raise error
+
+    def step():
+        try:
+            with everloop.blocking():
+                after.append("blocked")
+        except KeyboardInterrupt:
+            after.append("interrupted")
+        after.append(_native.is_in_step())
+        loop.stop()
+
+    loop = Loop(rescue=False)
+    loop.call_soon(step)
+    loop.run_forever()
+    assert after == [{KeyboardInterrupt: "interrupted", RuntimeError: "blocked"}[error], True]
+    assert told == ([RuntimeError] if error is RuntimeError else [])
+    assert loop.statistics()["aside"] == 0
+    loop.close()
 
 
 def test_relief_threads_are_reused(loop):

@@ -124,7 +124,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         self._reference = this
         # asyncio.Runner copies its context right after it has made the loop.
         loop_of_context.set(this)
-        self._relief_threads: list[threading.Thread] = []
+        self._relief_threads: set[threading.Thread] = set()
         self._warned_no_relief = False
         _live_loops.add(self)
 
@@ -177,20 +177,17 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
 
     def _start_relief(self) -> None:
         name = f"everloop-relief-{next(_relief_numbers)}"
-        thread = threading.Thread(target=_relieve, args=(self, name), name=name, daemon=True)
-        thread.start()
-        self._relief_threads.append(thread)
+        threading.Thread(target=_relieve, args=(self, name), name=name, daemon=True).start()
 
     def _join_relief(self) -> None:
         """Waits for the relief threads that have nothing left to do."""
         if not self._relief_threads:
             return
         staying = set(self._staying())
-        leaving = [thread for thread in self._relief_threads if thread.ident not in staying]
-        for thread in leaving:
-            if thread is not threading.current_thread():
+        for thread in list(self._relief_threads):
+            if thread.ident not in staying and thread is not threading.current_thread():
                 thread.join()
-        self._relief_threads = [thread for thread in self._relief_threads if thread.is_alive()]
+                self._relief_threads.discard(thread)
 
     def _warn_no_relief(self) -> None:
         if not self._warned_no_relief:
@@ -300,6 +297,11 @@ def _rescue_by_environment() -> bool:
 
 def _relieve(loop: EventLoop, name: str) -> None:
     """The life of a relief thread."""
+    # By itself: whoever starts it may be interrupted, and the loop may end before it is back from that.
+    for thread in list(loop._relief_threads):
+        if not thread.is_alive():
+            loop._relief_threads.discard(thread)
+    loop._relief_threads.add(threading.current_thread())
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
     if loop.get_debug():
         sys.set_coroutine_origin_tracking_depth(_base_events.constants.DEBUG_STACK_DEPTH)

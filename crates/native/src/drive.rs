@@ -527,20 +527,28 @@ impl LoopCore {
 
     /// The life of a relief thread.
     fn _relieve(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
-        let py = slf.py();
         let this = slf.get();
+        let relief = &this.shared.counters.relief;
+        relief.fetch_add(1, Ordering::Relaxed);
         let place = enter_place(slf, false, name)?;
         let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
-        let outcome = Driver::new(slf, Arc::clone(&place)).and_then(|mut driver| {
-            let outcome = relieve(slf, &place, &mut driver);
-            driver.lookout.end()?;
-            outcome
-        });
+        let driver = Driver::new(slf, Arc::clone(&place));
+        this.spawning.store(false, Ordering::Relaxed);
+        let outcome = match driver {
+            Ok(mut driver) => {
+                let outcome = relieve(slf, &place, &mut driver);
+                // At once: who needs a thread from here on starts another.
+                relief.fetch_sub(1, Ordering::Relaxed);
+                driver.lookout.end().and(outcome)
+            }
+            Err(error) => {
+                relief.fetch_sub(1, Ordering::Relaxed);
+                // The loop that it was started for may be closed already.
+                if this.is_closed() { Ok(()) } else { Err(error) }
+            }
+        };
         drop(handoff::set_current(outer));
         leave_place(slf, &place);
-        this.spawning.store(false, Ordering::Relaxed);
-        this.shared.counters.relief.fetch_sub(1, Ordering::Relaxed);
-        let _ = py;
         outcome
     }
 
@@ -599,7 +607,6 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
     let py = core.py();
     let this = core.get();
     loop {
-        this.spawning.store(false, Ordering::Relaxed);
         let end = py.detach(|| {
             let end = this.baton().wait_spare(&place.seat, LINGER);
             exit::gate();
@@ -617,6 +624,8 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
                     hand_home(core, place)?;
                 }
             }
+            // Let go of while this thread was getting up, when it still counted as one that is there.
+            Spare::TimedOut if this.baton().is_free() => {}
             _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
             Spare::TimedOut => {}
             // Tasks are pinned to this thread: it waits for the next run of the loop.

@@ -81,7 +81,7 @@ pub struct Counters {
     pub aside: AtomicUsize,
     /// Those of them that wait in `block_on`.
     pub waiting: AtomicUsize,
-    /// Relief threads alive, those being started among them.
+    /// Relief threads alive. One that is being started counts itself when it begins.
     pub relief: AtomicUsize,
 }
 

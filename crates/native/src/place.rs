@@ -68,8 +68,6 @@ pub struct Place {
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
     kind: AtomicU8,
-    /// Whether it runs everloop's own code, which no gate stops. Changed by the thread itself.
-    exempt: AtomicBool,
     /// Whether the thread's next instruction is to be noted: see handoff/rescue.rs. Changed under the GIL.
     probing: AtomicBool,
     /// Where that was asked for.
@@ -95,7 +93,6 @@ impl Place {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
-            exempt: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
@@ -128,23 +125,7 @@ impl Place {
     /// Whether this thread has to stop before it runs another instruction, or to have it noted.
     #[inline]
     pub fn is_gated(&self) -> bool {
-        (self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()) && !self.is_exempt()
-    }
-
-    fn is_exempt(&self) -> bool {
-        self.exempt.load(Ordering::Relaxed)
-    }
-
-    /// Runs everloop's own Python code while the step of this place is aside: no gate stops that on the place's own thread.
-    /// On another one (the watchdog's) there is none; and this one may come back meanwhile, to its gate.
-    pub fn without_gates<R>(&self, f: impl FnOnce() -> R) -> R {
-        if self.id() != own_id() {
-            return f();
-        }
-        self.exempt.store(true, Ordering::Relaxed);
-        let result = f();
-        self.exempt.store(false, Ordering::Relaxed);
-        result
+        self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()
     }
 
     /// The step has switched to this greenlet.

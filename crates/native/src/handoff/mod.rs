@@ -18,10 +18,10 @@ use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::place::{Aside, Kind, Place, lock};
 use everloop_core::baton::{After, Manner};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,7 +57,7 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 /// A thread whose step is aside without its knowledge takes the baton back before it goes on.
 fn gate(py: Python<'_>) -> PyResult<()> {
     let gated = CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated()));
-    if !gated {
+    if !gated || STARTING.get() {
         return Ok(());
     }
     let Some((core, place)) = current(py) else { return Ok(()) };
@@ -115,10 +115,37 @@ pub fn release(
     this.shared.heartbeat.end_step();
 
     let after = this.baton().release(&place.seat, manner, pending).unwrap_or(After::Nothing);
-    if this.after_release(after) && !place.without_gates(|| relief::start(core))? && kind == Kind::Waiting {
-        relief::check_someone_returns(py, this)?;
+    if !this.after_release(after) {
+        return Ok(Some(serial));
+    }
+    match start_relief(core) {
+        Ok(started) if kind == Kind::Waiting && !started => relief::check_someone_returns(py, this)?,
+        Ok(_) => {}
+        // The step goes on, so it needs the baton: nobody would take it back otherwise.
+        Err(error) if matches!(kind, Kind::Blocking | Kind::Learned) => {
+            resume(core, place)?;
+            if error.is_instance_of::<PyException>(py) {
+                error.write_unraisable(py, Some(core)); // no thread is to be had: the loop waits for this call
+                return Ok(None);
+            }
+            return Err(error); // a signal handler raised
+        }
+        // Its caller takes the baton back, or its thread will.
+        Err(error) => return Err(error),
     }
     Ok(Some(serial))
+}
+
+thread_local! {
+    /// Whether this thread starts another one, for its own step: that runs Python code, which is not the step's.
+    static STARTING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn start_relief(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
+    STARTING.set(true);
+    let started = relief::start(core);
+    STARTING.set(false);
+    started
 }
 
 /// Takes the baton back for this thread's step, waiting for the step that runs elsewhere to end.

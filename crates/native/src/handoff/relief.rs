@@ -26,14 +26,8 @@ fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
         core.call_method0("_warn_no_relief")?;
         return Ok(false);
     }
-    this.shared.counters.relief.fetch_add(1, Ordering::Relaxed);
-    let started = core.call_method0("_start_relief");
-    if let Err(error) = started {
-        // The system has no thread for us: the loop waits, as at the bound.
-        this.shared.counters.relief.fetch_sub(1, Ordering::Relaxed);
-        error.write_unraisable(core.py(), Some(core));
-        return Ok(false);
-    }
+    // The thread counts itself: where this is interrupted, nobody knows whether it has been started.
+    core.call_method0("_start_relief")?;
     Ok(true)
 }
 

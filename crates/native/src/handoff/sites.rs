@@ -10,6 +10,7 @@
 
 use super::{current, current_kind, frames, gate, release, resume};
 use crate::clock;
+use crate::exit;
 use crate::ffi;
 use crate::place::{Kind, lock};
 use everloop_core::baton::Manner;
@@ -265,8 +266,8 @@ fn on_call(
     {
         let site = (code.clone().unbind(), offset);
         let gated = !frames::is_leaf(callable);
-        if !core.get().baton().is_held_by(place.id()) {
-            return Ok(None);
+        if !core.get().baton().is_held_by(place.id()) || exit::has_begun() {
+            return Ok(None); // `release` would refuse
         }
         note_away(code, offset);
         if release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?.is_some() {
