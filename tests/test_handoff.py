@@ -707,6 +707,25 @@ def test_a_step_whose_relief_thread_cannot_be_started_keeps_the_baton(error, mon
     loop.close()
 
 
+def test_a_step_that_is_aside_may_schedule_in_debug_mode_too(loop, gate):
+    """Ctrl-C runs asyncio's signal handler in the middle of a blocking call, and that cancels the main task."""
+    loop.set_debug(True)
+
+    async def main():
+        waiting = asyncio.create_task(asyncio.Event().wait())
+        other = asyncio.create_task(pass_through(gate))
+        await asyncio.sleep(0)
+        with everloop.blocking():
+            wait_until(lambda: loop._thread_id != threading.get_ident())
+            waiting.cancel()
+        gate.open()
+        await other
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    loop.run_until_complete(main())
+
+
 def test_relief_threads_are_reused(loop):
     """Blocking again and again needs one relief thread, not one each time."""
     relief = set()

@@ -291,7 +291,7 @@ fn check_debug(
     skip: usize,
     thread: bool,
 ) -> PyResult<()> {
-    // A thread whose step is aside may be in a signal handler, which asyncio lets cancel tasks: this is a loop's own thread.
+    // A thread whose step is aside is one of the loop's own: a signal handler may run there, and cancel a task.
     if thread && !lock(&slf.get().places).contains_key(&own_id()) {
         slf.call_method0("_check_thread")?;
     }
