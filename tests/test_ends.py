@@ -727,3 +727,30 @@ def test_a_loop_that_was_interrupted_closes_without_a_trace():
             with pytest.raises(KeyboardInterrupt):
                 everloop.run(main())
     wait_until(lambda: threading.active_count() < 50, "relief threads to end")
+
+
+def test_a_loop_that_runs_at_exit_blocks_where_it_stands():
+    """Handlers of atexit that were registered before everloop's run after it: nobody takes over any more."""
+    script = """
+        import atexit, time
+
+        def late():
+            async def main():
+                with everloop.blocking():
+                    time.sleep(0.001)
+                try:
+                    everloop.block_on(asyncio.sleep(0))
+                except RuntimeError as error:
+                    print(error)
+                return "done"
+
+            print(everloop.run(main(), rescue=True))
+
+        atexit.register(late)
+        import asyncio, everloop
+        everloop.run(asyncio.sleep(0))
+    """
+    ran = run_script(script)
+    assert ran.returncode == 0, ran.stderr
+    assert "the interpreter is ending" in ran.stdout
+    assert ran.stdout.endswith("done\n")

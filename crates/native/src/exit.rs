@@ -21,6 +21,11 @@ pub fn is_exiting() -> bool {
     ending != 0 && ending != own_id().get()
 }
 
+/// Whether any thread does: none takes over from another then.
+pub fn has_begun() -> bool {
+    ENDING.load(Ordering::SeqCst) != 0
+}
+
 /// Lets this thread go on to take the GIL, unless there will be none: then it sleeps until the process is gone.
 pub fn gate() {
     while is_exiting() {

@@ -74,7 +74,7 @@ pub fn is_in_step() -> bool {
     CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(core, place)| core.get().baton().is_held_by(place.id())))
 }
 
-/// Puts the step of `place` aside. None: its thread does not hold the baton. Else the number of this release.
+/// Puts the step of `place` aside. None: its thread does not hold the baton, or is the only one left. Else the number of this release.
 ///
 /// `site` is where it comes back, `since` when it began to block; `gated` means that Python code which it calls from C
 /// waits for the baton too.
@@ -89,8 +89,8 @@ pub fn release(
 ) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
-    if !this.baton().is_held_by(place.id()) {
-        return Ok(None);
+    if !this.baton().is_held_by(place.id()) || exit::has_begun() {
+        return Ok(None); // a loop that runs at the interpreter's exit has this thread only
     }
     let pending = this.pending(place.id());
 

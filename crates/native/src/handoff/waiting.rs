@@ -54,6 +54,11 @@ impl LoopCore {
         let (core, place) = current(py)
             .filter(|(core, place)| core.is(slf) && core.get().baton().is_held_by(place.id()))
             .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))?;
+        if exit::has_begun() {
+            return Err(PyRuntimeError::new_err(
+                "block_on() needs another thread to go on with the loop, and the interpreter is ending: await instead",
+            ));
+        }
         let waiter = Py::new(
             py,
             WakeWaiter { core: core.clone().unbind(), place: Arc::clone(&place), state: AtomicU8::new(PENDING) },
@@ -110,7 +115,11 @@ fn wait(
         let done = state.compare_exchange(PENDING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_err();
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
-            let granted = py.detach(|| super::wait_granted(this, place));
+            let granted = py.detach(|| {
+                let granted = super::wait_granted(this, place);
+                exit::gate();
+                granted
+            });
             finish_resume(core, place, granted, End::InStep)?;
         } else {
             resume(core, place)?;
