@@ -9,7 +9,7 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import everloop
-from support import gates, wait_aside
+from support import gates, run_script, wait_aside
 
 metadata = sqlalchemy.MetaData()
 numbers = sqlalchemy.Table("numbers", metadata, sqlalchemy.Column("n", sqlalchemy.Integer))
@@ -210,3 +210,24 @@ def test_a_blocking_call_inside_run_sync_is_rescued(rescuing_loop, gate, witness
         return found
 
     assert rescuing_loop.run_until_complete(main()) == [1]
+
+
+def test_objects_that_compute_their_class_are_left_alone_when_greenlet_is_imported():
+    """Whoever imports greenlet in a step has all objects looked through, and some answer `__class__` with an error."""
+    script = """
+        import asyncio, everloop
+
+        class Lazy:
+            @property
+            def __class__(self):
+                raise RuntimeError("not set up")
+
+        lazy = Lazy()
+
+        async def main():
+            import greenlet
+            await asyncio.sleep(0)
+
+        everloop.run(main())
+    """
+    assert run_script(script).returncode == 0

@@ -6,10 +6,12 @@ Every test that calls a blocking function of the system opens it from another ta
 import asyncio
 import contextlib
 import functools
+import hashlib
 import os
 import queue
 import random
 import socket
+import sys
 import threading
 import time
 
@@ -544,3 +546,13 @@ def test_without_a_free_tool_id_there_is_one_warning_and_no_rescue():
     result = run_script(script)
     assert result.returncode == 0, result.stderr
     assert "everloop warning[blocked]" in result.stdout
+
+
+def test_a_run_that_ends_right_after_a_step_in_c_leaves_no_events_behind(rescuing_loop):
+    """Its next instruction was to be noted, and there was none: nobody would have taken the events back."""
+    rescuing_loop.rescue_after = 1.0  # looked at, but not rescued
+    rescuing_loop.call_soon(functools.partial(hashlib.pbkdf2_hmac, "sha256", b"word", b"salt", 300_000))
+    rescuing_loop.call_soon(rescuing_loop.stop)
+    rescuing_loop.run_forever()
+    tools = [tool for tool in range(6) if sys.monitoring.get_tool(tool) == "everloop"]
+    assert [sys.monitoring.get_events(tool) for tool in tools] == [0]

@@ -9,7 +9,7 @@ use crate::event_loop::{LoopCore, Post};
 use crate::exit;
 use crate::ffi;
 use crate::handle::{Handle, Ran};
-use crate::handoff::{self, pinning, relief, sites, waiting};
+use crate::handoff::{self, pinning, relief, rescue, sites, waiting};
 use crate::place::{Place, lock};
 use crate::watchdog;
 use everloop_core::baton::{Spare, ThreadId};
@@ -488,6 +488,10 @@ fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> Py
 }
 
 fn leave_place(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
+    // A step in C may have ended without another instruction, and nobody answers after this.
+    if let Err(error) = rescue::end_probe(core.py(), place) {
+        error.write_unraisable(core.py(), Some(core));
+    }
     let gone = lock(&core.get().places).remove(&place.id());
     drop(gone);
 }

@@ -119,7 +119,8 @@ impl<'py> Lookout<'py> {
         let class = module.getattr("greenlet")?;
         for object in py.import("gc")?.call_method0("get_objects")?.try_iter()? {
             let object = object?;
-            if object.is_instance(&class)? && !object.getattr("parent")?.is_none() {
+            // By its real type: `__class__` may be a property that runs code of its own (lazy objects, proxies).
+            if object.get_type().is_subclass(&class)? && !object.getattr("parent")?.is_none() {
                 place.note_greenlet(object.unbind());
             }
         }

@@ -151,6 +151,8 @@ fn blocked(
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = core.py();
     let Some(reporter) = reporter(py) else { return Ok(None) };
+    // First of all: the thread exists as long as nobody else gets the GIL, which what follows may give away.
+    let frame = place.top_frame(py);
     let handle = place.current.get(py);
     let task = handle.as_ref().and_then(|handle| {
         handle.bind(py).cast::<crate::handle::Handle>().ok().and_then(|handle| handle.get().task(py))
@@ -161,7 +163,7 @@ fn blocked(
     let details = PyDict::new(py);
     details.set_item("loop", core)?;
     details.set_item("seconds", clock::to_seconds(clock::now().saturating_sub(since)))?;
-    details.set_item("frame", place.top_frame(py))?;
+    details.set_item("frame", frame)?;
     details.set_item("base_frame", place.base_frame.as_ref())?;
     details.set_item("task", task)?;
     details.set_item("handle", handle)?;
