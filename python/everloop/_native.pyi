@@ -174,8 +174,8 @@ class Blocking:
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""
 
-def begin_exit() -> None:
-    """The interpreter is about to end: stops the watchdog and keeps sleeping threads of ours asleep."""
+def begin_exit(loops: list[LoopCore]) -> None:
+    """The interpreter is about to end: the watchdog ends, and the threads of these loops come to rest."""
 
 def claim_tool() -> bool:
     """Takes a tool id, once. False: none is free, and steps can only be reported, not rescued."""

@@ -19,6 +19,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 """
 
 import asyncio
+import atexit
 import contextvars
 import itertools
 import logging
@@ -367,4 +368,4 @@ def _after_fork_in_child() -> None:
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 # Runs before the interpreter finalizes, while threads can still be waited for.
-__import__("atexit").register(_native.begin_exit)
+atexit.register(lambda: _native.begin_exit(list(_live_loops)))

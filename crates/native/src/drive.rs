@@ -80,14 +80,13 @@ impl GilShare {
         now >= *self.due.get_or_insert(now + self.interval)
     }
 
-    fn lend(&mut self, py: Python<'_>, now: u64, aside: bool) {
+    fn lend(&mut self, py: Python<'_>, place: &Place, now: u64, aside: bool) {
         let before = ffi::times_slept();
-        py.detach(|| {
+        place.rest(py, || {
             let begin = Instant::now();
             while begin.elapsed() < Self::WAKE_UP {
                 std::thread::yield_now();
             }
-            exit::gate();
         });
         // Who has to sleep to get it back has lent it.
         let lent = ffi::times_slept() != before;
@@ -162,7 +161,9 @@ impl<'py> Driver<'py> {
         if this.baton().is_wanted() && !self.give_way()? {
             return Ok(Some(Stop::GaveWay));
         }
-        exit_if_ending(self.py);
+        if exit::is_exiting() {
+            self.place.rest(self.py, || ()); // this thread must not ask for the GIL again
+        }
         if self.place.home
             && let Some(error) = lock(&this.fatal).take()
         {
@@ -341,10 +342,7 @@ impl<'py> Driver<'py> {
         if let Some(handle) = handle {
             self.on_turn(|turn| turn.push(handle));
         }
-        self.py.detach(|| {
-            std::thread::yield_now();
-            exit::gate();
-        });
+        self.place.rest(self.py, std::thread::yield_now);
         Ok(true)
     }
 
@@ -365,11 +363,10 @@ impl<'py> Driver<'py> {
     fn await_baton(&self) -> PyResult<()> {
         let this = self.core.get();
         let seat = &self.place.seat;
-        self.py.detach(|| {
+        self.place.rest(self.py, || {
             if !this.baton().queue_home(seat) {
                 this.baton().wait_granted(seat, None);
             }
-            exit::gate();
         });
         alarm::rouse();
         Ok(())
@@ -401,7 +398,7 @@ impl<'py> Driver<'py> {
         if wait != Wait::No {
             self.share.was_free();
         } else if self.share.is_due(now) {
-            self.share.lend(self.py, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
+            self.share.lend(self.py, &self.place, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
         }
 
         if found {
@@ -432,11 +429,7 @@ impl<'py> Driver<'py> {
         // Who pushed before we lay down saw no sleeper.
         if !this.inbox.is_filled() {
             let (poller, events) = (&self.poller, &mut self.events);
-            let outcome = self.py.detach(|| {
-                let outcome = poller.wait(events, timeout);
-                exit::gate();
-                outcome
-            });
+            let outcome = self.place.rest(self.py, || poller.wait(events, timeout));
             if outcome.is_err() {
                 // A signal: its handler is Python code, for the main thread to run.
                 self.events.clear();
@@ -470,13 +463,6 @@ impl<'py> Driver<'py> {
             }
         }
         self.events = events;
-    }
-}
-
-/// The interpreter is going away: this thread must not ask for the GIL again.
-fn exit_if_ending(py: Python<'_>) {
-    if exit::is_exiting() {
-        py.detach(exit::gate);
     }
 }
 
@@ -611,11 +597,7 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
     let py = core.py();
     let this = core.get();
     loop {
-        let end = py.detach(|| {
-            let end = this.baton().wait_spare(&place.seat, LINGER);
-            exit::gate();
-            end
-        });
+        let end = place.rest(py, || this.baton().wait_spare(&place.seat, LINGER));
         match end {
             Spare::Holds => {
                 alarm::rouse();
@@ -633,7 +615,7 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
             _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
             Spare::TimedOut => {}
             // Tasks are pinned to this thread: it waits for the next run of the loop.
-            Spare::Dismissed => py.detach(|| {
+            Spare::Dismissed => place.rest(py, || {
                 while !this.baton().is_open() && !this.is_closed() {
                     place.seat.parker().park(None);
                     exit::gate();

@@ -178,6 +178,11 @@ impl LoopCore {
         }
     }
 
+    /// Whether a thread of this loop, other than the calling one, has the GIL or will ask for it soon.
+    pub fn is_anybody_at_work(&self) -> bool {
+        lock(&self.places).values().any(|place| place.id() != own_id() && place.is_at_work())
+    }
+
     /// What a thread that lets go of the baton tells the next one. Only for the thread that holds it, or on its behalf.
     pub fn pending(&self, holder: ThreadId) -> Pending {
         let (ready, deadline) = self

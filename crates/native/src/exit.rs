@@ -6,6 +6,7 @@
 
 use crate::place::own_id;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The thread that ends the interpreter, 0 before. Written by `begin`, read by every thread before it attaches again.
 static ENDING: AtomicU32 = AtomicU32::new(0);
@@ -30,6 +31,14 @@ pub fn has_begun() -> bool {
 pub fn gate() {
     while is_exiting() {
         std::thread::park();
+    }
+}
+
+/// Waits for threads that are at work to come to rest, for a second at the most. Without the GIL, which they need.
+pub fn wait_until(all_rest: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !all_rest() && begin.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -19,11 +19,14 @@ mod watchdog;
 
 use pyo3::prelude::*;
 
-/// The interpreter is about to end: stops the watchdog and keeps sleeping threads of ours asleep.
+/// The interpreter is about to end: the watchdog ends, and the threads of these loops come to rest.
 #[pyfunction]
-fn begin_exit(py: Python<'_>) {
+fn begin_exit(py: Python<'_>, loops: Vec<Py<event_loop::LoopCore>>) {
     exit::begin();
-    py.detach(watchdog::stop);
+    py.detach(|| {
+        watchdog::stop();
+        exit::wait_until(|| loops.iter().all(|core| !core.get().is_anybody_at_work()));
+    });
 }
 
 /// In a forked child: forgets the threads that the parent has.

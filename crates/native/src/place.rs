@@ -1,7 +1,9 @@
 //! A thread's place in a loop: what the loop's other threads and the watchdog need to know of it.
 
+use crate::exit;
 use crate::ffi::{CpuClock, CurrentHandle, ThreadState, thread_ident};
 use everloop_core::baton::{Seat, ThreadId};
+use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame};
 use std::cell::{Cell, RefCell};
@@ -64,6 +66,10 @@ pub struct Place {
     pub base_frame: Option<Py<PyFrame>>,
     /// What it runs now. Written by the thread, read under the GIL.
     pub current: CurrentHandle,
+    /// Whether it sleeps without the GIL, and will not ask for it once the interpreter ends. Changed by the thread.
+    resting: AtomicBool,
+    /// Whether it starts a relief thread: everloop's own Python code, which no gate stops. Changed by the thread.
+    starting: AtomicBool,
     /// Its step, if that is aside. Written under the GIL, by the thread or by the watchdog.
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
@@ -93,6 +99,8 @@ impl Place {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
+            resting: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
@@ -120,6 +128,32 @@ impl Place {
             4 => Some(Kind::Learned),
             _ => None,
         }
+    }
+
+    /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
+    pub fn rest<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+        py.detach(|| {
+            self.resting.store(true, Ordering::SeqCst);
+            let result = f();
+            exit::gate();
+            self.resting.store(false, Ordering::SeqCst);
+            result
+        })
+    }
+
+    /// Whether the thread may still be waited for when the interpreter ends: it has the GIL or will ask for it soon. A step
+    /// that is aside may take for ever.
+    pub fn is_at_work(&self) -> bool {
+        let aside = self.aside_kind().is_some() && !self.is_starting();
+        !self.resting.load(Ordering::SeqCst) && !aside
+    }
+
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::SeqCst)
+    }
+
+    pub fn set_starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::SeqCst);
     }
 
     /// Whether this thread has to stop before it runs another instruction, or to have it noted.

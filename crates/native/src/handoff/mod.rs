@@ -21,7 +21,7 @@ use everloop_core::baton::{After, Manner};
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,8 +56,9 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A thread whose step is aside without its knowledge takes the baton back before it goes on.
 fn gate(py: Python<'_>) -> PyResult<()> {
-    let gated = CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated()));
-    if !gated || STARTING.get() {
+    let gated =
+        CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated() && !place.is_starting()));
+    if !gated {
         return Ok(());
     }
     let Some((core, place)) = current(py) else { return Ok(()) };
@@ -136,15 +137,12 @@ pub fn release(
     Ok(Some(serial))
 }
 
-thread_local! {
-    /// Whether this thread starts another one, for its own step: that runs Python code, which is not the step's.
-    static STARTING: Cell<bool> = const { Cell::new(false) };
-}
-
+/// Starts a relief thread. Where a step's own thread does that, the Python code of it is not the step's: no gate stops it.
 fn start_relief(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
-    STARTING.set(true);
+    let place = current_place();
+    place.iter().for_each(|place| place.set_starting(true));
     let started = relief::start(core);
-    STARTING.set(false);
+    place.iter().for_each(|place| place.set_starting(false));
     started
 }
 
@@ -176,11 +174,7 @@ fn take_back_once(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResu
     let py = core.py();
     let this = core.get();
     let granted = this.baton().try_resume(&place.seat) || {
-        py.detach(|| {
-            let granted = this.baton().queue_resume(&place.seat) || wait_granted(this, place);
-            exit::gate();
-            granted
-        })
+        place.rest(py, || this.baton().queue_resume(&place.seat) || wait_granted(this, place))
     };
     finish_resume(core, place, granted, end)
 }

@@ -5,12 +5,14 @@ use crate::event_loop::{LoopCore, Waiting};
 use crate::exit;
 use crate::place::{Kind, Place, lock};
 use everloop_core::baton::Manner;
-use everloop_core::parker::Wake;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
+
+/// How long home sleeps at a time: a signal that arrives just before it falls asleep does not wake it.
+const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
 const PENDING: u8 = 0;
 /// The future is done, and the waiting thread is queued for the baton.
@@ -94,32 +96,26 @@ fn wait(
         return Err(error);
     }
     loop {
-        let wake = py.detach(|| {
+        let timed_out = place.rest(py, || {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let wake = if this.baton().is_granted(&place.seat) {
-                Wake::Unparked
-            } else {
-                place.seat.parker().park_briefly(left)
-            };
-            exit::gate();
-            wake
+            let sleep = if place.home { Some(left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK))) } else { left };
+            if !this.baton().is_granted(&place.seat) {
+                place.seat.parker().park_briefly(sleep);
+            }
+            deadline.is_some_and(|deadline| Instant::now() >= deadline)
         });
         if this.baton().is_granted(&place.seat) {
             finish_resume(core, place, true, End::InStep)?;
             return Ok(true);
         }
         let signal = py.check_signals();
-        if signal.is_ok() && wake != Wake::TimedOut && !this.is_closed() {
+        if signal.is_ok() && !timed_out && !this.is_closed() {
             continue;
         }
         let done = state.compare_exchange(PENDING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_err();
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
-            let granted = py.detach(|| {
-                let granted = super::wait_granted(this, place);
-                exit::gate();
-                granted
-            });
+            let granted = place.rest(py, || super::wait_granted(this, place));
             finish_resume(core, place, granted, End::InStep)?;
         } else {
             resume(core, place)?;
