@@ -11,9 +11,9 @@ CORE, NATIVE, PYTHON = ROOT / "crates/core", ROOT / "crates/native", ROOT / "pyt
 
 # From the bottom up. Modules of one line may use each other; a new module needs its place here.
 NATIVE_LAYERS = [
-    {"alarm", "clock", "errors", "ffi"},
+    {"alarm", "clock", "errors", "exit", "ffi"},
     {"place"},
-    {"exit", "handle", "pins"},
+    {"handle", "pins"},
     {"event_loop"},
     {"transport"},
     {"pool"},

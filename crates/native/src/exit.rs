@@ -4,22 +4,22 @@
 //! through frames that cannot be unwound. So threads of ours that sleep without the GIL, and learn that the end has
 //! come, sleep on.
 
-use crate::place::own_id;
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::ffi::thread_ident;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The thread that ends the interpreter, 0 before. Written by `begin`, read by every thread before it attaches again.
-static ENDING: AtomicU32 = AtomicU32::new(0);
+static ENDING: AtomicU64 = AtomicU64::new(0);
 
 /// The calling thread ends the interpreter.
 pub fn begin() {
-    ENDING.store(own_id().get(), Ordering::SeqCst);
+    ENDING.store(thread_ident(), Ordering::SeqCst);
 }
 
 /// Whether another thread ends the interpreter.
 pub fn is_exiting() -> bool {
     let ending = ENDING.load(Ordering::SeqCst);
-    ending != 0 && ending != own_id().get()
+    ending != 0 && ending != thread_ident()
 }
 
 /// Whether any thread does: none takes over from another then.
