@@ -276,6 +276,15 @@ pub fn thread_ident() -> u64 {
     unsafe { ffi::PyThread_get_thread_ident() as u64 }
 }
 
+/// The kernel's number of this thread; 0 where it has none.
+pub fn thread_number() -> u32 {
+    #[cfg(target_os = "linux")]
+    // SAFETY: no preconditions.
+    return unsafe { libc::gettid() } as u32;
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
 /// The interpreter's state of one thread, for others to look at.
 #[derive(Debug)]
 pub struct ThreadState(*mut ffi::PyThreadState);

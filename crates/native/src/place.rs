@@ -1,7 +1,7 @@
 //! A thread's place in a loop: what the loop's other threads and the watchdog need to know of it.
 
 use crate::exit;
-use crate::ffi::{CpuClock, CurrentHandle, ThreadState, thread_ident};
+use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
 use everloop_core::baton::{Seat, ThreadId};
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
@@ -61,6 +61,8 @@ pub struct Place {
     pub ident: u64,
     pub name: String,
     pub state: ThreadState,
+    /// The kernel's number of this thread.
+    pub thread: u32,
     pub cpu: Option<CpuClock>,
     /// The frame below every step: a thread whose top frame is this one runs no Python in its step.
     pub base_frame: Option<Py<PyFrame>>,
@@ -94,6 +96,7 @@ impl Place {
             ident: thread_ident(),
             name,
             state,
+            thread: ffi::thread_number(),
             cpu: CpuClock::of_this_thread(),
             base_frame,
             current: CurrentHandle::default(),

@@ -13,6 +13,42 @@ use std::sync::atomic::Ordering;
 /// Less CPU time than this, in nanoseconds, is no sign of life.
 const ASLEEP: u64 = 4_000;
 
+/// What the kernel says that a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It waits in a system call that the GIL's lock does not use: it is blocked, and has let go of the GIL.
+    Waits,
+    /// It waits for a lock, which may be the GIL's.
+    WaitsForLock,
+    /// It runs, or would if it were given a processor.
+    Runs,
+    /// The kernel does not tell.
+    Unknown,
+}
+
+impl Doing {
+    /// Looks at the thread of `place` (`/proc/self/task/N/syscall`: a number and arguments, or "running").
+    pub fn of(place: &Place) -> Self {
+        let Ok(text) = std::fs::read_to_string(format!("/proc/self/task/{}/syscall", place.thread)) else {
+            return Self::Unknown;
+        };
+        match text.split_whitespace().next() {
+            Some("running") => Self::Runs,
+            Some(number) => match number.parse::<i64>() {
+                Ok(number) if number == i64::from(FUTEX) => Self::WaitsForLock,
+                Ok(number) if number >= 0 => Self::Waits,
+                _ => Self::Unknown, // -1: asleep, but not in a system call
+            },
+            None => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+const FUTEX: i32 = libc::SYS_futex as i32;
+#[cfg(not(target_os = "linux"))]
+const FUTEX: i32 = -1;
+
 /// Where a thread stood when the watchdog looked.
 pub struct Sample {
     pub frame: Option<Py<PyFrame>>,

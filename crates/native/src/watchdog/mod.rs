@@ -10,7 +10,7 @@ use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
-use crate::handoff::rescue::{Sample, begin_probe, end_probe, rescue};
+use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
 use crate::place::{Place, lock};
 use everloop_core::parker::Wake;
 use pyo3::prelude::*;
@@ -24,15 +24,13 @@ pub use report::set_reporter;
 
 /// How many looks fit into the shortest time that is of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
-/// So many looks must find a step asleep before it is taken for blocked.
+/// So many looks must find a step asleep before it is taken for blocked, where the kernel does not tell.
 const CALM: u32 = 3;
 /// The bounds of the time between two looks, in nanoseconds.
 const SHORTEST_PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 100_000_000;
 /// How long a thread that uses the CPU must run no Python to be taken for blocked, in nanoseconds: two turns of the GIL.
 const PROBE: u64 = 10_000_000;
-/// The same for one that does not, while others want the GIL: it may be waiting for it. Twelve turns.
-const LONG_PROBE: u64 = 60_000_000;
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -194,11 +192,9 @@ fn retire() -> bool {
 impl Seen {
     /// Whether a probe is out that may still be answered in good time. Needs no GIL.
     fn is_probing(&self, now: u64) -> bool {
-        let Some((sample, at)) = &self.sample else { return false };
+        let Some((_, at)) = &self.sample else { return false };
         let out = self.probed.as_ref().is_some_and(|place| place.is_probing());
-        let waited = now.saturating_sub(*at);
-        let computes = self.probed.as_ref().is_some_and(|place| sample.is_computing(place, waited));
-        out && waited < if computes { PROBE } else { LONG_PROBE }
+        out && now.saturating_sub(*at) < PROBE
     }
 }
 
@@ -308,23 +304,29 @@ impl Watch {
             (seen.sample, seen.calm) = (Some((sample, now)), 0);
             return Ok(());
         }
-        if contended || !sample.has_slept_since(earlier) {
-            // It computes at this instruction, or waits for the GIL, or was only found there again.
-            seen.calm = 0;
-            if !place.is_probing() {
-                begin_probe(core.py(), place, &sample)?;
-                seen.sample = Some((sample, now));
-                seen.probed = Some(Arc::clone(place));
-                return Ok(());
+        // A step that only waits for the GIL, or for a processor, must not be put aside: other steps would run in the middle
+        // of its Python lines. So there has to be a proof that it is inside a call.
+        let calm = !contended && sample.has_slept_since(earlier);
+        seen.calm = if calm { seen.calm + 1 } else { 0 };
+        let blocked = match Doing::of(place) {
+            Doing::Waits => true,
+            // Nobody had the GIL when we asked for it: so this is another lock.
+            Doing::WaitsForLock => calm,
+            Doing::Runs => {
+                if !place.is_probing() {
+                    begin_probe(core.py(), place, &sample)?;
+                    seen.sample = Some((sample, now));
+                    seen.probed = Some(Arc::clone(place));
+                    return Ok(());
+                }
+                // It has used a processor for so long and run no Python.
+                let probed = now.saturating_sub(*at);
+                probed >= PROBE && earlier.is_computing(place, probed)
             }
-        } else {
-            seen.calm += 1;
-        }
-        let probed = now.saturating_sub(*at);
-        let patience = if earlier.is_computing(place, probed) { PROBE } else { LONG_PROBE };
-        let unmoved = place.is_probing() && probed >= patience;
+            Doing::Unknown => seen.calm >= CALM,
+        };
         if due
-            && (seen.calm >= CALM || unmoved)
+            && blocked
             && let Some(serial) = rescue(core, place, &sample, seen.since)?
         {
             seen.sample = None;
