@@ -726,6 +726,27 @@ def test_a_step_that_is_aside_may_schedule_in_debug_mode_too(loop, gate):
     loop.run_until_complete(main())
 
 
+def test_the_task_is_not_lost_if_the_baton_comes_back_while_its_relief_thread_is_being_started():
+    """Python's own code starts the thread; a call in it may be a learned site, and let go of the baton once more."""
+
+    class Loop(everloop.EventLoop):
+        def _start_relief(self):
+            super()._start_relief()
+            wait_until(_native.is_in_step, "the baton")
+            with everloop.blocking():
+                pass
+
+    async def main():
+        everloop.block_on(asyncio.sleep(0))
+        assert asyncio.current_task() is task
+        assert loop.statistics()["aside"] == 0
+
+    loop = Loop(rescue=False)
+    task = loop.create_task(main())
+    loop.run_until_complete(task)
+    loop.close()
+
+
 def test_relief_threads_are_reused(loop):
     """Blocking again and again needs one relief thread, not one each time."""
     relief = set()

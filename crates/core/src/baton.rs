@@ -395,6 +395,9 @@ impl Baton {
     /// [`wait_granted`](Self::wait_granted).
     pub fn queue_resume(&self, me: &Arc<Seat>) -> bool {
         let mut queue = lock(&self.queue);
+        if self.is_granted(me) {
+            return true; // queued twice: what runs between the grant and its use may come here as well
+        }
         self.wanted.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst); // announce | look: a quiet releaser lets go first and looks then
         if self.swap(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me) {

@@ -90,8 +90,10 @@ pub fn release(
 ) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
-    if !this.baton().is_held_by(place.id()) || exit::has_begun() {
-        return Ok(None); // a loop that runs at the interpreter's exit has this thread only
+    // A thread that is aside may have got the baton, and not yet know: what it runs until then is not its step. And a loop
+    // that runs at the interpreter's exit has this thread only.
+    if !this.baton().is_held_by(place.id()) || place.aside_kind().is_some() || exit::has_begun() {
+        return Ok(None);
     }
     let pending = this.pending(place.id());
 
