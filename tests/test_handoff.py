@@ -278,7 +278,8 @@ def test_an_await_inside_a_blocking_body_is_an_error(loop):
     async def main():
         with pytest.raises(RuntimeError):
             await asyncio.create_task(wrong())
-        assert loop.statistics()["aside"] == 0
+        while loop.statistics()["aside"]:  # its next step may run before the one that awaited has the baton back
+            await asyncio.sleep(0)
         with everloop.blocking():
             pass
         await asyncio.sleep(0)
