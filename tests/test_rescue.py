@@ -249,11 +249,12 @@ def test_a_for_loop_over_a_slow_iterator_is_rescued(rescuing_loop, gate, witness
 
     async def main():
         task = asyncio.create_task(block())
-        for _ in range(2):
+        for number in range(2):
             await asyncio.sleep(0)
             await wait_aside(rescuing_loop)
             witness.open_and_linger(lambda: os.write(gate.writer, b"line\n"))
-            await asyncio.sleep(0)
+            while len(seen) <= number:  # else it would be found aside at the line that it has been given already
+                await asyncio.sleep(0.001)
         return await task
 
     assert rescuing_loop.run_until_complete(main()) == [b"line\n"] * 2
