@@ -136,8 +136,6 @@ class LoopCore:
         """Descriptor -> (reads, writes) of everything that is watched."""
     def _write_to_self(self) -> None:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
-    def _timers(self) -> int:
-        """asyncio's name for the number of timers that are queued, the cancelled among them."""
 
 class Handle(asyncio.Handle):
     """A scheduled callback: what `loop.call_soon` returns.

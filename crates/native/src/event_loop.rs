@@ -117,8 +117,6 @@ pub struct LoopCore {
     pub debug: AtomicBool,
     pub stopping: AtomicBool,
     closed: AtomicBool,
-    /// Whether home's own step is aside.
-    pub home_away: AtomicBool,
     /// The thread whose step is aside and has left its task as the loop's current one, 0 for none. See handoff/tasks.rs.
     pub task_owner: AtomicU32,
     /// A relief thread is being started.
@@ -451,7 +449,6 @@ impl LoopCore {
             debug: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            home_away: AtomicBool::new(false),
             task_owner: AtomicU32::new(0),
             spawning: AtomicBool::new(false),
         })
@@ -612,12 +609,6 @@ impl LoopCore {
     /// Wakes a loop that sleeps: asyncio's own code calls this after it has queued something.
     fn _write_to_self(&self) {
         self.shared.wake();
-    }
-
-    /// asyncio's name for the number of timers that are queued, the cancelled among them.
-    fn _timers(&self, py: Python<'_>) -> usize {
-        let _ = py;
-        self.turn.with(self.baton(), own_id(), |turn| turn.timers.len()).unwrap_or(0)
     }
 
     /// Throws away what is queued or watched; steps that are aside get RuntimeError when they come back.

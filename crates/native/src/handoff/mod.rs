@@ -112,9 +112,6 @@ pub fn release(
     if kind == Kind::Waiting {
         this.shared.counters.waiting.fetch_add(1, Ordering::Relaxed);
     }
-    if place.home {
-        this.home_away.store(true, Ordering::Relaxed);
-    }
     this.shared.heartbeat.end_step();
 
     let after = this.baton().release(&place.seat, manner, pending).unwrap_or(After::Nothing);
@@ -199,9 +196,6 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool, end: 
     this.shared.counters.aside.fetch_sub(1, Ordering::Relaxed);
     if aside.kind == Kind::Waiting {
         this.shared.counters.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-    if place.home {
-        this.home_away.store(false, Ordering::Relaxed);
     }
     if granted {
         // Perhaps from a thread that sleeps in the poll, where nobody needs watching.
