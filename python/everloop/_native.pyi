@@ -2,8 +2,9 @@
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
+from socket import socket
 from types import TracebackType
 from typing import Any, Self, TypeVarTuple, Unpack
 
@@ -134,6 +135,10 @@ class LoopCore:
         """
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
+    def _transport_of(self, fd: int) -> Transport | None:
+        """The transport that has this descriptor, if any."""
+    def _claim(self, fd: int, transport: Any, claimed: bool) -> None:
+        """Nobody else may watch this descriptor from now on (True), or others may for a while (False)."""
     def _write_to_self(self) -> None:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
 
@@ -168,6 +173,203 @@ class Blocking:
         traceback: TracebackType | None,
         /,
     ) -> bool: ...
+
+class Transport(asyncio.Transport):
+    """What all transports of everloop are: asyncio's transports, written in Rust."""
+
+    _closing: bool
+    _conn_lost: int
+    _loop: LoopCore | None
+    _paused: bool
+    _protocol: asyncio.BaseProtocol | None
+    _protocol_paused: bool
+    _server: Any
+    def close(self) -> None:
+        """Sends what waits to be sent, then calls the protocol's `connection_lost(None)`."""
+    def abort(self) -> None:
+        """Throws away what waits to be sent, and calls the protocol's `connection_lost(None)` in the next turn."""
+    def is_closing(self) -> bool:
+        """Whether the transport is closing or closed."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that is told what happens; None once the connection is lost."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Has another protocol told from now on."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the connection.
+
+        Args:
+            name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
+            default: What is returned for a name that is not known.
+        """
+    def is_reading(self) -> bool:
+        """Whether the protocol is told of what comes in."""
+    def pause_reading(self) -> None:
+        """Reads nothing more until `resume_reading()`. Of no effect if paused already."""
+    def resume_reading(self) -> None:
+        """Reads again. Of no effect if not paused."""
+    def get_write_buffer_size(self) -> int:
+        """How many bytes wait to be sent."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The low and the high water mark, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets when the protocol's `pause_writing` and `resume_writing` are called.
+
+        Args:
+            high: Bytes; when more wait to be sent, the protocol is paused. None: 4 * low, or 64 KiB.
+            low: Bytes; when no more wait, it goes on. None: high / 4.
+
+        Raises:
+            ValueError: not high >= low >= 0.
+        """
+    def _force_close(self, exc: BaseException | None) -> None:
+        """asyncio's own code, TLS among it, ends a transport with an error like this."""
+
+class SocketTransport(Transport):
+    """A stream socket and its protocol: what `create_connection` and servers give."""
+
+    max_size: int
+    _empty_waiter: Future[None] | None
+    _eof: bool
+    _sendfile_compatible: Any
+    _sock: socket | None
+    _sock_fd: int
+    _start_tls_compatible: bool
+    @staticmethod
+    def _open(
+        loop: LoopCore,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> SocketTransport:
+        """For the loop: makes the transport of a socket object, and tells the protocol in the next turn."""
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send data, at once as far as the kernel takes it; the rest follows by itself.
+
+        Args:
+            data: Bytes, bytearray or memoryview.
+
+        Raises:
+            RuntimeError: after write_eof(), or while sendfile is in progress.
+            TypeError: data is of another type.
+
+        The trap: a peer that does not read lets the rest grow without a bound, unless the
+        protocol heeds pause_writing (streams: await writer.drain()).
+        """
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Sends the pieces one after the other, in as few system calls as possible.
+
+        Args:
+            list_of_data: An iterable of bytes-like objects.
+
+        Raises:
+            RuntimeError: after `write_eof()`, or while `sendfile` is in progress.
+            TypeError: a piece is not bytes-like.
+        """
+    def write_eof(self) -> None:
+        """Closes the writing half once everything is sent; the other side may still write."""
+    def can_write_eof(self) -> bool:
+        """True: `write_eof()` works."""
+
+class DatagramTransport(Transport, asyncio.DatagramTransport):
+    """A datagram socket and its protocol: what `create_datagram_endpoint` gives."""
+
+    _address: Any
+    _sock: socket | None
+    _sock_fd: int
+    @staticmethod
+    def _open(
+        loop: LoopCore,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport:
+        """For the loop: makes the transport of a socket object, and tells the protocol in the next turn."""
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
+        """Send a datagram, at once if the kernel takes it.
+
+        Args:
+            data: Bytes, bytearray or memoryview; may be empty.
+            addr: Where to; None for a connected socket.
+
+        Raises:
+            TypeError: data is of another type.
+            ValueError: another address than that of a connected socket.
+
+        The trap: errors of the network go to the protocol's error_received, not to the caller.
+        """
+
+class ReadPipeTransport(Transport):
+    """The reading end of a pipe: what `connect_read_pipe` gives."""
+
+    max_size: int
+    _fileno: int
+    _pipe: Any
+    @staticmethod
+    def _open(
+        loop: LoopCore,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        """For the loop: makes the transport of a file object, and tells the protocol in the next turn."""
+    def close(self) -> None:
+        """Closes the pipe at once."""
+
+class WritePipeTransport(Transport):
+    """The writing end of a pipe: what `connect_write_pipe` gives."""
+
+    _fileno: int
+    _pipe: Any
+    @staticmethod
+    def _open(
+        loop: LoopCore,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        """For the loop: makes the transport of a file object, and tells the protocol in the next turn."""
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends data, at once as far as the pipe takes it; the rest follows by itself.
+
+        Args:
+            data: Bytes, bytearray or memoryview.
+        """
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Sends the pieces one after the other.
+
+        Args:
+            list_of_data: An iterable of bytes-like objects.
+        """
+    def write_eof(self) -> None:
+        """Closes the pipe once everything is sent."""
+    def can_write_eof(self) -> bool:
+        """True: `write_eof()` works."""
+    def close(self) -> None:
+        """Closes the pipe once everything is sent."""
+    def abort(self) -> None:
+        """Closes the pipe at once: what waits to be sent is lost."""
+
+class Listener:
+    """Accepts the connections of one listening socket: what `Server` uses."""
+    def __init__(
+        self,
+        loop: LoopCore,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket,
+        sslcontext: Any,
+        server: Any,
+        backlog: int,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+    ) -> None: ...
+    def start(self) -> None:
+        """Accepts from the next turn on, until the socket is no longer watched or closed."""
 
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""

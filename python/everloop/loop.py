@@ -11,7 +11,11 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_set_coroutine_origin_tracking` | debug mode |
 | `_asyncgen_firstiter_hook`, `_asyncgen_finalizer_hook` | asynchronous generators, on each thread that turns the loop |
 | `_make_self_pipe`, `_ssock`, `_csock`, `_internal_fds`, `_read_from_self` | signals: made when first needed |
-| `_add_reader`, `_remove_reader`, `_add_writer`, `_remove_writer` | all of asyncio's transports and sockets |
+| `_add_reader`, `_remove_reader`, `_add_writer`, `_remove_writer` | signals, and asyncio's `sock_*` methods |
+| `_make_socket_transport`, `_make_datagram_transport`, `_make_ssl_transport` | native transports of sockets |
+| `_make_read_pipe_transport`, `_make_write_pipe_transport` | native transports of pipes |
+| `_start_serving`, `_accept_connection2`, `Server._attach`, `Server._detach` | native listeners for asyncio's servers |
+| `_ensure_fd_no_transport`, `_sendfile_native` | no two owners of one descriptor |
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle` | the slow-callback log of debug mode |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
@@ -29,7 +33,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import base_events, events, tasks
+from asyncio import base_events, constants, events, sslproto, tasks
 from asyncio.log import logger as asyncio_logger
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
@@ -216,6 +220,93 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     def _close_self_pipe(self) -> None:
         if self._ssock is not None:
             super()._close_self_pipe()  # type: ignore[misc]
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        try:
+            number = fd if isinstance(fd, int) else int(fd.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fd!r}") from None
+        transport = self._transport_of(number)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> _native.SocketTransport:
+        self._ensure_fd_no_transport(sock)
+        return _native.SocketTransport._open(self, sock, protocol, waiter, extra, server)
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> _native.DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return _native.DatagramTransport._open(self, sock, protocol, address, waiter, extra)
+
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> _native.ReadPipeTransport:
+        return _native.ReadPipeTransport._open(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> _native.WritePipeTransport:
+        return _native.WritePipeTransport._open(self, pipe, protocol, waiter, extra)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol: Any = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        _native.SocketTransport._open(self, rawsock, ssl_protocol, None, extra, server)
+        return ssl_protocol._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+    ) -> None:
+        _native.Listener(
+            self, protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout
+        ).start()
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        # As asyncio's, whose table of transports is not ours.
+        self._claim(transp._sock_fd, transp, False)
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
+            self._claim(transp._sock_fd, transp, True)
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
         self._check_closed()

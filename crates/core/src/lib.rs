@@ -1,8 +1,8 @@
 //! The parts of everloop that know nothing of Python.
 //!
 //! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
-//! of), [`registry`] and [`poll`] (files), [`waker`] (other threads), [`baton`] (who may run it), [`heartbeat`] (what it
-//! lets others see), [`doze`] (how the one that looks sleeps).
+//! of), [`registry`] and [`poll`] (files), [`write_queue`] (what a file could not take yet), [`waker`] (other threads),
+//! [`baton`] (who may run it), [`heartbeat`] (what it lets others see), [`doze`] (how the one that looks sleeps).
 
 pub mod baton;
 pub mod doze;
@@ -15,6 +15,7 @@ pub mod registry;
 pub mod timers;
 pub mod turn;
 pub mod waker;
+pub mod write_queue;
 
 /// Atomics and locks, or loom's models of them.
 mod sync {

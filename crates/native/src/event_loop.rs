@@ -8,8 +8,8 @@
 
 use crate::clock;
 use crate::errors::os_error;
-use crate::ffi::{self, Arguments, FastMethod};
-use crate::handle::{Args, Handle, TimerHandle};
+use crate::ffi::{self, Arguments, FastMethod, GilCell};
+use crate::handle::{Args, Handle, Native, TimerHandle};
 use crate::pins::Pins;
 use crate::place::{Place, lock, own_id};
 use everloop_core::baton::{After, Baton, Pending, ThreadId};
@@ -22,6 +22,7 @@ use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -103,6 +104,8 @@ pub struct LoopCore {
     pub inbox: Inbox<Post>,
     registry: Mutex<Registry<Py<Handle>>>,
     pub cancelled: Arc<Cancelled>,
+    /// The transports by descriptor, weakly.
+    owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
     /// Every thread that turns this loop or is aside in it. Changed under the GIL.
     pub places: Mutex<HashMap<ThreadId, Arc<Place>>>,
     /// Handles whose context is entered by a step that is aside, and those pinned to a thread that is aside. They are put
@@ -225,7 +228,8 @@ impl LoopCore {
         }
     }
 
-    fn watch(&self, py: Python<'_>, fd: RawFd, direction: Direction, handle: &Py<Handle>) -> PyResult<()> {
+    /// Runs the handle as long as the file is ready in that direction. An earlier handle is cancelled.
+    pub fn watch(&self, py: Python<'_>, fd: RawFd, direction: Direction, handle: &Py<Handle>) -> PyResult<()> {
         let mut registry = lock(&self.registry);
         let (change, old) = registry.set(fd, direction, handle.clone_ref(py));
         let told = self.shared.apply(change);
@@ -239,7 +243,11 @@ impl LoopCore {
         }
     }
 
-    fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
+    /// Forgets the handle of a file, and cancels it. False: there was none.
+    pub fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
+        if self.is_closed() {
+            return Ok(false); // the kernel has forgotten everything with the poller
+        }
         let mut registry = lock(&self.registry);
         let (change, old) = registry.clear(fd, direction);
         // As selectors.unregister: errors of a descriptor that is closed by now are of no interest.
@@ -249,6 +257,59 @@ impl LoopCore {
             Some(old) => Handle::cancel(old.bind(py)).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// Whether a file is watched in that direction.
+    pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
+        lock(&self.registry).owner(fd, direction).is_some()
+    }
+
+    /// A handle that is not queued yet, for a native method of `object`, in a copy of the current context.
+    pub fn native_handle(slf: &Bound<'_, Self>, object: Py<PyAny>, native: &'static Native) -> PyResult<Py<Handle>> {
+        let py = slf.py();
+        let handle = Handle::new_native(object, native, ffi::copy_context(py)?, slf.clone().into_any().unbind());
+        Self::noted(slf, handle)
+    }
+
+    /// Runs a native method of `object` in the next turn: `call_soon` of those that are written in Rust.
+    pub fn call_soon_native(slf: &Bound<'_, Self>, object: Py<PyAny>, native: &'static Native) -> PyResult<()> {
+        slf.get().check_open()?;
+        let handle = Self::native_handle(slf, object, native)?;
+        slf.get().schedule(handle);
+        Ok(())
+    }
+
+    /// Runs `callback(argument)` in the next turn.
+    pub fn call_soon_with(slf: &Bound<'_, Self>, callback: Py<PyAny>, argument: Py<PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        slf.get().check_open()?;
+        let args = Args::One(argument);
+        let handle = Handle::new(callback, args, ffi::copy_context(py)?, slf.clone().into_any().unbind());
+        slf.get().schedule(Self::noted(slf, handle)?);
+        Ok(())
+    }
+
+    /// In debug mode a handle knows where it was made.
+    fn noted(slf: &Bound<'_, Self>, handle: Handle) -> PyResult<Py<Handle>> {
+        let handle = Py::new(slf.py(), handle)?;
+        if slf.get().is_debug() {
+            note_source(slf.py(), &handle)?;
+        }
+        Ok(handle)
+    }
+
+    /// A descriptor has got an owner that nobody else may watch it beside.
+    pub fn claim(&self, fd: RawFd, owner: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reference = PyWeakrefReference::new(owner)?.unbind();
+        let before = self.owned.with(owner.py(), |owned| owned.insert(fd, reference));
+        drop(before);
+        Ok(())
+    }
+
+    /// The owner has gone, or lets others watch for a while.
+    pub fn disclaim(&self, py: Python<'_>, fd: RawFd) {
+        let before = self.owned.with(py, |owned| owned.remove(&fd));
+        drop(before);
     }
 
     /// The thread that steps are running on, or home while nobody holds the baton.
@@ -441,6 +502,7 @@ impl LoopCore {
             inbox: Inbox::default(),
             registry: Mutex::new(Registry::default()),
             cancelled: Arc::new(Cancelled::default()),
+            owned: GilCell::new(HashMap::new()),
             places: Mutex::new(HashMap::new()),
             deferred: Mutex::new(Vec::new()),
             waiting: Mutex::new(Vec::new()),
@@ -586,11 +648,22 @@ impl LoopCore {
             0 => Args::None,
             _ => Args::Many(args.clone().unbind()),
         };
-        let handle = Py::new(py, Handle::new(callback.unbind(), args, context, slf.clone().into_any().unbind()))?;
-        if slf.get().is_debug() {
-            note_source(py, &handle)?;
+        Self::noted(slf, Handle::new(callback.unbind(), args, context, slf.clone().into_any().unbind()))
+    }
+
+    /// The transport that has this descriptor, if any.
+    fn _transport_of<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+        let reference = self.owned.with(py, |owned| owned.get(&fd).map(|reference| reference.clone_ref(py)))?;
+        reference.bind(py).upgrade()
+    }
+
+    /// Nobody else may watch this descriptor from now on (True), or others may for a while (False).
+    fn _claim(&self, fd: RawFd, transport: &Bound<'_, PyAny>, claimed: bool) -> PyResult<()> {
+        if claimed {
+            return self.claim(fd, transport);
         }
-        Ok(handle)
+        self.disclaim(transport.py(), fd);
+        Ok(())
     }
 
     /// Forgets the handle of a file, and cancels it. False: there was none.

@@ -1,7 +1,13 @@
 //! Every call of CPython's C interface that PyO3 does not wrap, each with the reason why it is sound here.
 //!
-//! Nothing outside this file is `unsafe`. All functions take a `Python` token: the caller is attached to the interpreter
-//! (holds the GIL). The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on that.
+//! Nothing outside this file and its directory is `unsafe`. All functions take a `Python` token: the caller is attached to
+//! the interpreter (holds the GIL). The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on that.
+
+mod buffers;
+mod finalizers;
+
+pub use buffers::{Pinned, View, borrow_fd, fill_bytes};
+pub use finalizers::{Finalize, install_finalizer};
 
 use everloop_core::guarded::Guarded;
 use pyo3::exceptions::{PySystemError, PyTypeError};
@@ -76,6 +82,30 @@ impl<'a, 'py> Arguments<'a, 'py> {
 
     pub fn get(&self, index: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
         self.positional.get(index).map(|&object| borrow(self.py, object))
+    }
+
+    /// The arguments of a method that takes these, by position or by name: None for those that are missing.
+    #[inline]
+    pub fn named<const N: usize>(
+        &self,
+        names: [&str; N],
+        method: &str,
+    ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
+        if self.len() > N {
+            let count = self.len();
+            return Err(PyTypeError::new_err(format!("{method}() takes at most {N} arguments ({count} given)")));
+        }
+        let mut all = std::array::from_fn(|index| self.get(index));
+        for (name, &value) in self.keywords.iter().flat_map(|keywords| keywords.iter_borrowed()).zip(self.values) {
+            let name = name.cast::<PyString>()?;
+            let name = name.to_cow()?;
+            let unexpected = || PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'"));
+            let index = names.iter().position(|known| *known == name).ok_or_else(unexpected)?;
+            if all[index].replace(borrow(self.py, value)).is_some() {
+                return Err(PyTypeError::new_err(format!("{method}() got multiple values for argument '{name}'")));
+            }
+        }
+        Ok(all)
     }
 
     pub fn rest(&self, from: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
@@ -244,6 +274,22 @@ pub fn call_tuple_in_context(
         }
         let result = ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), ptr::null_mut());
         finish_call(py, context, result)
+    }
+}
+
+/// Runs native code inside `context`.
+#[inline]
+pub fn run_in_context(py: Python<'_>, context: &Py<PyAny>, run: impl FnOnce() -> PyResult<()>) -> Called {
+    // SAFETY: `context` is a Context (checked where the handle was made), entered and left by this thread.
+    unsafe {
+        if ffi::PyContext_Enter(context.as_ptr()) != 0 {
+            return Called::ContextBusy(PyErr::fetch(py));
+        }
+        let result = run();
+        if ffi::PyContext_Exit(context.as_ptr()) != 0 {
+            return Called::Raised(PyErr::fetch(py));
+        }
+        result.map_or_else(Called::Raised, |()| Called::Returned)
     }
 }
 

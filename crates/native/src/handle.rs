@@ -10,9 +10,18 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 
+/// A method of a native object, which handles call without a detour through Python.
+pub struct Native {
+    /// Its name in Python, for those who look at the handle.
+    pub name: &'static str,
+    pub run: fn(&Bound<'_, PyAny>) -> PyResult<()>,
+}
+
 /// Up to three arguments without a tuple: most callbacks have fewer.
 #[derive(Default)]
 pub enum Args {
+    /// None, and the callback is not to be called: it is the object whose native method runs.
+    Native(&'static Native),
     #[default]
     None,
     One(Py<PyAny>),
@@ -43,6 +52,7 @@ impl Args {
 
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
+            Self::Native(native) => Self::Native(native),
             Self::None => Self::None,
             Self::One(a) => Self::One(a.clone_ref(py)),
             Self::Two(a, b) => Self::Two(a.clone_ref(py), b.clone_ref(py)),
@@ -53,7 +63,7 @@ impl Args {
 
     fn to_tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         match self {
-            Self::None => Ok(PyTuple::empty(py)),
+            Self::None | Self::Native(_) => Ok(PyTuple::empty(py)),
             Self::One(a) => PyTuple::new(py, [a]),
             Self::Two(a, b) => PyTuple::new(py, [a, b]),
             Self::Three(a, b, c) => PyTuple::new(py, [a, b, c]),
@@ -63,7 +73,7 @@ impl Args {
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Self::None => Ok(()),
+            Self::None | Self::Native(_) => Ok(()),
             Self::One(a) => visit.call(a),
             Self::Two(a, b) => visit.call(a).and_then(|()| visit.call(b)),
             Self::Three(a, b, c) => visit.call(a).and_then(|()| visit.call(b)).and_then(|()| visit.call(c)),
@@ -123,13 +133,31 @@ impl Handle {
         self.0.with(py, |body| body.cancelled)
     }
 
+    /// A call of a method of `object` that is native.
+    pub fn new_native(object: Py<PyAny>, native: &'static Native, context: Py<PyAny>, loop_: Py<PyAny>) -> Self {
+        Self::new(object, Args::Native(native), context, loop_)
+    }
+
     /// The callback, unless cancelled.
     pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.0.with(py, |body| body.call.as_ref().map(|call| call.callback.bind(py).clone()))
+        let (callback, native) = self.0.with(py, |body| {
+            body.call.as_ref().map(|call| {
+                let native = if let Args::Native(native) = &call.args { Some(*native) } else { None };
+                (call.callback.bind(py).clone(), native)
+            })
+        })?;
+        match native {
+            Some(native) => callback.getattr(native.name).ok(),
+            None => Some(callback),
+        }
     }
 
     /// The task that this handle steps or wakes, if that is what it does.
     pub fn task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let is_native = |call: &Call| matches!(call.args, Args::Native(_));
+        if self.0.with(py, |body| body.call.as_ref().is_none_or(is_native)) {
+            return None;
+        }
         let owner = self.callback(py)?.getattr_opt(pyo3::intern!(py, "__self__")).ok()??;
         let is_task = owner.hasattr(pyo3::intern!(py, "get_coro")).unwrap_or(false);
         is_task.then_some(owner)
@@ -150,6 +178,7 @@ impl Handle {
         });
         let Some((callback, args, context)) = parts else { return Ran::Done };
         let called = match &args {
+            Args::Native(native) => ffi::run_in_context(py, &context, || (native.run)(callback.bind(py))),
             Args::None => ffi::call_in_context(py, &context, &callback, []),
             Args::One(a) => ffi::call_in_context(py, &context, &callback, [a]),
             Args::Two(a, b) => ffi::call_in_context(py, &context, &callback, [a, b]),

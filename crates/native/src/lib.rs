@@ -1,7 +1,8 @@
 //! The only crate that knows Python: the native half of everloop (module `everloop._native`).
 //!
 //! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
-//! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`handoff`] (a step goes aside
+//! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`transport`] (sockets and
+//! pipes), [`handoff`] (a step goes aside
 //! and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
 
 mod alarm;
@@ -15,6 +16,7 @@ mod handle;
 mod handoff;
 mod pins;
 mod place;
+mod transport;
 mod watchdog;
 
 use pyo3::prelude::*;
@@ -49,5 +51,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    transport::install(module)?;
     event_loop::install_methods(module.py())
 }

@@ -1,0 +1,66 @@
+//! Bytes that come in: one `recv` or `read` for each event.
+//!
+//! Small ones come through a scratch buffer into bytes of their exact size. A transport whose last read filled that buffer
+//! is expected to have much to say: its next read goes straight into a large bytes object, without the copy. (To allocate
+//! one for every read costs more than the read.)
+
+use crate::ffi::{self, GilCell};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+/// What fits through the scratch buffer.
+const SMALL: usize = 64 * 1024;
+/// The most that one read takes: as asyncio's `max_size`.
+pub const LARGE: usize = 256 * 1024;
+
+/// One for all transports: it is filled and emptied under the GIL, with no Python code in between.
+static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();
+
+/// How much a transport is expected to receive at once.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Expected {
+    #[default]
+    Small,
+    Large,
+}
+
+/// Receives bytes, none at the end of the file. `receive` fills memory and says how far.
+pub fn receive<'py>(
+    py: Python<'py>,
+    expected: &mut Expected,
+    receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Errno>,
+) -> PyResult<Result<Bound<'py, PyBytes>, Errno>> {
+    if *expected == Expected::Large {
+        let received = ffi::fill_bytes(py, LARGE, receive)?;
+        if matches!(&received, Ok(bytes) if bytes.as_bytes().len() < SMALL) {
+            *expected = Expected::Small;
+        }
+        return Ok(received);
+    }
+    through_scratch(py, |scratch| {
+        let received = receive(scratch)?;
+        if received == SMALL {
+            *expected = Expected::Large;
+        }
+        Ok(received)
+    })
+}
+
+/// Receives into the scratch buffer, and makes bytes of what is in there.
+pub fn through_scratch<'py>(
+    py: Python<'py>,
+    receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Errno>,
+) -> PyResult<Result<Bound<'py, PyBytes>, Errno>> {
+    let scratch = SCRATCH.get_or_init(|| GilCell::new(Box::new_uninit_slice(SMALL)));
+    // A bytes object is made inside: that runs no Python code, since the garbage collector knows nothing of bytes.
+    scratch.with(py, |scratch| match receive(scratch) {
+        Ok(received) => ffi::fill_bytes(py, received, |bytes| {
+            bytes.copy_from_slice(&scratch[..received]);
+            Ok(received)
+        }),
+        Err(error) => Ok(Err(error)),
+    })
+}

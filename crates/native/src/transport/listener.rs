@@ -1,0 +1,223 @@
+//! Listening sockets: accept, make a protocol and a transport, and go on.
+
+use super::{address, socket};
+use crate::errors::os_error;
+use crate::event_loop::LoopCore;
+use crate::ffi::{self, Called, GilCell, borrow_fd};
+use crate::handle::{Native, is_fatal};
+use everloop_core::registry::Direction;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+use pyo3::{PyTraverseError, PyVisit};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom_with};
+use std::os::fd::{IntoRawFd, OwnedFd};
+
+static ACCEPT: Native = Native { name: "_accept_ready", run: |slf| accept_ready(slf.cast()?) };
+
+struct Parts {
+    core: Py<LoopCore>,
+    sock: Py<PyAny>,
+    protocol_factory: Py<PyAny>,
+    server: Option<Py<PyAny>>,
+    /// What TLS needs: the context and two time-outs. Such connections are made by asyncio's own code.
+    tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
+}
+
+/// Accepts the connections of one listening socket: what `Server` uses.
+#[pyclass(frozen, weakref, module = "everloop._native")]
+pub struct Listener {
+    parts: GilCell<Option<Parts>>,
+    /// Family, type and protocol, which the connections share.
+    numbers: [i32; 3],
+    /// How many connections one event may bring.
+    backlog: usize,
+}
+
+#[pymethods]
+impl Listener {
+    #[new]
+    #[pyo3(signature = (r#loop, protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout))]
+    #[expect(clippy::too_many_arguments, reason = "asyncio's list")]
+    fn new(
+        r#loop: Py<LoopCore>,
+        protocol_factory: Py<PyAny>,
+        sock: &Bound<'_, PyAny>,
+        sslcontext: Option<Py<PyAny>>,
+        server: Option<Py<PyAny>>,
+        backlog: i64,
+        ssl_handshake_timeout: Py<PyAny>,
+        ssl_shutdown_timeout: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let number = |name: &str| sock.getattr(name)?.extract();
+        Ok(Self {
+            numbers: [number("family")?, number("type")?, number("proto")?],
+            backlog: usize::try_from(backlog).unwrap_or(0).max(1),
+            parts: GilCell::new(Some(Parts {
+                core: r#loop,
+                sock: sock.clone().unbind(),
+                protocol_factory,
+                server,
+                tls: sslcontext.map(|context| (context, ssl_handshake_timeout, ssl_shutdown_timeout)),
+            })),
+        })
+    }
+
+    /// Accepts from the next turn on, until the socket is no longer watched or closed.
+    fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let Some((core, sock)) = slf.get().with(py, |parts| (parts.core.clone_ref(py), parts.sock.clone_ref(py)))
+        else {
+            return Ok(());
+        };
+        let fd: i32 = sock.call_method0(py, "fileno")?.extract(py)?;
+        if fd < 0 {
+            return Ok(());
+        }
+        let handle = LoopCore::native_handle(core.bind(py), slf.clone().into_any().unbind(), &ACCEPT)?;
+        core.get().watch(py, fd, Direction::Read, &handle)
+    }
+
+    fn _accept_ready(slf: &Bound<'_, Self>) -> PyResult<()> {
+        accept_ready(slf)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.parts.traverse(|parts| {
+            let Some(parts) = parts else { return Ok(()) };
+            visit.call(&parts.core)?;
+            visit.call(&parts.sock)?;
+            visit.call(&parts.protocol_factory)?;
+            visit.call(&parts.server)?;
+            if let Some((context, _, _)) = &parts.tls {
+                visit.call(context)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn __clear__(slf: &Bound<'_, Self>) {
+        let garbage = slf.get().parts.with(slf.py(), Option::take);
+        drop(garbage);
+    }
+}
+
+impl Listener {
+    fn with<R>(&self, py: Python<'_>, f: impl FnOnce(&Parts) -> R) -> Option<R> {
+        self.parts.with(py, |parts| parts.as_ref().map(f))
+    }
+}
+
+/// Accepts what waits, but no more than the backlog: others want their turn too.
+fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    let Some(sock) = this.with(py, |parts| parts.sock.clone_ref(py)) else { return Ok(()) };
+    for _ in 0..this.backlog {
+        // A protocol factory may have closed the server.
+        let fd: i32 = sock.call_method0(py, pyo3::intern!(py, "fileno"))?.extract(py)?;
+        if fd < 0 {
+            return Ok(());
+        }
+        if !address::is_known(AddressFamily::from_raw(this.numbers[0] as _)) {
+            let accepted = sock.call_method0(py, "accept");
+            match accepted {
+                Ok(pair) => {
+                    let (connection, peer) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>(py)?;
+                    connection.call_method1("setblocking", (false,))?;
+                    serve_socket(slf, &connection, &peer)?;
+                }
+                Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            continue;
+        }
+        match acceptfrom_with(borrow_fd(fd), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok((connection, peer)) => serve(slf, connection, peer)?,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(()),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                return back_off(slf, fd, os_error(error));
+            }
+            Err(error) => return Err(os_error(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Out of descriptors or memory: the kernel would report the socket as ready over and over, so look away for a while.
+#[cold]
+fn back_off(slf: &Bound<'_, Listener>, fd: i32, error: PyErr) -> PyResult<()> {
+    let py = slf.py();
+    let Some((core, sock)) = slf.get().with(py, |parts| (parts.core.clone_ref(py), parts.sock.clone_ref(py))) else {
+        return Ok(());
+    };
+    let context = PyDict::new(py);
+    context.set_item("message", "socket.accept() out of system resource")?;
+    context.set_item("exception", error.value(py))?;
+    context.set_item("socket", super::base::wrap_socket(sock.bind(py))?)?;
+    core.call_method1(py, "call_exception_handler", (context,))?;
+    core.get().unwatch(py, fd, Direction::Read)?;
+    let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
+    core.call_method1(py, "call_later", (delay, slf.getattr("start")?))?;
+    Ok(())
+}
+
+fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddrAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    let Some((core, server, is_tls)) = this.with(py, |parts| {
+        (parts.core.clone_ref(py), parts.server.as_ref().map(|server| server.clone_ref(py)), parts.tls.is_some())
+    }) else {
+        return Ok(());
+    };
+    let peer = peer.unwrap_or_else(|| rustix::net::SocketAddrUnix::new_unnamed().into());
+    if is_tls || core.get().is_debug() {
+        let name = address::to_python(py, &peer)?;
+        let [family, kind, protocol] = this.numbers;
+        let arguments = [("fileno", connection.into_raw_fd())].into_py_dict(py)?;
+        let socket = py.import("socket")?.getattr("socket")?.call((family, kind, protocol), Some(&arguments))?;
+        return serve_socket(slf, &socket, &name);
+    }
+
+    // Each connection has a context of its own, a copy of the one in which serving was started.
+    let context = ffi::copy_context(py)?;
+    let Some(factory) = this.with(py, |parts| parts.protocol_factory.clone_ref(py)) else { return Ok(()) };
+    let called = ffi::run_in_context(py, &context, || {
+        let protocol = factory.call0(py)?;
+        let server = server.as_ref().map(|server| server.bind(py));
+        socket::accepted(core.bind(py), connection, this.numbers, peer, protocol.bind(py), server)
+    });
+    match called {
+        Called::Returned => Ok(()),
+        Called::Raised(error) | Called::ContextBusy(error) if is_fatal(py, &error) => Err(error),
+        // Outside of debug mode asyncio says nothing of a protocol that cannot be made.
+        Called::Raised(_) | Called::ContextBusy(_) => Ok(()),
+    }
+}
+
+/// The way of asyncio's own code: a task for each connection, which waits for the handshake and tells of errors.
+fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = slf.py();
+    let parts = slf.get().with(py, |parts| {
+        let tls = parts.tls.as_ref().map(|(context, handshake, shutdown)| {
+            (context.clone_ref(py), handshake.clone_ref(py), shutdown.clone_ref(py))
+        });
+        let server = parts.server.as_ref().map(|server| server.clone_ref(py));
+        (parts.core.clone_ref(py), parts.protocol_factory.clone_ref(py), server, parts.sock.clone_ref(py), tls)
+    });
+    let Some((core, factory, server, _sock, tls)) = parts else { return Ok(()) };
+    if core.get().is_debug() {
+        let logger = py.import("asyncio.log")?.getattr("logger")?;
+        logger.call_method1("debug", ("%r got a new connection from %r: %r", &server, peer, connection))?;
+    }
+    let extra = [("peername", peer)].into_py_dict(py)?;
+    let accept = pyo3::intern!(py, "_accept_connection2");
+    let coroutine = match tls {
+        Some((context, handshake, shutdown)) => {
+            let timeouts =
+                [("ssl_handshake_timeout", handshake), ("ssl_shutdown_timeout", shutdown)].into_py_dict(py)?;
+            core.bind(py).call_method(accept, (factory, connection, extra, context, server), Some(&timeouts))?
+        }
+        None => core.bind(py).call_method1(accept, (factory, connection, extra, py.None(), server))?,
+    };
+    core.call_method1(py, "create_task", (coroutine,))?;
+    Ok(())
+}

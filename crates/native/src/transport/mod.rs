@@ -1,0 +1,33 @@
+//! Transports: between the bytes of a file and a protocol.
+//!
+//! Reading order: [`flow`] (water marks), [`address`], [`input`] and [`output`] (bytes in and out), [`base`] (the states that
+//! all transports share, written once), then what is peculiar to each: [`socket`], [`datagram`], [`pipe`]; and [`listener`],
+//! which makes the first of them.
+//!
+//! They behave as those of asyncio, in the order of calls, the errors and the messages, and say so to `isinstance`. All
+//! data is under the GIL: a transport is used by the thread that holds its loop's baton, and looked at by others.
+
+mod address;
+mod base;
+mod datagram;
+mod flow;
+mod input;
+mod listener;
+mod output;
+mod pipe;
+mod socket;
+
+use pyo3::prelude::*;
+
+/// Adds the classes to the module.
+pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<base::Transport>()?;
+    module.add_class::<socket::SocketTransport>()?;
+    module.add_class::<datagram::DatagramTransport>()?;
+    module.add_class::<pipe::ReadPipeTransport>()?;
+    module.add_class::<pipe::WritePipeTransport>()?;
+    module.add_class::<listener::Listener>()?;
+    socket::install(module.py())?;
+    datagram::install(module.py())?;
+    pipe::install(module.py())
+}

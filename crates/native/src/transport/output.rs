@@ -1,0 +1,127 @@
+//! Bytes that go out: what a protocol may write, and what could not be sent at once.
+
+use crate::ffi::{Pinned, View};
+use everloop_core::write_queue::WriteQueue;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use rustix::net::SocketAddrAny;
+use std::collections::VecDeque;
+
+/// Bytes that wait: those that cannot change stay where they are, others are copied.
+pub enum Piece {
+    Pinned(Pinned),
+    Copied(Box<[u8]>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Pinned(pinned) => pinned.as_ref(),
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// A datagram that waits, with the address it goes to: for the kernel if it could be translated, else for Python.
+pub struct Datagram {
+    pub data: Py<PyBytes>,
+    pub address: Py<PyAny>,
+    pub translated: Option<SocketAddrAny>,
+}
+
+/// What waits in a transport.
+pub enum Output {
+    /// It does not write.
+    None,
+    Stream(WriteQueue<Piece>),
+    /// With its size as asyncio counts it.
+    Datagrams(VecDeque<Datagram>, usize),
+}
+
+impl Output {
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Stream(queue) => queue.len(),
+            Self::Datagrams(_, size) => *size,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Stream(queue) => queue.is_empty(),
+            Self::Datagrams(queue, _) => queue.is_empty(),
+        }
+    }
+
+    /// Gives up on what waits; dropping it is up to the caller.
+    pub fn take(&mut self) -> Self {
+        let empty = match self {
+            Self::None => Self::None,
+            Self::Stream(_) => Self::Stream(WriteQueue::default()),
+            Self::Datagrams(..) => Self::Datagrams(VecDeque::new(), 0),
+        };
+        std::mem::replace(self, empty)
+    }
+
+    /// The queue of a stream; None for the others.
+    pub fn stream(&mut self) -> Option<&mut WriteQueue<Piece>> {
+        match self {
+            Self::Stream(queue) => Some(queue),
+            _ => None,
+        }
+    }
+}
+
+/// What a protocol writes.
+pub enum Data<'a, 'py> {
+    Bytes(&'a Bound<'py, PyBytes>),
+    View(&'a Bound<'py, PyAny>, View<'py>),
+}
+
+impl<'a, 'py> Data<'a, 'py> {
+    /// # Errors
+    /// TypeError in asyncio's words: neither bytes nor bytearray nor memoryview. BufferError: a view that is not contiguous.
+    pub fn new(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes));
+        }
+        Self::check(object)?;
+        Ok(Self::View(object, View::read(object)?))
+    }
+
+    /// # Errors
+    /// TypeError in asyncio's words: neither bytes nor bytearray nor memoryview.
+    pub fn check(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        if object.is_instance_of::<PyBytes>()
+            || object.is_instance_of::<PyByteArray>()
+            || object.is_instance_of::<PyMemoryView>()
+        {
+            return Ok(());
+        }
+        let name = object.get_type().name()?.repr()?;
+        Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {name}")))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.as_bytes(),
+            Self::View(_, view) => view.bytes(),
+        }
+    }
+
+    /// What is to wait, from `from` on.
+    pub fn piece(&self, from: usize) -> Piece {
+        match self {
+            Self::Bytes(bytes) => Piece::Pinned(Pinned::bytes(bytes, from)),
+            Self::View(object, view) => object
+                .cast::<PyMemoryView>()
+                .ok()
+                .and_then(|memory| Pinned::view(memory, view, from))
+                .map_or_else(|| Piece::Copied(view.bytes()[from..].into()), Piece::Pinned),
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Stream sockets: TCP and Unix.
+
+use super::address;
+use super::base::{
+    self, Extra, File, Kind, Transport, fail_waiter, fatal_error, finalize_as_transport, maybe_pause_protocol,
+    maybe_resume_protocol, of, start_writing,
+};
+use super::input::{self, Expected};
+use super::output::{Data, Output, Piece};
+use crate::errors::os_error;
+use crate::event_loop::LoopCore;
+use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd};
+use crate::handle::Native;
+use everloop_core::write_queue::WriteQueue;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// As asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`: so many writes to a lost connection pass without a word.
+const QUIET_LOST_WRITES: u32 = 5;
+
+static KIND: Kind = Kind {
+    name: "SocketTransport",
+    asyncio: "Transport",
+    file: "socket",
+    read: &Native { name: "_read_ready", run: |slf| read_ready(of(slf)?) },
+    write: &Native { name: "_write_ready", run: |slf| write_ready(of(slf)?) },
+};
+
+/// A stream socket and its protocol: what `create_connection` and servers give.
+#[pyclass(frozen, extends = Transport, module = "everloop._native")]
+pub struct SocketTransport;
+
+finalize_as_transport!(SocketTransport);
+
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    ffi::install_finalizer::<SocketTransport>(&py.get_type::<SocketTransport>());
+    ffi::install::<Write>(py)
+}
+
+/// A transport for a connection that was accepted natively.
+pub fn accepted<'py>(
+    core: &Bound<'py, LoopCore>,
+    socket: OwnedFd,
+    numbers: [i32; 3],
+    peername: SocketAddrAny,
+    protocol: &Bound<'py, PyAny>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let fd = socket.as_raw_fd();
+    let extra = Extra::Later(address::of_socket(fd), peername);
+    let transport = create(core, fd, File::Descriptor(socket, numbers), extra)?;
+    if let Some(server) = server {
+        base::attach(transport.as_super(), server)?;
+    }
+    base::open(transport.as_super(), protocol, None)
+}
+
+fn create<'py>(
+    core: &Bound<'py, LoopCore>,
+    fd: i32,
+    file: File,
+    extra: Extra,
+) -> PyResult<Bound<'py, SocketTransport>> {
+    // Small writes are not to wait for the acknowledgement of others. A Unix socket refuses, and needs none.
+    let _ = net::sockopt::set_tcp_nodelay(borrow_fd(fd), true);
+    let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()));
+    Bound::new(core.py(), PyClassInitializer::from(base).add_subclass(SocketTransport))
+}
+
+/// The dictionary of `get_extra_info` for a socket object, as asyncio fills it.
+pub fn extra_of_socket<'py>(
+    socket: &Bound<'py, PyAny>,
+    given: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let py = socket.py();
+    let extra = given.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?;
+    extra.set_item("socket", base::wrap_socket(socket)?)?;
+    let name = |method: &str| match socket.call_method0(method) {
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
+        other => other,
+    };
+    extra.set_item("sockname", name("getsockname")?)?;
+    if !extra.contains("peername")? {
+        extra.set_item("peername", name("getpeername")?)?;
+    }
+    Ok(extra)
+}
+
+#[pymethods]
+impl SocketTransport {
+    /// For the loop: makes the transport of a socket object, and tells the protocol in the next turn.
+    #[staticmethod]
+    #[pyo3(signature = (r#loop, sock, protocol, waiter=None, extra=None, server=None))]
+    fn _open<'py>(
+        r#loop: &Bound<'py, LoopCore>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+        server: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let extra = Extra::Known(extra_of_socket(sock, extra)?.unbind());
+        let fd = sock.call_method0("fileno")?.extract()?;
+        let transport = create(r#loop, fd, base::hold(sock)?, extra)?;
+        if let Some(server) = server {
+            base::attach(transport.as_super(), server)?;
+        }
+        base::open(transport.as_super(), protocol, waiter)?;
+        Ok(transport)
+    }
+
+    /// Sends the pieces one after the other, in as few system calls as possible.
+    ///
+    /// Args:
+    ///     list_of_data: An iterable of bytes-like objects.
+    ///
+    /// Raises:
+    ///     RuntimeError: after `write_eof()`, or while `sendfile` is in progress.
+    ///     TypeError: a piece is not bytes-like.
+    fn writelines(slf: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+        writelines(slf.as_super(), list_of_data)
+    }
+
+    /// Closes the writing half once everything is sent; the other side may still write.
+    fn write_eof(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let transport = slf.as_super();
+        let (py, this) = (slf.py(), transport.get());
+        let now = this
+            .body
+            .with(py, |body| !body.closing && !std::mem::replace(&mut body.eof, true) && body.output.is_empty());
+        if now { shut_down(transport) } else { Ok(()) }
+    }
+
+    /// True: `write_eof()` works.
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+
+    fn _make_empty_waiter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.as_super().get();
+        let py = slf.py();
+        if this.body.with(py, |body| body.empty_waiter.is_some()) {
+            return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+        }
+        let waiter = this.core(py)?.call_method0("create_future")?;
+        let new = waiter.clone().unbind();
+        let empty = this.body.with(py, |body| {
+            body.empty_waiter = Some(new);
+            body.output.is_empty()
+        });
+        if empty {
+            waiter.call_method1("set_result", (py.None(),))?;
+        }
+        Ok(waiter)
+    }
+
+    fn _reset_empty_waiter(slf: &Bound<'_, Self>) {
+        let waiter = slf.as_super().get().body.with(slf.py(), |body| body.empty_waiter.take());
+        drop(waiter);
+    }
+
+    #[getter]
+    fn _empty_waiter(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        let py = slf.py();
+        slf.as_super().get().body.with(py, |body| body.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)))
+    }
+
+    #[getter]
+    fn _eof(slf: &Bound<'_, Self>) -> bool {
+        slf.as_super().get().body.with(slf.py(), |body| body.eof)
+    }
+
+    #[getter]
+    fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        base::file_object(slf.as_super())
+    }
+
+    #[getter]
+    fn _sock_fd(slf: &Bound<'_, Self>) -> i32 {
+        slf.as_super().get().fd
+    }
+
+    #[classattr]
+    fn _start_tls_compatible() -> bool {
+        true
+    }
+
+    #[classattr]
+    fn _sendfile_compatible(py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("TRY_NATIVE")?.unbind())
+    }
+
+    #[classattr]
+    fn max_size() -> usize {
+        input::LARGE
+    }
+}
+
+// ---- reading
+
+fn read_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    match slf.get().receiver(slf.py()) {
+        Some((protocol, false)) => read_data(slf, &protocol),
+        Some((protocol, true)) => read_into_buffer(slf, &protocol),
+        None => Ok(()),
+    }
+}
+
+fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    let mut expected = this.body.with(py, |body| body.expected);
+    let before: Expected = expected;
+    let received = input::receive(py, &mut expected, |memory| {
+        net::recv(borrow_fd(this.fd), memory, RecvFlags::empty()).map(|((filled, _), _)| filled.len())
+    })?;
+    if expected != before {
+        this.body.with(py, |body| body.expected = expected);
+    }
+    let data = match received {
+        Ok(data) => data,
+        Err(error) => return read_failed(slf, error),
+    };
+    if data.as_bytes().is_empty() {
+        return end_of_file(slf, protocol);
+    }
+    match protocol.call_method1(pyo3::intern!(py, "data_received"), (data,)) {
+        Ok(_) => Ok(()),
+        Err(error) => fatal_error(slf, error, "Fatal error: protocol.data_received() call failed."),
+    }
+}
+
+fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    let buffer =
+        protocol.call_method1(pyo3::intern!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
+            0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
+            _ => Ok(buffer),
+        });
+    let buffer = match buffer {
+        Ok(buffer) => buffer,
+        Err(error) => return fatal_error(slf, error, "Fatal error: protocol.get_buffer() call failed."),
+    };
+    let mut view = match View::write(&buffer) {
+        Ok(view) => view,
+        Err(error) => return fatal_error(slf, error, "Fatal read error on socket transport"),
+    };
+    let received = net::recv(borrow_fd(this.fd), view.bytes_mut(), RecvFlags::empty());
+    drop(view);
+    match received {
+        Ok((0, _)) => end_of_file(slf, protocol),
+        Ok((count, _)) => match protocol.call_method1(pyo3::intern!(py, "buffer_updated"), (count,)) {
+            Ok(_) => Ok(()),
+            Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
+        },
+        Err(error) => read_failed(slf, error),
+    }
+}
+
+#[cold]
+fn read_failed(slf: &Bound<'_, Transport>, error: Errno) -> PyResult<()> {
+    match error {
+        Errno::AGAIN | Errno::INTR => Ok(()),
+        error => fatal_error(slf, os_error(error), "Fatal read error on socket transport"),
+    }
+}
+
+#[cold]
+fn end_of_file(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    if this.is_debug(py) {
+        base::log(slf, "debug", "%r received EOF", None)?;
+    }
+    let keep_open = protocol.call_method0(pyo3::intern!(py, "eof_received")).and_then(|keep| keep.is_truthy());
+    match keep_open {
+        // The protocol may go on writing; there is nothing more to read.
+        Ok(true) => this.stop_reading(py),
+        Ok(false) => slf.call_method0(pyo3::intern!(py, "close")).map(drop),
+        Err(error) => fatal_error(slf, error, "Fatal error: protocol.eof_received() call failed."),
+    }
+}
+
+// ---- writing
+
+/// `transport.write(data)`.
+pub struct Write;
+
+impl FastMethod for Write {
+    const NAME: &'static CStr = c"write";
+    const DOC: &'static CStr = c"write($self, data, /)\n--\n\nSend data, at once as far as the kernel takes it; the rest follows by itself.\n\nArgs:\n    data: Bytes, bytearray or memoryview.\n\nRaises:\n    RuntimeError: after write_eof(), or while sendfile is in progress.\n    TypeError: data is of another type.\n\nThe trap: a peer that does not read lets the rest grow without a bound, unless the\nprotocol heeds pause_writing (streams: await writer.drain()).\n";
+    type Class = SocketTransport;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, SocketTransport>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let [data] = arguments.named(["data"], "write")?;
+        let data =
+            data.ok_or_else(|| PyTypeError::new_err("write() missing 1 required positional argument: 'data'"))?;
+        write(slf.as_super(), &data)?;
+        Ok(slf.py().None())
+    }
+}
+
+/// Whether anything may be written now.
+fn check_writable(this: &Transport, py: Python<'_>, method: &str) -> PyResult<()> {
+    let (eof, waited_for) = this.body.with(py, |body| (body.eof, body.empty_waiter.is_some()));
+    if eof {
+        return Err(PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")));
+    }
+    if waited_for {
+        return Err(PyRuntimeError::new_err(format!("unable to {method}; sendfile is in progress")));
+    }
+    Ok(())
+}
+
+fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    Data::check(object)?;
+    check_writable(this, py, "write")?;
+    let data = match Data::new(object) {
+        Ok(data) => data,
+        Err(error) => return fatal_error(slf, error, "Fatal write error on socket transport"),
+    };
+    if data.bytes().is_empty() {
+        return Ok(());
+    }
+    if this.is_lost(py) {
+        return write_lost(slf);
+    }
+
+    // Try to send now what nothing waits before.
+    let mut sent = 0;
+    if this.body.with(py, |body| body.output.is_empty()) {
+        match net::send(borrow_fd(this.fd), data.bytes(), SendFlags::NOSIGNAL) {
+            Ok(count) if count == data.bytes().len() => return Ok(()),
+            Ok(count) => sent = count,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return fatal_error(slf, os_error(error), "Fatal write error on socket transport"),
+        }
+        start_writing(slf)?;
+    }
+    let piece = data.piece(sent);
+    let empty = this.body.with(py, |body| body.output.stream().and_then(|queue| queue.push(piece)));
+    drop((empty, data));
+    maybe_pause_protocol(slf)
+}
+
+#[cold]
+fn write_lost(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    let lost = slf.get().body.with(slf.py(), |body| {
+        body.lost += 1;
+        body.lost - 1
+    });
+    if lost >= QUIET_LOST_WRITES {
+        slf.py()
+            .import("asyncio.log")?
+            .getattr("logger")?
+            .call_method1("warning", ("socket.send() raised exception.",))?;
+    }
+    Ok(())
+}
+
+fn writelines(slf: &Bound<'_, Transport>, list: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    check_writable(this, py, "writelines")?;
+    if !list.is_truthy()? {
+        return Ok(());
+    }
+    let mut pieces = Vec::new();
+    for item in list.try_iter()? {
+        let item = item?;
+        // Anything with a buffer goes here, as with asyncio: it takes a memoryview of each.
+        let data = match item.cast::<PyBytes>() {
+            Ok(bytes) => Data::Bytes(bytes),
+            Err(_) => Data::View(&item, View::read(&item)?),
+        };
+        pieces.push(data.piece(0));
+    }
+    if this.is_lost(py) {
+        return write_lost(slf);
+    }
+    let (watched, dropped) = this.body.with(py, |body| {
+        let watched = !body.output.is_empty();
+        let queue = body.output.stream();
+        (watched, queue.map(|queue| pieces.into_iter().filter_map(|piece| queue.push(piece)).collect::<Vec<_>>()))
+    });
+    drop(dropped);
+    if this.body.with(py, |body| body.output.is_empty()) {
+        return Ok(());
+    }
+    send_queue(slf)?;
+    if this.body.with(py, |body| !body.output.is_empty()) && !watched {
+        start_writing(slf)?;
+    }
+    maybe_pause_protocol(slf)
+}
+
+/// Sends as much of the queue as the kernel takes.
+fn send_queue(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    if this.is_lost(py) {
+        return Ok(());
+    }
+    let sent = this.body.with(py, |body| {
+        let Some(queue) = body.output.stream() else { return Ok(Vec::new()) };
+        let slices = queue.slices();
+        let sent = match &slices[..] {
+            [one] => net::send(borrow_fd(this.fd), one, SendFlags::NOSIGNAL),
+            all => net::sendmsg(borrow_fd(this.fd), all, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
+        }?;
+        drop(slices);
+        Ok(queue.advance(sent))
+    });
+    match sent {
+        Ok(done) => {
+            drop::<Vec<Piece>>(done);
+            after_sending(slf)
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(error) => send_failed(slf, os_error(error)),
+    }
+}
+
+fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    send_queue(slf)
+}
+
+fn after_sending(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    maybe_resume_protocol(slf)?; // which may write more
+    let (empty, closing, eof, waiter) = this.body.with(py, |body| {
+        (body.output.is_empty(), body.closing, body.eof, body.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)))
+    });
+    if !empty {
+        return Ok(());
+    }
+    this.stop_writing(py)?;
+    if let Some(waiter) = waiter {
+        base::wake_waiter(waiter.bind(py))?;
+    }
+    if closing {
+        base::call_connection_lost(slf)
+    } else if eof {
+        shut_down(slf)
+    } else {
+        Ok(())
+    }
+}
+
+#[cold]
+fn send_failed(slf: &Bound<'_, Transport>, error: PyErr) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    this.stop_writing(py)?;
+    let waiting = this.body.with(py, |body| body.output.take());
+    drop(waiting);
+    let again = error.clone_ref(py);
+    fatal_error(slf, error, "Fatal write error on socket transport")?;
+    let waiter = this.body.with(py, |body| body.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)));
+    match waiter {
+        Some(waiter) => fail_waiter(waiter.bind(py), again),
+        None => Ok(()),
+    }
+}
+
+fn shut_down(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    net::shutdown(borrow_fd(slf.get().fd), Shutdown::Write).map_err(os_error)
+}
