@@ -45,8 +45,15 @@ pub enum File {
 /// What `get_extra_info` knows.
 pub enum Extra {
     Known(Py<PyDict>),
-    /// Of a socket that was accepted natively: a dictionary when somebody asks. The addresses of both ends.
-    Later(Option<SocketAddrAny>, SocketAddrAny),
+    /// Of a socket that was accepted natively: a dictionary when somebody asks.
+    Later(Box<Ends>),
+}
+
+/// The addresses of a connection.
+#[derive(Clone)]
+pub struct Ends {
+    pub sockname: Option<SocketAddrAny>,
+    pub peername: SocketAddrAny,
 }
 
 /// The state of one transport. Written by the thread that holds the loop's baton, and always under the GIL.
@@ -467,18 +474,19 @@ pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'p
 /// The dictionary behind `get_extra_info`.
 fn extra<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyDict>> {
     let (py, this) = (slf.py(), slf.get());
-    let known = this.body.with(py, |body| match &body.extra {
-        Extra::Known(extra) => Ok(extra.bind(py).clone()),
-        Extra::Later(sockname, peername) => Err((sockname.clone(), peername.clone())),
+    let (known, ends) = this.body.with(py, |body| match &body.extra {
+        Extra::Known(extra) => (Some(extra.bind(py).clone()), None),
+        Extra::Later(ends) => (None, Some(ends.clone())),
     });
-    let (sockname, peername) = match known {
-        Ok(extra) => return Ok(extra),
-        Err(addresses) => addresses,
-    };
+    if let Some(extra) = known {
+        return Ok(extra);
+    }
     let extra = PyDict::new(py);
-    extra.set_item("peername", address::to_python(py, &peername)?)?;
-    extra.set_item("socket", transport_socket(slf)?)?;
-    extra.set_item("sockname", sockname.map(|name| address::to_python(py, &name)).transpose()?)?;
+    if let Some(ends) = ends {
+        extra.set_item("peername", address::to_python(py, &ends.peername)?)?;
+        extra.set_item("socket", transport_socket(slf)?)?;
+        extra.set_item("sockname", ends.sockname.map(|name| address::to_python(py, &name)).transpose()?)?;
+    }
     let known = extra.clone().unbind();
     this.body.with(py, |body| body.extra = Extra::Known(known));
     Ok(extra)

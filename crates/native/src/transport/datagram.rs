@@ -350,10 +350,11 @@ fn write_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
     let base = transport.get();
     loop {
         let next = base.body.with(py, |body| match &mut body.output {
-            Output::Datagrams(queue, size) => queue.pop_front().map(|datagram| {
-                *size -= datagram.data.bind(py).as_bytes().len() + HEADER;
-                datagram
-            }),
+            Output::Datagrams(queue, size) => {
+                let next = queue.pop_front();
+                *size -= next.as_ref().map_or(0, |datagram| datagram.data.bind(py).as_bytes().len() + HEADER);
+                next
+            }
             _ => None,
         });
         let Some(datagram) = next else { break };

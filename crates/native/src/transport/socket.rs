@@ -2,7 +2,7 @@
 
 use super::address;
 use super::base::{
-    self, Extra, File, Kind, Transport, fail_waiter, fatal_error, finalize_as_transport, maybe_pause_protocol,
+    self, Ends, Extra, File, Kind, Transport, fail_waiter, fatal_error, finalize_as_transport, maybe_pause_protocol,
     maybe_resume_protocol, of, start_writing,
 };
 use super::input::{self, Expected};
@@ -52,7 +52,7 @@ pub fn accepted<'py>(
     server: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<()> {
     let fd = socket.as_raw_fd();
-    let extra = Extra::Later(address::of_socket(fd), peername);
+    let extra = Extra::Later(Box::new(Ends { sockname: address::of_socket(fd), peername }));
     let transport = create(core, fd, File::Descriptor(socket, numbers), extra)?;
     if let Some(server) = server {
         base::attach(transport.as_super(), server)?;
