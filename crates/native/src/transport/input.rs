@@ -1,8 +1,8 @@
 //! Bytes that come in: one `recv` or `read` for each event.
 //!
-//! Small ones come through a scratch buffer into bytes of their exact size. A transport whose last read filled that buffer
-//! is expected to have much to say: its next read goes straight into a large bytes object, without the copy. (To allocate
-//! one for every read costs more than the read.)
+//! Small ones come through a scratch buffer into bytes of their exact size. A transport that has filled that buffer is
+//! expected to have much to say: from then on it reads straight into large bytes objects, without the copy, until several
+//! reads in a row were small. (To allocate a large one for every small read costs more than the read.)
 
 use crate::ffi::{self, GilCell};
 use pyo3::prelude::*;
@@ -19,12 +19,16 @@ pub const LARGE: usize = 256 * 1024;
 /// One for all transports: it is filled and emptied under the GIL, with no Python code in between.
 static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();
 
+/// So many small reads in a row, and the next one is expected to be small: the last part of a large message is.
+const SMALL_IN_A_ROW: u8 = 4;
+
 /// How much a transport is expected to receive at once.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Expected {
     #[default]
     Small,
-    Large,
+    /// Much; with the number of small reads since the last large one.
+    Large(u8),
 }
 
 /// Receives bytes, none at the end of the file. `receive` fills memory and says how far.
@@ -33,17 +37,19 @@ pub fn receive<'py>(
     expected: &mut Expected,
     receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Errno>,
 ) -> PyResult<Result<Bound<'py, PyBytes>, Errno>> {
-    if *expected == Expected::Large {
+    if let Expected::Large(small) = *expected {
         let received = ffi::fill_bytes(py, LARGE, receive)?;
-        if matches!(&received, Ok(bytes) if bytes.as_bytes().len() < SMALL) {
-            *expected = Expected::Small;
-        }
+        *expected = match &received {
+            Ok(bytes) if bytes.as_bytes().len() >= SMALL => Expected::Large(0),
+            _ if small + 1 < SMALL_IN_A_ROW => Expected::Large(small + 1),
+            _ => Expected::Small,
+        };
         return Ok(received);
     }
     through_scratch(py, |scratch| {
         let received = receive(scratch)?;
         if received == SMALL {
-            *expected = Expected::Large;
+            *expected = Expected::Large(0);
         }
         Ok(received)
     })
