@@ -280,6 +280,16 @@ def test_a_signal_wakes_an_idle_loop(loop):
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
+# ---- programs that patch asyncio
+
+
+def test_everloop_can_stand_where_asyncio_keeps_its_own_loop(monkeypatch):
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", everloop.EventLoop)
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(asyncio.sleep(0, "done")) == "done"
+        assert isinstance(runner.get_loop(), everloop.EventLoop)
+
+
 # ---- executors and names
 
 

@@ -114,11 +114,9 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     def __init__(
         self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
     ) -> None:
-        # `watched` must not keep the loop alive.
+        # `watched` must not keep the loop alive. The base class is not asked for by its name: programs replace that.
         this = weakref.ref(self)
-        asyncio.SelectorEventLoop.__init__(
-            self, _NoSelector(lambda: loop._watched() if (loop := this()) is not None else {})
-        )
+        super().__init__(_NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
             self.rescue = _rescue_by_environment() if rescue is None else rescue
             self.rescue_after = rescue_after
