@@ -22,8 +22,8 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 /// What distinguishes the classes of transports.
 pub struct Kind {
     pub name: &'static str,
-    /// The class of asyncio that instances claim to be of.
-    pub asyncio: &'static str,
+    /// The class of asyncio that instances claim to be of, and its module.
+    pub asyncio: [&'static str; 2],
     /// What `get_extra_info` calls the file.
     pub file: &'static str,
     pub read: &'static Native,
@@ -757,10 +757,11 @@ impl Transport {
         self.body.with(py, |body| body.flow.paused)
     }
 
-    /// `isinstance(transport, asyncio.Transport)` holds.
+    /// `isinstance(transport, asyncio.Transport)` holds, and whatever else asyncio's own code asks.
     #[getter]
     fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("asyncio.transports")?.getattr(slf.get().kind.asyncio)
+        let [module, class] = slf.get().kind.asyncio;
+        slf.py().import(module)?.getattr(class)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> String {

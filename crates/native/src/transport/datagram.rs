@@ -30,7 +30,7 @@ const MOST_AT_ONCE: usize = 32;
 
 static KIND: Kind = Kind {
     name: "DatagramTransport",
-    asyncio: "DatagramTransport",
+    asyncio: ["asyncio.selector_events", "_SelectorDatagramTransport"],
     file: "socket",
     read: &Native { name: "_read_ready", run: |slf| read_ready(slf.cast()?) },
     write: &Native { name: "_write_ready", run: |slf| write_ready(slf.cast()?) },

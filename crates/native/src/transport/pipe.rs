@@ -22,7 +22,7 @@ const QUIET_LOST_WRITES: u32 = 5;
 
 static READ: Kind = Kind {
     name: "ReadPipeTransport",
-    asyncio: "ReadTransport",
+    asyncio: ["asyncio.unix_events", "_UnixReadPipeTransport"],
     file: "pipe",
     read: &Native { name: "_read_ready", run: |slf| read_ready(of(slf)?) },
     write: &Native { name: "_write_ready", run: |_| Ok(()) },
@@ -30,7 +30,7 @@ static READ: Kind = Kind {
 
 static WRITE: Kind = Kind {
     name: "WritePipeTransport",
-    asyncio: "WriteTransport",
+    asyncio: ["asyncio.unix_events", "_UnixWritePipeTransport"],
     file: "pipe",
     read: &Native { name: "_read_ready", run: |slf| closed_by_peer(of(slf)?) },
     write: &Native { name: "_write_ready", run: |slf| write_ready(of(slf)?) },

@@ -25,7 +25,7 @@ const QUIET_LOST_WRITES: u32 = 5;
 
 static KIND: Kind = Kind {
     name: "SocketTransport",
-    asyncio: "Transport",
+    asyncio: ["asyncio.selector_events", "_SelectorSocketTransport"],
     file: "socket",
     read: &Native { name: "_read_ready", run: |slf| read_ready(of(slf)?) },
     write: &Native { name: "_write_ready", run: |slf| write_ready(of(slf)?) },
