@@ -30,6 +30,10 @@ const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// How long a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// A sleep that was shorter than this, in nanoseconds, was none: something was ready already, and letting go of the GIL for
+/// it was a risk for nothing.
+const IDLE: u64 = 5_000;
+
 /// How a thread stopped turning.
 enum Stop {
     /// `stop()` was called: home only.
@@ -108,6 +112,8 @@ struct Driver<'py> {
     posts: Vec<Post>,
     lookout: pinning::Lookout<'py>,
     share: GilShare,
+    /// The last sleep was one.
+    idle: bool,
     /// Steps and turns left before files and timers are looked at again.
     steps_left: usize,
     turns_left: u32,
@@ -125,6 +131,7 @@ impl<'py> Driver<'py> {
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
             share: GilShare::default(),
+            idle: false,
             steps_left: 0,
             turns_left: 0,
         })
@@ -382,12 +389,18 @@ impl<'py> Driver<'py> {
             self.py.check_signals()?;
         }
 
-        let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
-        let mut found = poll.is_ok() && !self.events.is_empty();
         let mut now = clock::now();
         let due = matches!(wait, Wait::Until(when) if when <= now);
         let must_stop = this.is_stopping() && (self.place.home && self.may_stop());
-        if !found && !due && wait != Wait::No && !must_stop {
+        let may_sleep = wait != Wait::No && !due && !must_stop;
+
+        // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
+        let mut found = false;
+        if !(may_sleep && self.idle) {
+            let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
+            found = poll.is_ok() && !self.events.is_empty();
+        }
+        if !found && may_sleep {
             if !self.sleep(wait, now)? {
                 return Ok(false);
             }
@@ -429,7 +442,8 @@ impl<'py> Driver<'py> {
         // Who pushed before we lay down saw no sleeper.
         if !this.inbox.is_filled() {
             let (poller, events) = (&self.poller, &mut self.events);
-            let outcome = self.place.rest(self.py, || poller.wait(events, timeout));
+            let (outcome, woke) = self.place.rest(self.py, || (poller.wait(events, timeout), clock::now()));
+            self.idle = woke - now > IDLE;
             if outcome.is_err() {
                 // A signal: its handler is Python code, for the main thread to run.
                 self.events.clear();
