@@ -1,10 +1,9 @@
 //! Datagram sockets: UDP and Unix.
 
 use super::address;
-use super::base::{
-    self, Extra, Kind, Transport, fatal_error, finalize_as_transport, maybe_pause_protocol, maybe_resume_protocol,
-    start_writing,
-};
+use super::base::{self, Kind, Transport, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing};
+use super::file::{Extra, File};
+use super::info::{file_object, finalize_as_transport};
 use super::input;
 use super::output::{Data, Datagram, Output};
 use super::socket::extra_of_socket;
@@ -80,7 +79,7 @@ impl DatagramTransport {
         let family = sock.getattr("family")?.extract().ok().map(AddressFamily::from_raw);
         let fd = sock.call_method0("fileno")?.extract()?;
         let output = Output::Datagrams(VecDeque::new(), 0);
-        let base = Transport::new(&KIND, r#loop, fd, base::hold(sock)?, Extra::Known(extra.unbind()), output);
+        let base = Transport::new(&KIND, r#loop, fd, File::hold(sock)?, Extra::Known(extra.unbind()), output);
         let address = match address {
             Some(address) if address.is_truthy()? => Some(address.unbind()),
             _ => None,
@@ -94,7 +93,7 @@ impl DatagramTransport {
 
     #[getter]
     fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        base::file_object(slf.as_super())
+        file_object(slf.as_super())
     }
 
     #[getter]
@@ -197,7 +196,7 @@ fn remember(slf: &Bound<'_, DatagramTransport>, translated: SocketAddrAny, addre
 
 fn receive_through_python<'py>(slf: &Bound<'py, DatagramTransport>) -> PyResult<Received<'py>> {
     let py = slf.py();
-    let Some(socket) = base::file_object(slf.as_super())? else { return Ok(Received::Nothing) };
+    let Some(socket) = file_object(slf.as_super())? else { return Ok(Received::Nothing) };
     match socket.call_method1("recvfrom", (input::LARGE,)).and_then(|pair| pair.extract()) {
         Ok((data, address)) => Ok(Received::Datagram(data, address)),
         Err(error) if would_block(py, &error) => Ok(Received::Nothing),
@@ -315,7 +314,7 @@ fn send(
         return net::sendto(borrow_fd(base.fd), data, SendFlags::NOSIGNAL, translated).map(drop).map_err(os_error);
     }
     // A name to resolve, or a mistake: Python's socket finds out.
-    let Some(socket) = base::file_object(slf.as_super())? else { return Ok(()) };
+    let Some(socket) = file_object(slf.as_super())? else { return Ok(()) };
     socket.call_method1("sendto", (object, address)).map(drop)
 }
 

@@ -1,5 +1,6 @@
 //! Listening sockets: accept, make a protocol and a transport, and go on.
 
+use super::file::wrap_socket;
 use super::{address, socket};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
@@ -153,7 +154,7 @@ fn back_off(slf: &Bound<'_, Listener>, fd: i32, error: PyErr) -> PyResult<()> {
     let context = PyDict::new(py);
     context.set_item("message", "socket.accept() out of system resource")?;
     context.set_item("exception", error.value(py))?;
-    context.set_item("socket", super::base::wrap_socket(sock.bind(py))?)?;
+    context.set_item("socket", wrap_socket(sock.bind(py))?)?;
     core.call_method1(py, "call_exception_handler", (context,))?;
     core.get().unwatch(py, fd, Direction::Read)?;
     let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;

@@ -1,8 +1,8 @@
 //! Transports: between the bytes of a file and a protocol.
 //!
-//! Reading order: [`flow`] (water marks), [`address`], [`input`] and [`output`] (bytes in and out), [`base`] (the states that
-//! all transports share, written once), then what is peculiar to each: [`socket`], [`datagram`], [`pipe`]; and [`listener`],
-//! which makes the first of them.
+//! Reading order: [`flow`] (water marks), [`address`], [`file`], [`input`] and [`output`] (bytes in and out), [`base`] (the
+//! states that all transports share, written once), [`info`] and [`methods`] (what Python sees of all), then what is
+//! peculiar to each: [`socket`], [`datagram`], [`pipe`]; and [`listener`], which makes the first of them.
 //!
 //! They behave as those of asyncio, in the order of calls, the errors and the messages, and say so to `isinstance`. All
 //! data is under the GIL: a transport is used by the thread that holds its loop's baton, and looked at by others.
@@ -10,9 +10,12 @@
 mod address;
 mod base;
 mod datagram;
+mod file;
 mod flow;
+mod info;
 mod input;
 mod listener;
+mod methods;
 mod output;
 mod pipe;
 mod socket;

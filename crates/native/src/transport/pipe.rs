@@ -1,9 +1,8 @@
 //! Pipes, FIFOs and character devices: one direction each.
 
-use super::base::{
-    self, Extra, File, Kind, Transport, finalize_as_transport, maybe_pause_protocol, maybe_resume_protocol, of,
-    start_writing,
-};
+use super::base::{self, Kind, Transport, maybe_pause_protocol, maybe_resume_protocol, of, start_writing};
+use super::file::{Extra, File};
+use super::info::{file_object, finalize_as_transport};
 use super::input;
 use super::output::{Data, Output};
 use crate::errors::os_error;
@@ -102,7 +101,7 @@ impl ReadPipeTransport {
 
     #[getter]
     fn _pipe<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        base::file_object(slf.as_super())
+        file_object(slf.as_super())
     }
 
     #[getter]
@@ -244,7 +243,7 @@ impl WritePipeTransport {
 
     #[getter]
     fn _pipe<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        base::file_object(slf.as_super())
+        file_object(slf.as_super())
     }
 
     #[getter]

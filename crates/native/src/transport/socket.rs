@@ -2,9 +2,10 @@
 
 use super::address;
 use super::base::{
-    self, Ends, Extra, File, Kind, Transport, fail_waiter, fatal_error, finalize_as_transport, maybe_pause_protocol,
-    maybe_resume_protocol, of, start_writing,
+    self, Kind, Transport, fail_waiter, fatal_error, maybe_pause_protocol, maybe_resume_protocol, of, start_writing,
 };
+use super::file::{Ends, Extra, File, wrap_socket};
+use super::info::{file_object, finalize_as_transport};
 use super::input::{self, Expected};
 use super::output::{Data, Output, Piece};
 use crate::errors::os_error;
@@ -79,7 +80,7 @@ pub fn extra_of_socket<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let py = socket.py();
     let extra = given.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?;
-    extra.set_item("socket", base::wrap_socket(socket)?)?;
+    extra.set_item("socket", wrap_socket(socket)?)?;
     let name = |method: &str| match socket.call_method0(method) {
         Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
         other => other,
@@ -106,7 +107,7 @@ impl SocketTransport {
     ) -> PyResult<Bound<'py, Self>> {
         let extra = Extra::Known(extra_of_socket(sock, extra)?.unbind());
         let fd = sock.call_method0("fileno")?.extract()?;
-        let transport = create(r#loop, fd, base::hold(sock)?, extra)?;
+        let transport = create(r#loop, fd, File::hold(sock)?, extra)?;
         if let Some(server) = server {
             base::attach(transport.as_super(), server)?;
         }
@@ -177,7 +178,7 @@ impl SocketTransport {
 
     #[getter]
     fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        base::file_object(slf.as_super())
+        file_object(slf.as_super())
     }
 
     #[getter]

@@ -1,0 +1,66 @@
+//! What a transport owns: a socket or a pipe, and what is known of it.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use rustix::net::SocketAddrAny;
+use std::os::fd::OwnedFd;
+
+/// What a transport owns.
+pub enum File {
+    /// Made by somebody in Python: a socket or a pipe.
+    Object(Py<PyAny>),
+    /// The same; if its maker closes it, it stays open until the transport closes it too. (As files do that
+    /// `socket.makefile` made. Otherwise the transport would go on with a number that may be another file's.)
+    Held(Py<PyAny>),
+    /// Accepted natively: it becomes a socket object when somebody asks for it. With its family, type and protocol.
+    Descriptor(OwnedFd, [i32; 3]),
+    Closed,
+}
+
+/// What `get_extra_info` knows.
+pub enum Extra {
+    Known(Py<PyDict>),
+    /// Of a socket that was accepted natively: a dictionary when somebody asks.
+    Later(Box<Ends>),
+}
+
+/// The addresses of a connection.
+#[derive(Clone)]
+pub struct Ends {
+    pub sockname: Option<SocketAddrAny>,
+    pub peername: SocketAddrAny,
+}
+
+impl File {
+    /// Closes it, whatever it is.
+    pub fn close(self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Closed | Self::Descriptor(..) => Ok(()), // a descriptor closes itself
+            Self::Object(file) => file.call_method0(py, "close").map(drop),
+            Self::Held(socket) => {
+                let closed = socket.call_method0(py, "close");
+                socket.call_method0(py, "_decref_socketios")?;
+                closed.map(drop)
+            }
+        }
+    }
+
+    /// A socket object for a transport to own.
+    pub fn hold(socket: &Bound<'_, PyAny>) -> PyResult<Self> {
+        static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = socket.py();
+        if !socket.is_instance(SOCKET.import(py, "socket", "socket")?)? {
+            return Ok(Self::Object(socket.clone().unbind()));
+        }
+        let name = pyo3::intern!(py, "_io_refs");
+        socket.setattr(name, socket.getattr(name)?.extract::<i64>()? + 1)?;
+        Ok(Self::Held(socket.clone().unbind()))
+    }
+}
+
+/// asyncio's read-only view of a socket.
+pub fn wrap_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static WRAPPER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    WRAPPER.import(socket.py(), "asyncio.trsock", "TransportSocket")?.call1((socket,))
+}

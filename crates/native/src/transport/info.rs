@@ -1,0 +1,145 @@
+//! What a transport tells of itself: its file, the names of both ends, and a last warning.
+
+use super::address;
+use super::base::{self, Transport};
+use super::file::{Extra, File, wrap_socket};
+use super::output::Output;
+use everloop_core::registry::Direction;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+use std::os::fd::{AsRawFd, IntoRawFd};
+
+/// The file as a Python object: None once it is closed.
+pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let (py, this) = (slf.py(), slf.get());
+    let known = this.body.with(py, |body| match &body.file {
+        File::Object(file) | File::Held(file) => Some(Some(file.bind(py).clone())),
+        File::Closed => Some(None),
+        File::Descriptor(..) => None,
+    });
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    // The socket object owns the descriptor from here on.
+    let File::Descriptor(fd, numbers) = this.body.with(py, |body| std::mem::replace(&mut body.file, File::Closed))
+    else {
+        return Ok(None);
+    };
+    let arguments = [("fileno", fd.as_raw_fd())].into_py_dict(py)?;
+    let [family, kind, protocol] = numbers;
+    let object = py.import("socket")?.getattr("socket")?.call((family, kind, protocol), Some(&arguments));
+    let file = match &object {
+        Ok(object) => {
+            let _owned_by_the_object = fd.into_raw_fd();
+            File::Object(object.clone().unbind())
+        }
+        Err(_) => File::Descriptor(fd, numbers),
+    };
+    let before = this.body.with(py, |body| std::mem::replace(&mut body.file, file));
+    drop(before);
+    object.map(Some)
+}
+
+/// The dictionary behind `get_extra_info`.
+pub fn extra<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyDict>> {
+    let (py, this) = (slf.py(), slf.get());
+    let (known, ends) = this.body.with(py, |body| match &body.extra {
+        Extra::Known(extra) => (Some(extra.bind(py).clone()), None),
+        Extra::Later(ends) => (None, Some(ends.clone())),
+    });
+    if let Some(extra) = known {
+        return Ok(extra);
+    }
+    let extra = PyDict::new(py);
+    if let Some(ends) = ends {
+        extra.set_item("peername", address::to_python(py, &ends.peername)?)?;
+        extra.set_item("socket", transport_socket(slf)?)?;
+        extra.set_item("sockname", ends.sockname.map(|name| address::to_python(py, &name)).transpose()?)?;
+    }
+    let known = extra.clone().unbind();
+    this.body.with(py, |body| body.extra = Extra::Known(known));
+    Ok(extra)
+}
+
+/// What `get_extra_info("socket")` gives: the socket without the methods that would disturb the transport.
+fn transport_socket<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    let socket = match file_object(slf)? {
+        Some(socket) => socket,
+        None => {
+            // Nobody asked in time: one that is closed, as it would be by now.
+            let closed = py.import("socket")?.call_method0("socket")?;
+            closed.call_method0("close")?;
+            closed
+        }
+    };
+    wrap_socket(&socket)
+}
+
+pub fn description(slf: &Bound<'_, Transport>) -> String {
+    let (py, this) = (slf.py(), slf.get());
+    let (core, closed, closing, writes, size) = this.body.with(py, |body| {
+        let core = body.loop_.as_ref().map(|core| core.clone_ref(py));
+        let writes = !matches!(body.output, Output::None);
+        (core, matches!(body.file, File::Closed), body.closing, writes, body.output.len())
+    });
+    let mut text = format!("<{}", this.kind.name);
+    if closed {
+        text += " closed";
+    } else if closing {
+        text += " closing";
+    }
+    text += &format!(" fd={}", this.fd);
+    if let Some(core) = core.filter(|core| !core.get().is_closed()) {
+        let state = |direction| if core.get().is_watched(this.fd, direction) { "polling" } else { "idle" };
+        text += &match (this.kind.file, writes) {
+            ("pipe", true) => format!(" {} bufsize={size}", state(Direction::Write)),
+            ("pipe", false) => format!(" {}", state(Direction::Read)),
+            _ => {
+                format!(" read={} write=<{}, bufsize={size}>", state(Direction::Read), state(Direction::Write))
+            }
+        };
+    } else if this.kind.file == "pipe" {
+        text += if closed { " closed" } else { " open" };
+    }
+    text + ">"
+}
+
+/// The finalizer of all transports: one that nobody has closed.
+pub fn finalize(slf: &Bound<'_, Transport>) {
+    let py = slf.py();
+    if slf.get().body.with(py, |body| matches!(body.file, File::Closed)) {
+        return;
+    }
+    let warn = || -> PyResult<()> {
+        let arguments = [("source", slf)].into_py_dict(py)?;
+        let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
+        let text = format!("unclosed transport {}", description(slf));
+        py.import("warnings")?.call_method("warn", (text, category), Some(&arguments))?;
+        Ok(())
+    };
+    // A warning can be an error; the file is closed all the same.
+    let warned = warn();
+    let closed = base::close_file(slf);
+    let detached = base::detach(slf);
+    if let Err(error) = warned.and(closed).and(detached) {
+        error.write_unraisable(py, Some(slf));
+    }
+}
+
+/// Implements [`Finalize`] for a subclass of [`Transport`].
+macro_rules! finalize_as_transport {
+    ($class:ty) => {
+        impl crate::ffi::Finalize for $class {
+            fn finalize(slf: &Bound<'_, Self>) {
+                super::info::finalize(slf.as_super());
+            }
+
+            fn original() -> &'static std::sync::OnceLock<pyo3::ffi::destructor> {
+                static ORIGINAL: std::sync::OnceLock<pyo3::ffi::destructor> = std::sync::OnceLock::new();
+                &ORIGINAL
+            }
+        }
+    };
+}
+pub(super) use finalize_as_transport;
