@@ -1,6 +1,7 @@
 """Timers: never early, first in first out on ties, cancelled ones gone."""
 
 import asyncio
+import time
 import weakref
 
 import pytest
@@ -24,6 +25,23 @@ def test_timers_of_the_same_time_run_in_the_order_of_their_calls(loop):
     loop.call_at(when, loop.stop)
     loop.run_forever()
     assert order == list(range(500))
+
+
+def test_what_is_due_runs_in_the_next_turn_however_busy_the_loop_is(loop):
+    async def main():
+        seen = []
+        for turn in range(10):
+            loop.call_later(0, seen.append, turn)
+            await asyncio.sleep(0)  # goes on in the next turn, before the timer
+            await asyncio.sleep(0)
+            assert seen == list(range(turn + 1))
+        loop.call_later(0.001, seen.append, "late")
+        time.sleep(0.002)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert seen[-1] == "late"
+
+    loop.run_until_complete(main())
 
 
 @pytest.mark.parametrize("delay", [0, 0.00001, 0.0004, 0.001, 0.0033, 0.01])

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// While work is ready, files and timers are looked at after so many steps, and whenever the watchdog has looked.
+/// While work is ready, files are looked at after so many steps, and whenever the watchdog has looked.
 const STEPS_BETWEEN_LOOKS: usize = 256;
 /// The same in turns.
 const TURNS_BETWEEN_LOOKS: u32 = 32;
@@ -114,7 +114,7 @@ struct Driver<'py> {
     share: GilShare,
     /// The last sleep was one.
     idle: bool,
-    /// Steps and turns left before files and timers are looked at again.
+    /// Steps and turns left before files are looked at again.
     steps_left: usize,
     turns_left: u32,
 }
@@ -196,7 +196,8 @@ impl<'py> Driver<'py> {
             waiting::pass_on_cancellations(&core)?;
         }
 
-        // Files and timers: always before a sleep, and now and then while work is ready.
+        // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
+        // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
         let wait = self.on_turn(|turn| turn.wait());
         let stale = this.shared.heartbeat.take_stale();
         if wait != Wait::No || stale || self.steps_left == 0 || self.turns_left == 0 {
@@ -205,6 +206,12 @@ impl<'py> Driver<'py> {
             }
             self.steps_left = STEPS_BETWEEN_LOOKS;
             self.turns_left = TURNS_BETWEEN_LOOKS;
+        } else {
+            self.on_turn(|turn| {
+                if !turn.timers.is_empty() {
+                    turn.collect(clock::now());
+                }
+            });
         }
 
         // One generation: what these steps make ready runs in the next turn.
