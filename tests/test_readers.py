@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import selectors
 import socket
 
 import pytest
@@ -178,10 +179,10 @@ def test_removing_the_reader_of_a_closed_descriptor_is_harmless(loop):
 
 
 def test_a_descriptor_that_is_none_is_refused(loop, tmp_path):
-    with pytest.raises((ValueError, OSError)):
-        loop.add_reader(-1, print)
-    with pytest.raises((ValueError, TypeError)):
-        loop.add_reader("stdin", print)
+    for nothing in (-1, "stdin", object()):
+        for watch in (loop.add_reader, loop._add_reader):  # asyncio's own code calls the other one
+            with pytest.raises(ValueError, match=r"Invalid file (descriptor: -1|object: ('stdin'|<object object))"):
+                watch(nothing, print)
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)
@@ -189,6 +190,16 @@ def test_a_descriptor_that_is_none_is_refused(loop, tmp_path):
         loop.add_reader(reader, print)
     with (tmp_path / "plain").open("w") as plain, pytest.raises(PermissionError):
         loop.add_reader(plain, print)
+
+
+def test_the_selector_tells_what_is_watched(loop, pair):
+    loop.add_reader(pair[0], print)
+    for file in (pair[0], pair[0].fileno()):
+        assert loop._selector.get_key(file).events == selectors.EVENT_READ
+    for file in (pair[1], pair[1].fileno()):
+        with pytest.raises(KeyError, match="is not registered"):
+            loop._selector.get_key(file)
+    assert loop.remove_reader(pair[0])
 
 
 def test_a_descriptor_of_a_transport_is_refused(loop, pair):

@@ -18,7 +18,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_SelectorSocketTransport`, `_SelectorDatagramTransport`, `_Unix{Read,Write}PipeTransport` | what transports claim to be |
 | `_ensure_fd_no_transport`, `_sendfile_native` | no two owners of one descriptor |
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
-| `base_events._format_handle` | the slow-callback log of debug mode |
+| `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
 | `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """
@@ -35,7 +35,6 @@ import threading
 import warnings
 import weakref
 from asyncio import base_events, constants, events, sslproto, tasks
-from asyncio.log import logger as asyncio_logger
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
@@ -74,10 +73,19 @@ class _NoSelector(selectors.BaseSelector):
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return {
-            fd: selectors.SelectorKey(fd, fd, selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes, None)
+        return _Keys(
+            (fd, selectors.SelectorKey(fd, fd, selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes, None))
             for fd, (reads, writes) in self._watched().items()
-        }
+        )
+
+
+class _Keys(dict[Any, selectors.SelectorKey]):
+    """The keys of a selector by descriptor; found by file object too."""
+
+    def __missing__(self, file: Any) -> selectors.SelectorKey:
+        if isinstance(file, int):
+            raise KeyError(file)
+        return self[_file_number(file)]
 
 
 class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
@@ -105,6 +113,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     if TYPE_CHECKING:  # asyncio's, unknown to type checkers
         _ssock: Any
         _csock: Any
+        _internal_fds: int
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
@@ -212,11 +221,13 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         super().add_signal_handler(sig, callback, *args)
 
     def _make_self_pipe(self) -> None:
-        # Only signals need one, and most loops have none: see add_signal_handler.
+        # Only signals need one, and most loops have none: see add_signal_handler. The native waker counts instead.
         self._ssock = None
         self._csock = None
+        self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
+        self._internal_fds -= 1
         if self._ssock is not None:
             super()._close_self_pipe()  # type: ignore[misc]
 
@@ -336,7 +347,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         """Native timers count themselves."""
 
     def _log_slow_callback(self, handle: _native.Handle, seconds: float) -> None:
-        asyncio_logger.warning("Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds)
+        _base_events.logger.warning("Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds)
 
 
 def new_event_loop() -> EventLoop:

@@ -10,7 +10,7 @@ pub use buffers::{Pinned, View, borrow_fd, fill_bytes};
 pub use finalizers::{Finalize, install_finalizer};
 
 use everloop_core::guarded::Guarded;
-use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::exceptions::{PySystemError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyFrame, PyString, PyTuple, PyType};
@@ -491,7 +491,16 @@ pub fn is_c_function(callable: &Bound<'_, PyAny>) -> bool {
 pub fn file_descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     // SAFETY: a live object; -1 comes with an error set.
     let fd = unsafe { ffi::PyObject_AsFileDescriptor(object.as_ptr()) };
-    if fd < 0 { Err(PyErr::fetch(object.py())) } else { Ok(fd) }
+    if fd >= 0 {
+        return Ok(fd);
+    }
+    let py = object.py();
+    let error = PyErr::fetch(py);
+    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) {
+        // asyncio asks here, and programs know what it says of a file that is none
+        return py.import("selectors")?.getattr("_fileobj_to_fd")?.call1((object,))?.extract();
+    }
+    Err(error)
 }
 
 /// Whether the caller's reference is the only one.
