@@ -5,12 +5,15 @@ VENV    := .venv
 HOST    := 127.0.0.1
 PORT    := 8000
 PYTEST  :=
+SUITE   :=
+MODULE  :=
+RESCUE  :=
 python  := $(VENV)/bin/python
 export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare bench test test-rust test-python lint lint-rust lint-python clean
+.PHONY: help setup run compare bench test test-rust test-python conformance lint lint-rust lint-python clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -62,6 +65,10 @@ test-rust: setup  ## the pure crate: unit tests, properties, and the baton in ev
 
 test-python: setup  ## the loop, through Python
 	$(python) -m pytest $(PYTEST)
+
+# SUITE=, MODULE= (a name or a pattern) choose; RESCUE=1 turns rescue on. On another CPython: VENV=.venv-3.12 PYTHON=...
+conformance: setup  ## other people's tests that only the stock loop passes (SUITE=, MODULE=, RESCUE=1)
+	EVERLOOP_RESCUE=$(RESCUE) $(python) tests/conformance $(SUITE:%=--suite %) $(MODULE:%=--module '%')
 
 lint: lint-rust lint-python  ## formatting, clippy, ruff and mypy
 

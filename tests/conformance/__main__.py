@@ -95,7 +95,7 @@ def tell(suite, verdicts):
                 lines = [line for line in message.strip().splitlines() if line.strip()]
                 print(f"\n{kind.replace('_', chr(39))}: {test}\n  {lines[0]}")
                 if kind != "nobody_s":
-                    print("\n".join(f"    {line}" for line in lines[1:][-25:]))
+                    print("\n".join(f"    {line}" for line in lines[1:][-12:]))
     print(f"\n{suite.name}: logs in {suite.log}", flush=True)
 
 
