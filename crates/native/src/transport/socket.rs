@@ -15,7 +15,7 @@ use crate::handle::Native;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny};
 use std::ffi::CStr;
@@ -235,6 +235,13 @@ fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResul
     }
 }
 
+/// What `socket.recv_into` says of a buffer that it cannot fill.
+#[cold]
+fn not_writable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let kind = buffer.get_type().name()?;
+    Ok(PyTypeError::new_err(format!("recv_into() argument 1 must be read-write bytes-like object, not {kind}")))
+}
+
 fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     let buffer =
@@ -248,7 +255,7 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     };
     let mut view = match View::write(&buffer) {
         Ok(view) => view,
-        Err(error) => return fatal_error(slf, error, "Fatal read error on socket transport"),
+        Err(_) => return fatal_error(slf, not_writable(&buffer)?, "Fatal read error on socket transport"),
     };
     let received = net::recv(borrow_fd(this.fd), view.bytes_mut(), RecvFlags::empty());
     drop(view);
@@ -376,7 +383,7 @@ fn writelines(slf: &Bound<'_, Transport>, list: &Bound<'_, PyAny>) -> PyResult<(
         // Anything with a buffer goes here, as with asyncio: it takes a memoryview of each.
         let data = match item.cast::<PyBytes>() {
             Ok(bytes) => Data::Bytes(bytes),
-            Err(_) => Data::View(&item, View::read(&item)?),
+            Err(_) => Data::View(&item, View::read(&item).map_err(|error| as_memoryview_says(&item, error))?),
         };
         pieces.push(data.piece(0));
     }
@@ -397,6 +404,12 @@ fn writelines(slf: &Bound<'_, Transport>, list: &Bound<'_, PyAny>) -> PyResult<(
         start_writing(slf)?;
     }
     maybe_pause_protocol(slf)
+}
+
+/// What is wrong with a piece, in the words of the memoryview that asyncio makes of it.
+#[cold]
+fn as_memoryview_says(item: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    PyMemoryView::from(item).err().unwrap_or(error)
 }
 
 /// Sends as much of the queue as the kernel takes.
