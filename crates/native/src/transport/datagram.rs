@@ -3,7 +3,7 @@
 use super::address;
 use super::base::{self, Kind, Transport, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing};
 use super::file::{Extra, File};
-use super::info::{file_object, finalize_as_transport};
+use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input;
 use super::output::{Data, Datagram, Output};
 use super::socket::extra_of_socket;
@@ -94,6 +94,11 @@ impl DatagramTransport {
     #[getter]
     fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         file_object(slf.as_super())
+    }
+
+    #[setter(_sock)]
+    fn set_sock(slf: &Bound<'_, Self>, sock: Option<Py<PyAny>>) {
+        set_file_object(slf.as_super(), sock);
     }
 
     #[getter]

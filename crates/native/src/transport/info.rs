@@ -40,6 +40,13 @@ pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'p
     object.map(Some)
 }
 
+/// Has the transport own another file, or none: the caller looks after the one before.
+pub fn set_file_object(slf: &Bound<'_, Transport>, file: Option<Py<PyAny>>) {
+    let file = file.map_or(File::Closed, File::Object);
+    let before = slf.get().body.with(slf.py(), |body| std::mem::replace(&mut body.file, file));
+    drop(before);
+}
+
 /// The dictionary behind `get_extra_info`.
 pub fn extra<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyDict>> {
     let (py, this) = (slf.py(), slf.get());

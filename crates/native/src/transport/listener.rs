@@ -50,9 +50,10 @@ impl Listener {
         ssl_handshake_timeout: Py<PyAny>,
         ssl_shutdown_timeout: Py<PyAny>,
     ) -> PyResult<Self> {
-        let number = |name: &str| sock.getattr(name)?.extract();
+        // What has no numbers is no socket, but may accept like one.
+        let number = |name: &str| sock.getattr(name).and_then(|number| number.extract()).unwrap_or(0);
         Ok(Self {
-            numbers: [number("family")?, number("type")?, number("proto")?],
+            numbers: [number("family"), number("type"), number("proto")],
             backlog: usize::try_from(backlog).unwrap_or(0).max(1),
             parts: GilCell::new(Some(Parts {
                 core: r#loop,
@@ -71,10 +72,11 @@ impl Listener {
         else {
             return Ok(());
         };
-        let fd: i32 = sock.call_method0(py, "fileno")?.extract(py)?;
-        if fd < 0 {
+        let number = sock.call_method0(py, "fileno")?;
+        if number.extract::<i32>(py).is_ok_and(|fd| fd < 0) {
             return Ok(());
         }
+        let fd = ffi::file_descriptor(number.bind(py))?;
         let handle = LoopCore::native_handle(core.bind(py), slf.clone().into_any().unbind(), &ACCEPT)?;
         core.get().watch(py, fd, Direction::Read, &handle)
     }

@@ -2,7 +2,7 @@
 
 use super::base::{self, Kind, Transport, maybe_pause_protocol, maybe_resume_protocol, of, start_writing};
 use super::file::{Extra, File};
-use super::info::{file_object, finalize_as_transport};
+use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input;
 use super::output::{Data, Output};
 use crate::errors::os_error;
@@ -102,6 +102,11 @@ impl ReadPipeTransport {
     #[getter]
     fn _pipe<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         file_object(slf.as_super())
+    }
+
+    #[setter(_pipe)]
+    fn set_pipe(slf: &Bound<'_, Self>, pipe: Option<Py<PyAny>>) {
+        set_file_object(slf.as_super(), pipe);
     }
 
     #[getter]
@@ -244,6 +249,11 @@ impl WritePipeTransport {
     #[getter]
     fn _pipe<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         file_object(slf.as_super())
+    }
+
+    #[setter(_pipe)]
+    fn set_pipe(slf: &Bound<'_, Self>, pipe: Option<Py<PyAny>>) {
+        set_file_object(slf.as_super(), pipe);
     }
 
     #[getter]

@@ -5,7 +5,7 @@ use super::base::{
     self, Kind, Transport, fail_waiter, fatal_error, maybe_pause_protocol, maybe_resume_protocol, of, start_writing,
 };
 use super::file::{Ends, Extra, File, wrap_socket};
-use super::info::{file_object, finalize_as_transport};
+use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input::{self, Expected};
 use super::output::{Data, Output, Piece};
 use crate::errors::os_error;
@@ -179,6 +179,11 @@ impl SocketTransport {
     #[getter]
     fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         file_object(slf.as_super())
+    }
+
+    #[setter(_sock)]
+    fn set_sock(slf: &Bound<'_, Self>, sock: Option<Py<PyAny>>) {
+        set_file_object(slf.as_super(), sock);
     }
 
     #[getter]
