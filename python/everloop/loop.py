@@ -15,7 +15,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_make_socket_transport`, `_make_datagram_transport`, `_make_ssl_transport` | native transports of sockets |
 | `_make_read_pipe_transport`, `_make_write_pipe_transport` | native transports of pipes |
 | `_start_serving`, `_accept_connection2`, `Server._attach`, `Server._detach` | native listeners for asyncio's servers |
-| `_SelectorSocketTransport`, `_SelectorDatagramTransport`, `_Unix{Read,Write}PipeTransport` | what transports claim to be |
+| `_SelectorSocketTransport`, `_SelectorDatagramTransport`, `_Unix*PipeTransport` | what transports claim to be |
 | `_ensure_fd_no_transport`, `_sendfile_native` | no two owners of one descriptor |
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
