@@ -352,6 +352,12 @@ class WritePipeTransport(Transport):
         """True: `write_eof()` works."""
     def close(self) -> None:
         """Closes the pipe once everything is sent."""
+    def is_reading(self) -> bool:
+        """A writing end reads nothing."""
+    def pause_reading(self) -> None:
+        """A writing end reads nothing."""
+    def resume_reading(self) -> None:
+        """A writing end reads nothing."""
     def abort(self) -> None:
         """Closes the pipe at once: what waits to be sent is lost."""
 

@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 const STEPS_BETWEEN_LOOKS: usize = 256;
 /// The same in turns.
 const TURNS_BETWEEN_LOOKS: u32 = 32;
+/// So many turns after a sleep files are looked at in every turn, as asyncio does: programs, tests above all, let a few turns
+/// pass and expect that what was sent has arrived. A loop that is busy for longer saves the system call.
+const TURNS_OF_LOOKS: u32 = 16;
 /// How long a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -117,6 +120,8 @@ struct Driver<'py> {
     /// Steps and turns left before files are looked at again.
     steps_left: usize,
     turns_left: u32,
+    /// Turns since the last sleep, as far as that matters.
+    turns_awake: u32,
 }
 
 impl<'py> Driver<'py> {
@@ -134,6 +139,7 @@ impl<'py> Driver<'py> {
             idle: false,
             steps_left: 0,
             turns_left: 0,
+            turns_awake: 0,
         })
     }
 
@@ -200,7 +206,9 @@ impl<'py> Driver<'py> {
         // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
         let wait = self.on_turn(|turn| turn.wait());
         let stale = this.shared.heartbeat.take_stale();
-        if wait != Wait::No || stale || self.steps_left == 0 || self.turns_left == 0 {
+        let is_fresh = self.turns_awake < TURNS_OF_LOOKS;
+        self.turns_awake += u32::from(is_fresh);
+        if wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
             if !self.look(wait)? {
                 return Ok((!self.place.home).then_some(Stop::GaveWay));
             }
@@ -451,6 +459,7 @@ impl<'py> Driver<'py> {
             let (poller, events) = (&self.poller, &mut self.events);
             let (outcome, woke) = self.place.rest(self.py, || (poller.wait(events, timeout), clock::now()));
             self.idle = woke - now > IDLE;
+            self.turns_awake = 0;
             if outcome.is_err() {
                 // A signal: its handler is Python code, for the main thread to run.
                 self.events.clear();

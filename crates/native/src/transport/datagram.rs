@@ -318,6 +318,14 @@ fn send(
     if let Some(translated) = translated {
         return net::sendto(borrow_fd(base.fd), data, SendFlags::NOSIGNAL, translated).map(drop).map_err(os_error);
     }
+    if address.is_none() {
+        match net::send(borrow_fd(base.fd), data, SendFlags::NOSIGNAL) {
+            // Python's socket has the words for it.
+            Err(Errno::DESTADDRREQ | Errno::NOTCONN) => {}
+            // A pair of sockets is connected though neither has a name.
+            sent => return sent.map(drop).map_err(os_error),
+        }
+    }
     // A name to resolve, or a mistake: Python's socket finds out.
     let Some(socket) = file_object(slf.as_super())? else { return Ok(()) };
     socket.call_method1("sendto", (object, address)).map(drop)

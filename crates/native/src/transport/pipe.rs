@@ -10,7 +10,7 @@ use crate::event_loop::LoopCore;
 use crate::ffi::{self, borrow_fd};
 use crate::handle::{Native, is_fatal};
 use everloop_core::write_queue::WriteQueue;
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::fs::FileType;
@@ -239,6 +239,21 @@ impl WritePipeTransport {
     /// Closes the pipe once everything is sent.
     fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
         write_eof(slf.as_super())
+    }
+
+    /// A writing end reads nothing.
+    fn is_reading(&self) -> PyResult<bool> {
+        Err(PyNotImplementedError::new_err(()))
+    }
+
+    /// A writing end reads nothing.
+    fn pause_reading(&self) -> PyResult<()> {
+        Err(PyNotImplementedError::new_err(()))
+    }
+
+    /// A writing end reads nothing.
+    fn resume_reading(&self) -> PyResult<()> {
+        Err(PyNotImplementedError::new_err(()))
     }
 
     /// Closes the pipe at once: what waits to be sent is lost.
