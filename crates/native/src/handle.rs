@@ -218,7 +218,7 @@ pub fn is_fatal(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
-    loop_.call_method0(pyo3::intern!(loop_.py(), "get_debug"))?.is_truthy()
+    loop_.getattr(pyo3::intern!(loop_.py(), "_debug"))?.is_truthy()
 }
 
 fn format_helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -203,11 +203,16 @@ pub fn set_protocol(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     Ok(())
 }
 
+/// Up to CPython 3.12 a server only counts its connections.
+fn server_knows_clients(py: Python<'_>) -> bool {
+    static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
+    *ANSWER.get_or_init(py, || py.version_info() >= (3, 13))
+}
+
 /// The server that accepted the connection knows of it until it is closed.
 pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
-    // Up to CPython 3.12 a server only counts its connections.
-    match py.version_info() >= (3, 13) {
+    match server_knows_clients(py) {
         true => server.call_method1(pyo3::intern!(py, "_attach"), (slf,))?,
         false => server.call_method0(pyo3::intern!(py, "_attach"))?,
     };
@@ -219,7 +224,7 @@ pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult
 pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let py = slf.py();
     let Some(server) = slf.get().body.with(py, |body| body.server.take()) else { return Ok(()) };
-    match py.version_info() >= (3, 13) {
+    match server_knows_clients(py) {
         true => server.call_method1(py, pyo3::intern!(py, "_detach"), (slf,))?,
         false => server.call_method0(py, pyo3::intern!(py, "_detach"))?,
     };
