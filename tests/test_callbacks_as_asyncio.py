@@ -179,6 +179,7 @@ async def one_that_is_forgotten_is_closed_with_a_warning(scene):
     protocol.transport = None
     del protocol
     gc.collect()
+    scene.note([each.message for each in scene.warned if "transport" in str(each.message)])
     scene.note(await peer.read_to_end())
 
 
