@@ -5,6 +5,7 @@ from asyncio import Future, Task
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from socket import socket
+from ssl import MemoryBIO, SSLContext, SSLObject
 from types import TracebackType
 from typing import Any, Self, TypeVarTuple, Unpack
 
@@ -376,6 +377,135 @@ class Listener:
     ) -> None: ...
     def start(self) -> None:
         """Accepts from the next turn on, until the socket is no longer watched or closed."""
+
+class TlsProtocol(asyncio.BufferedProtocol):
+    """TLS between a transport and a protocol: what `asyncio.sslproto.SSLProtocol` is on other loops."""
+
+    _app_protocol: asyncio.BaseProtocol | None
+    _app_transport: TlsTransport | None
+    _extra: dict[str, Any]
+    _incoming: MemoryBIO
+    _loop: asyncio.AbstractEventLoop
+    _outgoing: MemoryBIO
+    _server_hostname: str | None
+    _server_side: bool
+    _sslcontext: SSLContext
+    _sslobj: SSLObject
+    _state: Any
+    _transport: asyncio.Transport | None
+    _waiter: Future[None] | None
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app_protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: Future[None] | None,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        call_connection_made: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands: the handshake begins."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is lost, or closed (None). The user's protocol learns of it in a step of its own."""
+    def get_buffer(self, n: int, /) -> memoryview:
+        """Where the next bytes go."""
+    def buffer_updated(self, nbytes: int, /) -> None:
+        """So many bytes have arrived."""
+    def eof_received(self) -> bool | None:
+        """The peer sends no more bytes, with or without close_notify. True: the transport below is closed later."""
+    def pause_writing(self) -> None:
+        """The transport below has more than it can send."""
+    def resume_writing(self) -> None:
+        """The transport below can send again."""
+
+class TlsTransport(asyncio.Transport):
+    """A transport over TLS: what `create_connection(ssl=...)` and `start_tls` return."""
+
+    _closed: bool
+    _loop: asyncio.AbstractEventLoop
+    _protocol_paused: bool
+    _sendfile_compatible: Any
+    _ssl_protocol: TlsProtocol | None
+    _start_tls_compatible: bool
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the connection.
+
+        Args:
+            name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
+                transport below knows.
+            default: What is returned for a name that is not known.
+        """
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Has another protocol told from now on."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that is told what happens; None once the connection is lost."""
+    def is_closing(self) -> bool:
+        """Whether the transport is closing or closed."""
+    def close(self) -> None:
+        """Sends what was written, says close_notify, and waits for the peer's. Nothing more is received."""
+    def abort(self) -> None:
+        """Closes at once: what was written and not sent is lost."""
+    def _force_close(self, exc: BaseException | None) -> None:
+        """asyncio's own code, TLS in TLS among it, ends a transport with an error like this."""
+    def is_reading(self) -> bool:
+        """Whether the protocol is told of what comes in."""
+    def pause_reading(self) -> None:
+        """Keeps what comes in from the protocol until `resume_reading()`."""
+    def resume_reading(self) -> None:
+        """Tells the protocol of what comes in again. Of no effect if not paused."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets when the protocol's `pause_writing` and `resume_writing` are called.
+
+        Args:
+            high: Bytes; when as many wait to be sent, the protocol is paused. None: 4 * low, or 512 KiB.
+            low: Bytes; when no more wait, it goes on. None: high / 4.
+
+        Raises:
+            ValueError: not high >= low >= 0.
+        """
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The low and the high water mark, in bytes."""
+    def get_write_buffer_size(self) -> int:
+        """How many bytes wait to be encrypted, or to be handed to the transport below."""
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets when the transport below stops reading, and when it goes on.
+
+        Args:
+            high: Bytes; when as many wait to be decrypted, it stops. None: 4 * low, or 256 KiB.
+            low: Bytes; when no more wait, it goes on. None: high / 4.
+
+        Raises:
+            ValueError: not high >= low >= 0.
+        """
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """The low and the high water mark of what waits to be decrypted, in bytes."""
+    def get_read_buffer_size(self) -> int:
+        """How many bytes wait to be decrypted."""
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypts and sends data; what cannot be sent now follows by itself.
+
+        Args:
+            data: Bytes, bytearray or memoryview.
+
+        Raises:
+            TypeError: data is of another type.
+
+        The trap: a peer that does not read lets the rest grow without a bound, unless the protocol heeds pause_writing
+        (streams: await writer.drain()).
+        """
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Encrypts the pieces one after the other, and sends them together.
+
+        Args:
+            list_of_data: An iterable of bytes-like objects.
+        """
+    def write_eof(self) -> None:
+        """Raises NotImplementedError: TLS here has no half-closed connections."""
+    def can_write_eof(self) -> bool:
+        """False: see `write_eof`."""
 
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""

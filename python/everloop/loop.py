@@ -17,6 +17,9 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_start_serving`, `_accept_connection2`, `Server._attach`, `Server._detach` | native listeners for asyncio's servers |
 | `_SelectorSocketTransport`, `_SelectorDatagramTransport`, `_Unix*PipeTransport` | what transports claim to be |
 | `_ensure_fd_no_transport`, `_sendfile_native` | no two owners of one descriptor |
+| `sslproto.SSLProtocol`, `sslproto._SSLProtocolTransport` | what the native classes of TLS claim to be |
+| `sslproto._create_transport_context`, `sslproto.SSLProtocolState` | `ssl=True`; the name of the state |
+| `_start_tls_compatible`, `_app_transport`, `_force_close` of transports and protocols | `start_tls`, TLS in TLS |
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
@@ -34,7 +37,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import base_events, constants, events, sslproto, tasks
+from asyncio import base_events, constants, events, tasks
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
@@ -277,7 +280,7 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol: Any = sslproto.SSLProtocol(
+        tls = _native.TlsProtocol(
             self,
             protocol,
             sslcontext,
@@ -287,8 +290,72 @@ class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        _native.SocketTransport._open(self, rawsock, ssl_protocol, None, extra, server)
-        return ssl_protocol._app_transport
+        _native.SocketTransport._open(self, rawsock, tls, None, extra, server)
+        return tls._app_transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Upgrades a transport to TLS.
+
+        Args:
+            transport: What the protocol has now; made by this loop, and may be TLS itself.
+            protocol: Who goes on with the connection. Its connection_made() is not called again.
+            sslcontext: An `ssl.SSLContext`.
+            server_side: Whether this side is the server.
+            server_hostname: The name that the server's certificate must be for.
+            ssl_handshake_timeout: In seconds; None for asyncio's 60.
+            ssl_shutdown_timeout: In seconds; None for asyncio's 30.
+
+        Returns:
+            asyncio.Transport: what the protocol should write to from now on.
+
+        Raises:
+            TypeError: no SSLContext, or a transport that cannot be upgraded.
+            ssl.SSLError, OSError: the handshake failed. The transport is closed.
+        """
+        if _base_events.ssl is None:
+            raise RuntimeError("Python ssl module is not available")
+        if not isinstance(sslcontext, _base_events.ssl.SSLContext):
+            raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+
+        waiter = self.create_future()
+        tls = _native.TlsProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            call_connection_made=False,
+        )
+        # Nothing may be received before the protocol has its transport.
+        transport.pause_reading()
+        if server_side and sys.version_info >= (3, 14):
+            _move_early_bytes(protocol, tls)
+        transport.set_protocol(tls)
+        made = self.call_soon(tls.connection_made, transport)
+        resumed = self.call_soon(transport.resume_reading)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resumed.cancel()
+            raise
+        return tls._app_transport
 
     def _start_serving(
         self,
@@ -419,6 +486,16 @@ def _relieve(loop: EventLoop, name: str) -> None:
 def _run_unless_cancelled(handle: asyncio.Handle) -> None:
     if not handle._cancelled:
         handle._run()
+
+
+def _move_early_bytes(protocol: Any, tls: _native.TlsProtocol) -> None:
+    """Gives TLS what a stream has read of the handshake already, as asyncio does since 3.14 (gh-142352)."""
+    if not isinstance(protocol, asyncio.StreamReaderProtocol):
+        return
+    reader: Any = getattr(protocol, "_stream_reader", None)
+    if reader is not None and reader._buffer:
+        tls._incoming.write(reader._buffer)
+        reader._buffer.clear()
 
 
 def _file_number(fd: Any) -> int:

@@ -5,9 +5,11 @@
 
 mod buffers;
 mod finalizers;
+mod window;
 
 pub use buffers::{Pinned, View, borrow_fd, fill_bytes};
 pub use finalizers::{Finalize, install_finalizer};
+pub use window::Window;
 
 use everloop_core::guarded::Guarded;
 use pyo3::exceptions::{PySystemError, PyTypeError, PyValueError};

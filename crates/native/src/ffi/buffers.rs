@@ -10,7 +10,7 @@ use std::{ptr, slice};
 
 unsafe extern "C" {
     /// Exported by CPython, but private in pyo3-ffi.
-    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
+    pub(super) fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
 }
 
 /// A descriptor that somebody else owns. Whoever calls keeps that owner, or else asks the kernel about a number that names

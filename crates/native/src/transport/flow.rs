@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// As asyncio's: more than this waits, and the protocol is paused.
-const HIGH_WATER: usize = 64 * 1024;
+pub const HIGH_WATER: usize = 64 * 1024;
 
 /// The water marks of one transport, in bytes.
 pub struct Flow {
@@ -21,14 +21,18 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// Sets the marks, with asyncio's defaults for those that are None.
+    /// The high and the low mark that somebody asks for, with asyncio's defaults for those that are None.
     ///
     /// # Errors
     /// ValueError unless `high >= low >= 0`.
-    pub fn set_limits(high: Option<&Bound<'_, PyAny>>, low: Option<&Bound<'_, PyAny>>) -> PyResult<(usize, usize)> {
+    pub fn limits(
+        high: Option<&Bound<'_, PyAny>>,
+        low: Option<&Bound<'_, PyAny>>,
+        default: usize,
+    ) -> PyResult<(usize, usize)> {
         let high = high.map(bytes).transpose()?;
         let low = low.map(bytes).transpose()?;
-        let high = high.unwrap_or_else(|| low.map_or(HIGH_WATER as i64, |low| low.saturating_mul(4)));
+        let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
         let low = low.unwrap_or_else(|| high.div_euclid(4));
         match (usize::try_from(high), usize::try_from(low)) {
             (Ok(high), Ok(low)) if high >= low => Ok((high, low)),

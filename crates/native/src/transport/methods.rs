@@ -5,7 +5,7 @@ use super::base::{
     start_reading, watch,
 };
 use super::file::{Extra, File};
-use super::flow::Flow;
+use super::flow::{Flow, HIGH_WATER};
 use super::info::{description, extra};
 use crate::event_loop::LoopCore;
 use everloop_core::registry::Direction;
@@ -114,7 +114,7 @@ impl Transport {
         high: Option<&Bound<'_, PyAny>>,
         low: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let (high, low) = Flow::set_limits(high, low)?;
+        let (high, low) = Flow::limits(high, low, HIGH_WATER)?;
         slf.get().body.with(slf.py(), |body| (body.flow.high, body.flow.low) = (high, low));
         maybe_pause_protocol(slf)
     }

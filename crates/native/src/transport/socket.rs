@@ -8,6 +8,7 @@ use super::file::{Ends, Extra, File, wrap_socket};
 use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input::{self, Expected};
 use super::output::{Data, Output, Piece};
+use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd};
@@ -249,6 +250,9 @@ fn not_writable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 
 fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
+    if let Ok(tls) = protocol.cast_exact::<TlsProtocol>() {
+        return read_into_tls(slf, tls);
+    }
     let buffer =
         protocol.call_method1(pyo3::intern!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
             0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
@@ -271,6 +275,19 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
             Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
         },
         Err(error) => read_failed(slf, error),
+    }
+}
+
+/// As [`read_into_buffer`], without a call through Python.
+fn read_into_tls(slf: &Bound<'_, Transport>, tls: &Bound<'_, TlsProtocol>) -> PyResult<()> {
+    let fd = borrow_fd(slf.get().fd);
+    let received =
+        TlsProtocol::receive(tls, |memory| net::recv(fd, memory, RecvFlags::empty()).map(|(_, count)| count));
+    match received {
+        Ok(Ok(0)) => end_of_file(slf, tls.as_any()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => read_failed(slf, error),
+        Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
     }
 }
 

@@ -1,0 +1,61 @@
+//! What becomes of errors.
+
+use super::protocol::TlsProtocol;
+use super::{import_once, logger};
+use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// Whether an error is one that is reported, and not one that ends the loop.
+pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
+}
+
+impl TlsProtocol {
+    /// Reports an error and ends the connection at once.
+    #[cold]
+    pub fn fatal_error(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if let Some(transport) = this.transport(py) {
+            transport.call_method1("_force_close", (error,))?;
+        }
+        static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if error.is_instance_of::<PyOSError>() {
+            if this.is_debug(py)? {
+                let options = PyDict::new(py);
+                options.set_item("exc_info", error)?;
+                logger(py)?.call_method("debug", ("%r: %s", slf, message), Some(&options))?;
+            }
+        } else if !error.is_instance(import_once(py, &CANCELLED, "asyncio", "CancelledError")?)? {
+            Self::report(slf, message, error, this.transport(py).as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Reports an error, unless it is one that is meant for whoever called `run_forever`.
+    pub fn fatal_exception(slf: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
+        if !is_exception(slf.py(), &error) {
+            return Err(error);
+        }
+        Self::fatal_error(slf, error.value(slf.py()).as_any(), message)
+    }
+
+    /// Hands an error to the loop's exception handler.
+    pub fn report(
+        slf: &Bound<'_, Self>,
+        message: &str,
+        error: &Bound<'_, PyAny>,
+        transport: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let context = PyDict::new(py);
+        context.set_item("message", message)?;
+        context.set_item("exception", error)?;
+        context.set_item("transport", transport)?;
+        context.set_item("protocol", slf)?;
+        slf.get().loop_.call_method1(py, "call_exception_handler", (context,))?;
+        Ok(())
+    }
+}
