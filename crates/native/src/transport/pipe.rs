@@ -316,7 +316,8 @@ fn write_lost(slf: &Bound<'_, Transport>) -> PyResult<()> {
         }
         before
     });
-    if lost >= QUIET_LOST_WRITES {
+    // Closing is not among what asyncio counts here.
+    if lost > QUIET_LOST_WRITES {
         let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
         slf.py().import("asyncio.log")?.getattr("logger")?.call_method1("warning", (text,))?;
     }
