@@ -11,6 +11,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key  # the real stderr,
 
 import everloop
 from everloop import _native
+from stages import STAGES, Stage
 from support import PATIENCE, Gate, ResettingPeer, Witness, everloop_threads, open_descriptors, wait_until
 from support import rescuing_loop as new_rescuing_loop
 
@@ -84,6 +85,12 @@ def rescuing_loop(_no_leftovers):
     loop = new_rescuing_loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture(params=STAGES)
+def run(_no_leftovers, request):
+    """Runs a coroutine on asyncio's own loop, and on everloop: plain, with rescue, and while home is aside."""
+    return Stage(request.param)
 
 
 @pytest.fixture

@@ -21,7 +21,14 @@ NATIVE_LAYERS = [
     {"watchdog"},
     {"drive"},
 ]
-PYTHON_LAYERS = [{"_native"}, {"loop"}, {"bridge", "policy"}, {"watch"}, {"cli", "pytest_plugin", "testing"}]
+PYTHON_LAYERS = [
+    {"_native"},
+    {"sockets"},
+    {"loop"},
+    {"bridge", "policy"},
+    {"watch"},
+    {"cli", "pytest_plugin", "testing"},
+]
 
 
 def rank(layers, module):

@@ -22,6 +22,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_start_tls_compatible`, `_app_transport`, `_force_close` of transports and protocols | `start_tls`, TLS in TLS |
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
+| `base_events._check_ssl_socket` | no socket of TLS (sockets.py) |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
 | `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """
@@ -42,6 +43,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _native
+from .sockets import SocketMethods
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
 
@@ -91,7 +93,7 @@ class _Keys(dict[Any, selectors.SelectorKey]):
         return self[_file_number(file)]
 
 
-class EventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
+class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     """An asyncio event loop that keeps running when code blocks.
 
     Args:
