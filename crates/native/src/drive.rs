@@ -384,14 +384,10 @@ impl<'py> Driver<'py> {
     /// Home waits until the baton is back.
     fn await_baton(&self) -> PyResult<()> {
         let this = self.core.get();
-        let seat = &self.place.seat;
-        self.place.rest(self.py, || {
-            if !this.baton().queue_home(seat) {
-                this.baton().wait_granted(seat, None);
-            }
-        });
+        let (place, seat) = (&*self.place, &self.place.seat);
+        let (_, raised) = handoff::wait_granted(self.py, this, place, || this.baton().queue_home(seat));
         alarm::rouse();
-        Ok(())
+        raised.map_or(Ok(()), Err)
     }
 
     // ---- files and timers

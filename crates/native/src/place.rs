@@ -70,8 +70,9 @@ pub struct Place {
     pub current: CurrentHandle,
     /// Whether it sleeps without the GIL, and will not ask for it once the interpreter ends. Changed by the thread.
     resting: AtomicBool,
-    /// Whether it starts a relief thread: everloop's own Python code, which no gate stops. Changed by the thread.
-    starting: AtomicBool,
+    /// Whether it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
+    /// signal while it waits for the baton. Changed by the thread.
+    ungated: AtomicBool,
     /// Its step, if that is aside. Written under the GIL, by the thread or by the watchdog.
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
@@ -103,7 +104,7 @@ impl Place {
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
             resting: AtomicBool::new(false),
-            starting: AtomicBool::new(false),
+            ungated: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
@@ -147,16 +148,20 @@ impl Place {
     /// Whether the thread may still be waited for when the interpreter ends: it has the GIL or will ask for it soon. A step
     /// that is aside may take for ever.
     pub fn is_at_work(&self) -> bool {
-        let aside = self.aside_kind().is_some() && !self.is_starting();
+        let aside = self.aside_kind().is_some() && !self.is_ungated();
         !self.resting.load(Ordering::SeqCst) && !aside
     }
 
-    pub fn is_starting(&self) -> bool {
-        self.starting.load(Ordering::SeqCst)
+    pub fn is_ungated(&self) -> bool {
+        self.ungated.load(Ordering::SeqCst)
     }
 
-    pub fn set_starting(&self, starting: bool) {
-        self.starting.store(starting, Ordering::SeqCst);
+    /// Runs Python code on this thread that is not its step's, and so need not wait for the baton.
+    pub fn ungated<T>(&self, f: impl FnOnce() -> T) -> T {
+        let before = self.ungated.swap(true, Ordering::SeqCst);
+        let result = f();
+        self.ungated.store(before, Ordering::SeqCst);
+        result
     }
 
     /// Whether this thread has to stop before it runs another instruction, or to have it noted.

@@ -18,12 +18,14 @@ use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::place::{Aside, Kind, Place, lock};
 use everloop_core::baton::{After, Manner};
+use everloop_core::parker::Wake;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 thread_local! {
     /// The loop that this thread turns, with its place there.
@@ -52,12 +54,15 @@ fn current_kind() -> Option<Kind> {
     CURRENT.with_borrow(|slot| slot.as_ref()?.1.aside_kind())
 }
 
+/// How long home sleeps at a time: a signal that arrives just before it falls asleep does not wake it.
+pub const SIGNAL_CHECK: Duration = Duration::from_millis(200);
+
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A thread whose step is aside without its knowledge takes the baton back before it goes on.
 fn gate(py: Python<'_>) -> PyResult<()> {
     let gated =
-        CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated() && !place.is_starting()));
+        CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated() && !place.is_ungated()));
     if !gated {
         return Ok(());
     }
@@ -138,11 +143,10 @@ pub fn release(
 
 /// Starts a relief thread. Where a step's own thread does that, the Python code of it is not the step's: no gate stops it.
 fn start_relief(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
-    let place = current_place();
-    place.iter().for_each(|place| place.set_starting(true));
-    let started = relief::start(core);
-    place.iter().for_each(|place| place.set_starting(false));
-    started
+    match current_place() {
+        Some(place) => place.ungated(|| relief::start(core)),
+        None => relief::start(core),
+    }
 }
 
 /// Takes the baton back for this thread's step, waiting for the step that runs elsewhere to end.
@@ -161,32 +165,74 @@ enum End {
 }
 
 fn take_back(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResult<()> {
-    take_back_once(core, place, end)?;
+    let mut outcome = take_back_once(core, place, end);
     // What that ran may have let go of the GIL for so long that the watchdog put the step aside again.
     while matches!(place.aside_kind(), Some(Kind::Rescued)) {
-        take_back_once(core, place, end)?;
+        outcome = outcome.and(take_back_once(core, place, end));
     }
-    Ok(())
+    outcome
 }
 
 fn take_back_once(core: &Bound<'_, LoopCore>, place: &Place, end: End) -> PyResult<()> {
     let py = core.py();
     let this = core.get();
-    let granted = this.baton().try_resume(&place.seat) || {
-        place.rest(py, || this.baton().queue_resume(&place.seat) || wait_granted(this, place))
-    };
-    finish_resume(core, place, granted, end)
+    if this.baton().try_resume(&place.seat) {
+        return finish_resume(core, place, true, end);
+    }
+    let (granted, raised) = wait_granted(py, this, place, || this.baton().queue_resume(&place.seat));
+    let resumed = finish_resume(core, place, granted, end);
+    match raised {
+        None => resumed,
+        // The step is over, so its loop must raise it.
+        Some(error) if end == End::OfStep && granted => {
+            keep_fatal(this, error);
+            resumed
+        }
+        Some(error) => Err(error),
+    }
 }
 
-/// Sleeps until the baton comes, or the loop is closed. Without the GIL.
-fn wait_granted(this: &LoopCore, place: &Place) -> bool {
+/// Something to be raised by `run_forever`, once home is back in it.
+pub fn keep_fatal(this: &LoopCore, error: PyErr) {
+    let replaced = lock(&this.fatal).replace(error);
+    drop(replaced);
+}
+
+/// Waits until the baton comes, or the loop is closed (false). `queue` is called first, and tells whether it came at once.
+///
+/// The step that has it may take long. Home, which may be the interpreter's main thread, runs signal handlers meanwhile;
+/// what the first of them raised comes back too, for the baton must be here before anything is raised.
+pub fn wait_granted(
+    py: Python<'_>,
+    this: &LoopCore,
+    place: &Place,
+    queue: impl FnOnce() -> bool + Send,
+) -> (bool, Option<PyErr>) {
+    let mut raised = None;
+    let mut outcome = place.rest(py, || if queue() { Some(true) } else { sleep_for_grant(this, place) });
+    loop {
+        if let Some(granted) = outcome {
+            return (granted, raised);
+        }
+        if let Err(error) = place.ungated(|| py.check_signals()) {
+            raised.get_or_insert(error);
+        }
+        outcome = place.rest(py, || sleep_for_grant(this, place));
+    }
+}
+
+/// Sleeps until the baton comes (true) or the loop is closed (false). None: look whether there was a signal. Without the GIL.
+fn sleep_for_grant(this: &LoopCore, place: &Place) -> Option<bool> {
     while !this.baton().is_granted(&place.seat) {
         if (this.is_closed() || exit::is_exiting()) && this.baton().cancel_resume(&place.seat) {
-            return false;
+            return Some(false);
         }
-        place.seat.parker().park_briefly(None);
+        let woken = place.seat.parker().park_briefly(place.home.then_some(SIGNAL_CHECK));
+        if place.home && woken != Wake::Unparked && !this.baton().is_granted(&place.seat) {
+            return None;
+        }
     }
-    true
+    Some(true)
 }
 
 /// What is left to do once the baton is here, or will never be.

@@ -1,6 +1,6 @@
 //! The native half of `everloop.block_on()`: a step waits aside until a future of its own loop is done.
 
-use super::{End, current, finish_resume, release, resume};
+use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_granted};
 use crate::event_loop::{LoopCore, Waiting};
 use crate::exit;
 use crate::place::{Kind, Place, lock};
@@ -10,9 +10,6 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
-
-/// How long home sleeps at a time: a signal that arrives just before it falls asleep does not wake it.
-const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
 const PENDING: u8 = 0;
 /// The future is done, and the waiting thread is queued for the baton.
@@ -108,15 +105,16 @@ fn wait(
             finish_resume(core, place, true, End::InStep)?;
             return Ok(true);
         }
-        let signal = py.check_signals();
+        let mut signal = py.check_signals();
         if signal.is_ok() && !timed_out && !this.is_closed() {
             continue;
         }
         let done = state.compare_exchange(PENDING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_err();
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
-            let granted = place.rest(py, || super::wait_granted(this, place));
+            let (granted, raised) = wait_granted(py, this, place, || false);
             finish_resume(core, place, granted, End::InStep)?;
+            signal = signal.and(raised.map_or(Ok(()), Err));
         } else {
             resume(core, place)?;
         }

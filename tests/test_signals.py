@@ -1,0 +1,372 @@
+"""Signals reach the loop wherever it is: asleep, in a step, on a relief thread, or while home waits for the baton.
+
+Ctrl-C and what asyncio.Runner makes of it are in test_ends.py; here are the rest, and what is done to the handlers.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import os
+import select
+import signal
+import threading
+import time
+
+import pytest
+
+import everloop
+from support import PATIENCE, gates, wait_aside
+
+ON_MAIN_THREAD = pytest.mark.parametrize("run", ["asyncio", "everloop", "rescue"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+@contextlib.contextmanager
+def python_handler(handle, number=signal.SIGUSR1):
+    before = signal.signal(number, lambda *_: handle())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def send(number=signal.SIGUSR1):
+    os.kill(os.getpid(), number)
+
+
+# ---- handlers of the loop
+
+
+@ON_MAIN_THREAD
+def test_a_handler_gets_its_arguments_and_runs_in_the_context_of_its_adding(run):
+    async def main():
+        variable = contextvars.ContextVar("variable", default="outside")
+        loop = asyncio.get_running_loop()
+        seen = loop.create_future()
+        variable.set("of the adding")
+        loop.add_signal_handler(signal.SIGUSR1, lambda *args: seen.set_result((args, variable.get())), 1, 2)
+        variable.set("later")
+        send()
+        assert await seen == ((1, 2), "of the adding")
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_a_signal_from_another_thread_wakes_a_loop_that_sleeps(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, seen.set)
+        thread = threading.Timer(0.01, send)
+        thread.start()
+        await seen.wait()
+        thread.join()
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_a_signal_that_another_thread_receives_is_handled_by_the_loop(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, seen.set)
+        ready, end = threading.Event(), threading.Event()
+        thread = threading.Thread(target=lambda: (ready.set(), end.wait()))
+        thread.start()
+        ready.wait()
+        signal.pthread_kill(thread.ident, signal.SIGUSR1)
+        await seen.wait()
+        end.set()
+        thread.join()
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_several_signals_at_once_are_all_handled(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = []
+        numbers = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGWINCH]
+        for number in numbers:
+            loop.add_signal_handler(number, seen.append, number)
+        for number in numbers:
+            send(number)
+        while len(seen) < len(numbers):
+            await asyncio.sleep(0)
+        assert sorted(seen) == sorted(numbers)
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_none_of_many_signals_is_lost(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = asyncio.Queue()
+        loop.add_signal_handler(signal.SIGUSR1, seen.put_nowait, "seen")
+        for _ in range(200):
+            send()
+            await seen.get()
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_a_handler_is_replaced_and_removed(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = []
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "first")
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "second")
+        send()
+        while not seen:
+            await asyncio.sleep(0)
+        assert seen == ["second"]
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+        assert not loop.remove_signal_handler(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+        loop.add_signal_handler(signal.SIGINT, seen.append, "interrupt")
+        assert loop.remove_signal_handler(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    before = signal.getsignal(signal.SIGINT)
+    run(main())
+    signal.signal(signal.SIGINT, before)
+
+
+@ON_MAIN_THREAD
+def test_closing_the_loop_removes_its_handlers(run):
+    async def main():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
+        assert signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+
+    run(main())
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+@ON_MAIN_THREAD
+def test_a_handler_that_raises_goes_to_the_exception_handler(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        loop.set_exception_handler(lambda _, context: told.set_result(context))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: 1 / 0)
+        send()
+        context = await told
+        assert isinstance(context["exception"], ZeroDivisionError)
+        assert context["message"].startswith("Exception in callback")
+
+    run(main())
+
+
+@ON_MAIN_THREAD
+def test_what_cannot_be_handled_is_refused(run):
+    async def coroutine():
+        pass
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TypeError, match="coroutines cannot be used"):
+            loop.add_signal_handler(signal.SIGUSR1, coroutine)
+        with pytest.raises(TypeError, match="sig must be an int"):
+            loop.add_signal_handler("SIGUSR1", print)
+        with pytest.raises(ValueError, match="invalid signal number"):
+            loop.add_signal_handler(10_000, print)
+        with pytest.raises(RuntimeError, match="cannot be caught"):
+            loop.add_signal_handler(signal.SIGKILL, print)
+        with pytest.raises(ValueError, match="invalid signal number"):
+            loop.remove_signal_handler(10_000)
+
+    run(main())
+
+
+def test_a_loop_of_another_thread_is_refused():
+    refused = []
+
+    async def main():
+        try:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=everloop.run, args=[main()])
+    thread.start()
+    thread.join()
+    assert refused
+    assert "main thread" in refused[0]
+
+
+def test_a_closed_loop_is_refused():
+    loop = everloop.EventLoop()
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.add_signal_handler(signal.SIGUSR1, print)
+
+
+# ---- while steps block
+
+
+def test_a_handler_runs_while_home_is_rescued(rescuing_loop):
+    async def main():
+        with gates(1) as [gate]:
+
+            async def block():
+                gate.wait()
+
+            seen = asyncio.Event()
+            rescuing_loop.add_signal_handler(signal.SIGUSR1, seen.set)
+            blocked = asyncio.create_task(block())
+            await asyncio.sleep(0)
+            assert threading.current_thread() is not threading.main_thread()
+            send()
+            await seen.wait()
+            assert not blocked.done()
+            gate.open()
+            await blocked
+
+    rescuing_loop.run_until_complete(main())
+
+
+def test_a_handler_runs_while_a_relief_thread_sleeps_in_the_poll(loop, gate):
+    async def main():
+        seen = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, seen.set)
+
+        async def block():
+            with everloop.blocking():
+                gate.wait()
+
+        blocked = asyncio.create_task(block())
+        await wait_aside(loop)
+        thread = threading.Timer(0.02, send)
+        thread.start()
+        await seen.wait()
+        thread.join()
+        gate.open()
+        await blocked
+
+    loop.run_until_complete(main())
+
+
+def block_until(condition):
+    """What a step does that can be neither rescued nor interrupted, but for the signal handler that ends it."""
+    deadline = time.monotonic() + PATIENCE / 2
+    while not condition():
+        assert time.monotonic() < deadline, "the signal handler did not run"
+        time.sleep(0.001)
+
+
+def home_waits(gate):
+    """Its call has returned, and yet it sleeps: for the baton."""
+    if select.select([gate.reader], [], [], 0)[0]:
+        return False
+    with open(f"/proc/self/task/{os.getpid()}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+
+
+def test_a_python_handler_runs_while_home_waits_for_a_step_elsewhere_to_end(loop, gate):
+    """Its own step could go on, but that of a relief thread takes long: the main thread must not be deaf meanwhile."""
+    handled = threading.Event()
+
+    async def main():
+        async def block():
+            with everloop.blocking():
+                gate.wait()
+
+        blocked = asyncio.create_task(block())
+        await wait_aside(loop)
+        assert threading.current_thread() is not threading.main_thread()
+        gate.open()
+        block_until(lambda: home_waits(gate))
+        send()
+        block_until(handled.is_set)
+        await blocked
+
+    with python_handler(handled.set):
+        loop.run_until_complete(main())
+
+
+def test_what_a_handler_raises_while_home_waits_is_raised_there_and_loses_no_callback(loop, gate):
+    """An interrupt meanwhile comes out once the baton is back, and no callback is lost."""
+    handled, order = threading.Event(), []
+
+    def handle():
+        handled.set()
+        raise KeyboardInterrupt
+
+    async def block():
+        with everloop.blocking():
+            gate.wait()
+        order.append("not reached")
+
+    async def main():
+        blocked = asyncio.create_task(block())
+        await wait_aside(loop)
+        gate.open()
+        block_until(lambda: home_waits(gate))
+        loop.call_soon(order.append, "kept")
+        send()
+        block_until(handled.is_set)
+        with pytest.raises(KeyboardInterrupt):
+            await blocked
+
+    task = loop.create_task(main())
+    with python_handler(handle), pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    loop.run_until_complete(task)
+    assert order == ["kept"]
+
+
+def test_what_a_handler_raises_while_home_waits_between_two_steps_comes_out_of_the_run(loop):
+    """Home has polled, and the baton was taken meanwhile by a step that came back on a relief thread and takes long."""
+    handled, order = threading.Event(), []
+
+    def handle():
+        handled.set()
+        raise KeyboardInterrupt
+
+    async def block(gate, then=lambda: None):
+        with everloop.blocking():
+            gate.wait()
+        then()
+
+    def take_long():
+        assert threading.current_thread() is not threading.main_thread()
+        second.open()  # to wake home, which sleeps in the poll
+        block_until(lambda: home_waits(first))
+        loop.call_soon(order.append, "kept")
+        send()
+        block_until(handled.is_set)
+
+    async def main():
+        at_home = asyncio.create_task(block(first))
+        await wait_aside(loop)
+        elsewhere = asyncio.create_task(block(third, take_long))
+        await wait_aside(loop, 2)
+        loop.add_reader(second.reader, second.wait)
+        first.open()
+        await at_home
+        while threading.current_thread() is not threading.main_thread():
+            await asyncio.sleep(0)
+        threading.Timer(0.02, third.open).start()
+        await elsewhere
+
+    with gates(3) as [first, second, third], python_handler(handle):
+        task = loop.create_task(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        loop.run_until_complete(task)
+        loop.remove_reader(second.reader)
+    assert order == ["kept"]
