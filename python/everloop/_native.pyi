@@ -231,6 +231,7 @@ class SocketTransport(Transport):
     max_size: int
     _empty_waiter: Future[None] | None
     _eof: bool
+    _read_ready_cb: Callable[[], None] | None
     _sendfile_compatible: Any
     _sock: socket | None
     _sock_fd: int

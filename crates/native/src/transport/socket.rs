@@ -187,6 +187,13 @@ impl SocketTransport {
         set_file_object(slf.as_super(), sock);
     }
 
+    /// Who reads, as asyncio's transport keeps it: nobody once it is closed.
+    #[getter]
+    fn _read_ready_cb<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let is_closing = slf.as_super().get().body.with(slf.py(), |body| body.closing);
+        if is_closing { Ok(None) } else { slf.getattr("_read_ready").map(Some) }
+    }
+
     #[getter]
     fn _sock_fd(slf: &Bound<'_, Self>) -> i32 {
         slf.as_super().get().fd
