@@ -71,7 +71,9 @@ def test_streams_talk():
             await writer.drain()
             writer.close()
             await writer.wait_closed()
+            served.set()
 
+        served = asyncio.Event()
         server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_context())
         reader, writer = await asyncio.open_connection(
             *server.sockets[0].getsockname(), ssl=client_context(), server_hostname="localhost"
@@ -80,6 +82,7 @@ def test_streams_talk():
         events.note("echo", len(await reader.read()))
         writer.close()
         await writer.wait_closed()
+        await served.wait()
         server.close()
 
     assert on_both(scene) == [("echo", 300_000)]

@@ -374,7 +374,9 @@ def test_streams_start_tls():
             await writer.drain()
             writer.close()
             await writer.wait_closed()
+            served.set()
 
+        served = asyncio.Event()
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(b"plain\n")
@@ -385,6 +387,7 @@ def test_streams_start_tls():
         events.note("end", await reader.read())
         writer.close()
         await writer.wait_closed()
+        await served.wait()
         server.close()
 
     assert on_both(scene) == [("line", b"plain\n"), ("line", b"secret\n"), ("end", b"")]

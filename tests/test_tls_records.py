@@ -115,7 +115,7 @@ def on_both_classes(loop, scene, kind=Recorder, **options):
         return list(events)
 
     theirs, ours = [loop.run_until_complete(run(cls)) for cls in CLASSES]
-    assert ours == theirs
+    assert ours == theirs, (ours, theirs)
     return ours
 
 

@@ -194,7 +194,7 @@ def on_both(scene):
         gc.collect()
         seen.append(list(events))
     theirs, ours = seen
-    assert ours == theirs
+    assert ours == theirs, (ours, theirs)
     return ours
 
 

@@ -43,7 +43,8 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Has glibc's malloc keep the memory of large bytes objects between two reads.
 ///
 /// It begins with giving what is over 128 KiB back to the kernel each time, and to get it again costs a page fault for each
-/// 4 KiB: a third of the time of an echo of 256 KiB. It learns from the largest block that was freed, so it is shown one.
+/// 4 KiB: up to a third of the time of an echo of 256 KiB. It learns from the largest block that was freed, so it is shown
+/// one.
 /// (Programs that read into 256 KiB at a time, as asyncio does, teach it that by the way.) Nothing is touched, so this
 /// costs two system calls; other allocators take no notice.
 fn keep_large_blocks() {
