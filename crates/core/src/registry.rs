@@ -63,11 +63,19 @@ struct Slot<T> {
     generation: u32,
     reader: Option<T>,
     writer: Option<T>,
+    /// What its owners cannot be called for at present.
+    muted: Interest,
 }
 
 impl<T> Slot<T> {
     fn interest(&self) -> Interest {
         Interest { read: self.reader.is_some(), write: self.writer.is_some() }
+    }
+
+    /// What the kernel is to report.
+    fn audible(&self) -> Interest {
+        let Interest { read, write } = self.interest();
+        Interest { read: read && !self.muted.read, write: write && !self.muted.write }
     }
 
     fn side(&mut self, direction: Direction) -> &mut Option<T> {
@@ -76,17 +84,38 @@ impl<T> Slot<T> {
             Direction::Write => &mut self.writer,
         }
     }
+
+    fn set_muted(&mut self, direction: Direction, muted: bool) {
+        match direction {
+            Direction::Read => self.muted.read = muted,
+            Direction::Write => self.muted.write = muted,
+        }
+    }
+
+    /// What tells the kernel of the audible interest, which was `before`.
+    fn change(&self, fd: RawFd, before: Interest) -> Change {
+        let (after, token) = (self.audible(), Token::new(fd, self.generation));
+        match Interest::default() {
+            none if before == none && after == none => Change::Nothing,
+            none if after == none => Change::Delete(fd),
+            none if before == none => Change::Add(fd, after, token),
+            // Also if nothing has changed: see `set`.
+            _ => Change::Modify(fd, after, token),
+        }
+    }
 }
 
 /// Owners by descriptor. Descriptors are small and dense, so a plain vector: O(largest descriptor) memory, fine below
 /// the kernel's limit of a million.
 pub struct Registry<T> {
     slots: Vec<Slot<T>>,
+    /// Descriptors that have been muted since the last `unmute`.
+    muted: Vec<RawFd>,
 }
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Vec::new(), muted: Vec::new() }
     }
 }
 
@@ -95,20 +124,19 @@ impl<T> Registry<T> {
     pub fn set(&mut self, fd: RawFd, direction: Direction, owner: T) -> (Change, Option<T>) {
         let index = fd as usize;
         if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, || Slot { generation: 0, reader: None, writer: None });
+            self.slots.resize_with(index + 1, || Slot {
+                generation: 0,
+                reader: None,
+                writer: None,
+                muted: Interest::default(),
+            });
         }
         let slot = &mut self.slots[index];
-        let before = slot.interest();
+        let before = slot.audible();
         let old = slot.side(direction).replace(owner);
-        let after = slot.interest();
-        let token = Token::new(fd, slot.generation);
+        slot.set_muted(direction, false);
         // A replaced owner may have closed its descriptor without a word, and the kernel forgotten it: tell it again.
-        let change = if before == Interest::default() {
-            Change::Add(fd, after, token)
-        } else {
-            Change::Modify(fd, after, token)
-        };
-        (change, old)
+        (slot.change(fd, before), old)
     }
 
     /// Forgets the owner of one direction and gives it back.
@@ -116,15 +144,39 @@ impl<T> Registry<T> {
         let Some(slot) = self.slots.get_mut(fd as usize) else {
             return (Change::Nothing, None);
         };
+        let before = slot.audible();
         let Some(old) = slot.side(direction).take() else {
             return (Change::Nothing, None);
         };
-        let rest = slot.interest();
-        if rest == Interest::default() {
+        slot.set_muted(direction, false);
+        if slot.interest() == Interest::default() {
             slot.generation = slot.generation.wrapping_add(1);
-            return (Change::Delete(fd), Some(old));
         }
-        (Change::Modify(fd, rest, Token::new(fd, slot.generation)), Some(old))
+        (slot.change(fd, before), Some(old))
+    }
+
+    /// The owner of one direction cannot be called now: the kernel is not to report it until [`unmute`](Self::unmute).
+    pub fn mute(&mut self, fd: RawFd, direction: Direction) -> Change {
+        let Some(slot) = self.slots.get_mut(fd as usize) else { return Change::Nothing };
+        let before = slot.audible();
+        slot.set_muted(direction, true);
+        if slot.audible() == before {
+            return Change::Nothing;
+        }
+        self.muted.push(fd);
+        slot.change(fd, before)
+    }
+
+    /// All owners can be called again.
+    pub fn unmute(&mut self) -> Vec<Change> {
+        let muted = std::mem::take(&mut self.muted);
+        let changes = muted.into_iter().filter_map(|fd| {
+            let slot = self.slots.get_mut(fd as usize)?;
+            let before = slot.audible();
+            slot.muted = Interest::default();
+            (slot.audible() != before).then(|| slot.change(fd, before))
+        });
+        changes.collect()
     }
 
     /// The owners that an event of this token concerns: none if the descriptor has changed hands since.
@@ -176,7 +228,7 @@ impl<T> Registry<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     #[test]
     fn a_reused_descriptor_never_wakes_its_old_owner() {
@@ -205,36 +257,55 @@ mod tests {
     }
 
     proptest! {
-        /// What the poller was told always equals what is registered.
+        /// What the poller was told always equals what is registered and not muted.
         #[test]
         fn the_poller_knows_exactly_what_is_registered(
-            program in prop::collection::vec((any::<bool>(), 0i32..6, any::<bool>()), 1..100)
+            program in prop::collection::vec((0u8..4, 0i32..6, any::<bool>()), 1..100)
         ) {
             let mut registry = Registry::default();
             let mut model: HashMap<(RawFd, bool), usize> = HashMap::new();
+            let mut muted: HashSet<(RawFd, bool)> = HashSet::new();
             let mut told: HashMap<RawFd, (Interest, Token)> = HashMap::new();
-            for (n, (set, fd, read)) in program.into_iter().enumerate() {
+            for (n, (act, fd, read)) in program.into_iter().enumerate() {
                 let direction = if read { Direction::Read } else { Direction::Write };
-                let (change, old) = if set { registry.set(fd, direction, n) } else { registry.clear(fd, direction) };
-                prop_assert_eq!(old, if set { model.insert((fd, read), n) } else { model.remove(&(fd, read)) });
-                match change {
-                    Change::Nothing => {}
-                    Change::Add(fd, interest, token) => prop_assert!(told.insert(fd, (interest, token)).is_none()),
-                    Change::Modify(fd, interest, token) => {
-                        let (_, before) = told.insert(fd, (interest, token)).expect("only what was added is modified");
-                        prop_assert_eq!(before, token);
+                let changes = match act {
+                    0 | 1 => {
+                        let (change, old) = if act == 0 { registry.set(fd, direction, n) } else { registry.clear(fd, direction) };
+                        prop_assert_eq!(old, if act == 0 { model.insert((fd, read), n) } else { model.remove(&(fd, read)) });
+                        muted.remove(&(fd, read));
+                        vec![change]
                     }
-                    Change::Delete(fd) => prop_assert!(told.remove(&fd).is_some()),
+                    2 => {
+                        muted.extend(model.contains_key(&(fd, read)).then_some((fd, read)));
+                        vec![registry.mute(fd, direction)]
+                    }
+                    _ => {
+                        muted.clear();
+                        registry.unmute()
+                    }
+                };
+                for change in changes {
+                    match change {
+                        Change::Nothing => {}
+                        Change::Add(fd, interest, token) => prop_assert!(told.insert(fd, (interest, token)).is_none()),
+                        Change::Modify(fd, interest, token) => {
+                            let (_, before) = told.insert(fd, (interest, token)).expect("only what was added is modified");
+                            prop_assert_eq!(before, token);
+                        }
+                        Change::Delete(fd) => prop_assert!(told.remove(&fd).is_some()),
+                    }
                 }
                 for fd in 0..6 {
-                    let wanted = Interest { read: model.contains_key(&(fd, true)), write: model.contains_key(&(fd, false)) };
+                    let audible = |side| model.contains_key(&side) && !muted.contains(&side);
+                    let wanted = Interest { read: audible((fd, true)), write: audible((fd, false)) };
                     prop_assert_eq!(told.get(&fd).map_or(Interest::default(), |(interest, _)| *interest), wanted);
                     if let Some((_, token)) = told.get(&fd) {
                         let owners = registry.owners(*token);
                         prop_assert_eq!(owners, (model.get(&(fd, true)), model.get(&(fd, false))));
                     }
                 }
-                prop_assert_eq!(registry.watched().count(), told.len());
+                let watched: HashSet<_> = model.keys().map(|(fd, _)| *fd).collect();
+                prop_assert_eq!(registry.watched().count(), watched.len());
             }
         }
     }

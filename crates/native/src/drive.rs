@@ -483,6 +483,7 @@ impl<'py> Driver<'py> {
             for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 match handle {
                     Some(handle) if handle.get().is_cancelled(self.py) => this.forget(event, direction, &handle),
+                    Some(handle) if this.is_deferred(&handle) => this.mute(event, direction),
                     Some(handle) => self.on_turn(|turn| turn.push(handle)),
                     None => {}
                 }

@@ -215,6 +215,12 @@ impl LoopCore {
         ]
     }
 
+    /// Whether a handle waits for a step that is aside.
+    pub fn is_deferred(&self, handle: &Py<Handle>) -> bool {
+        self.shared.counters.aside.load(Ordering::Relaxed) > 0
+            && lock(&self.deferred).iter().any(|deferred| deferred.is(handle))
+    }
+
     /// Forgets a handle that was cancelled while registered.
     pub fn forget(&self, event: everloop_core::poll::Event, direction: Direction, handle: &Py<Handle>) {
         let fd = Registry::<Py<Handle>>::fd(event.token);
@@ -225,6 +231,24 @@ impl LoopCore {
             let _ = self.shared.apply(change);
             drop(registry);
             drop(gone);
+        }
+    }
+
+    /// Of a file whose handle waits for a step that is aside: looks away until such a step comes back. The kernel would report
+    /// it over and over, and there is nothing that could be done.
+    pub fn mute(&self, event: everloop_core::poll::Event, direction: Direction) {
+        let mut registry = lock(&self.registry);
+        let change = registry.mute(Registry::<Py<Handle>>::fd(event.token), direction);
+        // If it cannot be told: it goes on reporting.
+        let _ = self.shared.apply(change);
+    }
+
+    /// A step has come back: looks at all files again.
+    pub fn unmute(&self) {
+        let mut registry = lock(&self.registry);
+        for change in registry.unmute() {
+            // A file that was closed meanwhile has nothing to report.
+            let _ = self.shared.apply(change);
         }
     }
 

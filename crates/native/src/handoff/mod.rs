@@ -251,6 +251,7 @@ fn finish_resume(core: &Bound<'_, LoopCore>, place: &Place, granted: bool, end: 
         this.turn.with(this.baton(), place.id(), |turn| {
             deferred.into_iter().rev().for_each(|handle| turn.push_front(handle))
         });
+        this.unmute();
     }
     let entered = match aside.task {
         _ if !granted => Ok(()),

@@ -1,0 +1,119 @@
+"""Transports keep to their own files, never block the interpreter, and serve protocols that block."""
+
+import asyncio
+import socket
+
+import pytest
+
+from everloop import block_on
+from support import wait_aside
+
+
+class Recorder(asyncio.Protocol, asyncio.DatagramProtocol):
+    def __init__(self):
+        self.received = []
+        self.transport = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.received.append(data)
+
+    def datagram_received(self, data, addr):
+        self.received.append(data)
+
+
+async def turns(count=5):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def received(sock):
+    """What waits in a socket, if anything."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(100)
+    except BlockingIOError:
+        return None
+
+
+# -- protocols that block ---------------------------------------------------------------------------------------------
+
+
+class Blocked(Recorder):
+    """Blocks in the first call, in the way that it is told."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+        self.calls = []
+
+    def data_received(self, data):
+        self.calls.append(("begin", data))
+        if len(self.calls) == 1:
+            self.block()
+        self.calls.append(("end", data))
+
+
+IN_ORDER = [("begin", b"first"), ("end", b"first"), ("begin", b"second"), ("end", b"second")]
+
+
+@pytest.mark.parametrize("how", ["block_on", "rescue"])
+def test_data_that_comes_while_data_received_blocks_waits_without_a_spin(rescuing_loop, gate, how):
+    loop = rescuing_loop
+
+    async def main():
+        opened = loop.create_future()
+        left, right = socket.socketpair()
+        block = gate.wait if how == "rescue" else lambda: block_on(opened)
+        transport, protocol = await loop.create_connection(lambda: Blocked(block), sock=left)
+        right.send(b"first")
+        await wait_aside(loop)
+        right.send(b"second")
+
+        # Nothing can be done: the loop sleeps until this timer, where it was called a million times a second.
+        before = loop.statistics()["steps"]
+        await asyncio.sleep(0.05)
+        assert loop.statistics()["steps"] - before < 20
+
+        gate.open()
+        opened.set_result(None)
+        while len(protocol.calls) < 4:
+            await asyncio.sleep(0)
+        assert protocol.calls == IN_ORDER
+
+        # And it is listened to as before.
+        right.send(b"third")
+        while len(protocol.calls) < 6:
+            await asyncio.sleep(0)
+        transport.close()
+        await turns()
+        right.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_peer_that_goes_while_data_received_blocks_is_noticed_afterwards(rescuing_loop, gate):
+    loop = rescuing_loop
+
+    async def main():
+        lost = loop.create_future()
+
+        class Protocol(Blocked):
+            def connection_lost(self, exc):
+                lost.set_result(self.calls[:])
+
+        left, right = socket.socketpair()
+        await loop.create_connection(lambda: Protocol(gate.wait), sock=left)
+        right.send(b"first")
+        await wait_aside(loop)
+        right.close()
+        before = loop.statistics()["steps"]
+        await asyncio.sleep(0.05)
+        assert loop.statistics()["steps"] - before < 20
+        assert not lost.done()
+        gate.open()
+        assert await lost == [("begin", b"first"), ("end", b"first")]
+
+    loop.run_until_complete(main())
