@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -36,6 +37,34 @@ def received(sock):
         return sock.recv(100)
     except BlockingIOError:
         return None
+
+
+# -- what never blocks the interpreter --------------------------------------------------------------------------------
+
+
+def test_connections_that_always_have_something_to_say_leave_the_gil_to_other_threads(loop):
+    class Echo(Recorder):
+        def data_received(self, data):
+            self.transport.write(data)
+
+    async def main():
+        left, right = socket.socketpair()
+        transports = [(await loop.create_connection(Echo, sock=sock))[0] for sock in (left, right)]
+        transports[0].write(b"to and fro")
+        # Nobody takes the GIL away: what the thread gets it was given.
+        sys.setswitchinterval(1000)
+        for number in range(20):
+            assert await loop.run_in_executor(None, abs, -number) == number
+        for transport in transports:
+            transport.abort()
+        await turns()
+
+    before = sys.getswitchinterval()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        sys.setswitchinterval(before)
+        loop.run_until_complete(loop.shutdown_default_executor())
 
 
 # -- protocols that block ---------------------------------------------------------------------------------------------

@@ -411,7 +411,8 @@ impl<'py> Driver<'py> {
             let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
             found = poll.is_ok() && !self.events.is_empty();
         }
-        if !found && may_sleep {
+        let sleeps = !found && may_sleep;
+        if sleeps {
             if !self.sleep(wait, now)? {
                 return Ok(false);
             }
@@ -419,7 +420,7 @@ impl<'py> Driver<'py> {
             now = clock::now();
         }
 
-        if wait != Wait::No {
+        if sleeps {
             self.share.was_free();
         } else if self.share.is_due(now) {
             self.share.lend(self.py, &self.place, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
