@@ -1,8 +1,10 @@
 """Transports keep to their own files, never block the interpreter, and serve protocols that block."""
 
 import asyncio
+import gc
 import socket
 import sys
+import warnings
 
 import pytest
 
@@ -37,6 +39,107 @@ def received(sock):
         return sock.recv(100)
     except BlockingIOError:
         return None
+
+
+def reopened(number):
+    """A pair of sockets, one of which has a number that was somebody else's."""
+    others = []
+    while True:
+        pair = socket.socketpair()
+        if number in (pair[0].fileno(), pair[1].fileno()):
+            for sock in others:
+                sock.close()
+            return pair if pair[0].fileno() == number else pair[::-1]
+        others.extend(pair)
+        assert len(others) < 100, f"nobody gets {number}"
+
+
+# -- whose descriptor it is -------------------------------------------------------------------------------------------
+
+
+def test_a_transport_that_comes_back_from_its_finalizer_writes_to_no_file(loop):
+    async def main():
+        left, right = socket.socketpair()
+        number = left.fileno()
+        transport, _ = await loop.create_connection(Recorder, sock=left)
+        transport.get_protocol().transport = None
+        transport.pause_reading()  # nobody but us knows of it
+        del left, _
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del transport
+            gc.collect()
+        [back] = [warning.source for warning in caught if "unclosed transport" in str(warning.message)]
+        assert back.is_closing()
+        with right:
+            mine, peer = reopened(number)
+            with mine, peer:
+                back.write(b"stray")
+                back.writelines([b"stray", b"stray"])
+                back.write_eof()
+                back.close()
+                await turns()
+                assert received(peer) is None
+
+    loop.run_until_complete(main())
+
+
+def test_a_datagram_that_is_sent_after_the_end_goes_nowhere(loop):
+    async def main():
+        transport, _ = await loop.create_datagram_endpoint(Recorder, local_addr=("127.0.0.1", 0))
+        number = transport.get_extra_info("socket").fileno()
+        transport.close()
+        await turns()
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target,
+        ):
+            assert number in (other.fileno(), target.fileno())
+            target.bind(("127.0.0.1", 0))
+            transport.sendto(b"stray", target.getsockname())
+            assert received(target) is None
+
+    loop.run_until_complete(main())
+
+
+def test_what_get_buffer_waited_for_may_be_the_end(loop):
+    async def main():
+        updates = []
+
+        class Blocking(asyncio.BufferedProtocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def get_buffer(self, sizehint):
+                block_on(lost)
+                return bytearray(10)
+
+            def buffer_updated(self, nbytes):
+                updates.append(nbytes)
+
+            def connection_lost(self, exc):
+                loop.call_soon(loop.call_soon, lost.set_result, None)
+
+        lost = loop.create_future()
+        left, right = socket.socketpair()
+        number = left.fileno()
+        transport, _ = await loop.create_connection(Blocking, sock=left)
+        right.send(b"hello")
+        await wait_aside(loop)
+        transport.abort()
+        await turns(2)
+        with right:
+            mine, peer = reopened(number)
+            with mine, peer:
+                peer.send(b"not for the transport")
+                await lost
+                while loop.statistics()["aside"]:
+                    await asyncio.sleep(0)
+                await turns()
+                assert received(mine) == b"not for the transport"
+                assert updates == []
+
+    loop.run_until_complete(main())
 
 
 # -- what never blocks the interpreter --------------------------------------------------------------------------------
@@ -144,5 +247,32 @@ def test_a_peer_that_goes_while_data_received_blocks_is_noticed_afterwards(rescu
         assert not lost.done()
         gate.open()
         assert await lost == [("begin", b"first"), ("end", b"first")]
+
+    loop.run_until_complete(main())
+
+
+def test_an_error_after_the_end_of_the_connection_is_told_in_its_own_words(loop):
+    async def main():
+        told = []
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        lost = loop.create_future()
+
+        class Protocol(Recorder):
+            def data_received(self, data):
+                block_on(lost)
+                raise LookupError("after the end")
+
+            def connection_lost(self, exc):
+                loop.call_soon(loop.call_soon, lost.set_result, None)
+
+        left, right = socket.socketpair()
+        transport, _ = await loop.create_connection(Protocol, sock=left)
+        right.send(b"hello")
+        await wait_aside(loop)
+        transport.abort()
+        while not told:
+            await asyncio.sleep(0)
+        assert [repr(error) for error in told] == ["LookupError('after the end')"]
+        right.close()
 
     loop.run_until_complete(main())

@@ -62,6 +62,15 @@ pub struct Transport {
     pub body: GilCell<Body>,
 }
 
+impl Body {
+    /// The end of every use of the descriptor: once the file is closed, the number may be that of somebody else's.
+    pub fn take_file(&mut self) -> File {
+        self.closing = true;
+        self.lost = self.lost.max(1);
+        std::mem::replace(&mut self.file, File::Closed)
+    }
+}
+
 pub static START_READING: Native = Native { name: "_start_reading", run: |slf| start_reading(of(slf)?) };
 pub static CONNECTION_LOST: Native =
     Native { name: "_call_connection_lost", run: |slf| call_connection_lost(of(slf)?) };
@@ -118,6 +127,11 @@ impl Transport {
     #[inline]
     pub fn is_lost(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| body.lost > 0)
+    }
+
+    /// Whether the descriptor is another file's, for all we know. (One that is only lost is open until its protocol was told.)
+    pub fn is_closed(&self, py: Python<'_>) -> bool {
+        self.body.with(py, |body| matches!(body.file, File::Closed))
     }
 
     pub fn is_open_for_reading(&self, py: Python<'_>) -> bool {
@@ -266,12 +280,14 @@ fn call_flow(slf: &Bound<'_, Transport>, method: &str) -> PyResult<()> {
 /// Hands an error to the loop's exception handler.
 pub fn tell(slf: &Bound<'_, Transport>, message: &str, error: &PyErr) -> PyResult<()> {
     let py = slf.py();
+    // The connection may have gone while the step that failed was aside: then its handle tells.
+    let Ok(core) = slf.get().core(py) else { return Err(error.clone_ref(py)) };
     let context = PyDict::new(py);
     context.set_item("message", message)?;
     context.set_item("exception", error.value(py))?;
     context.set_item("transport", slf)?;
     context.set_item("protocol", slf.get().protocol(py))?;
-    slf.get().core(py)?.call_method1("call_exception_handler", (context,))?;
+    core.call_method1("call_exception_handler", (context,))?;
     Ok(())
 }
 
@@ -387,6 +403,6 @@ pub fn fail_waiter(waiter: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
 }
 
 pub fn close_file(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let file = slf.get().body.with(slf.py(), |body| std::mem::replace(&mut body.file, File::Closed));
+    let file = slf.get().body.with(slf.py(), Body::take_file);
     file.close(slf.py())
 }

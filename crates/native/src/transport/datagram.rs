@@ -253,14 +253,14 @@ fn send_to(
         return Err(PyValueError::new_err(format!("Invalid address: must be None or {}", only.str()?)));
     }
     let address = only.as_ref().or(address);
-    if only.is_some() && base.is_lost(py) {
-        return write_lost(slf);
-    }
-
     let data = match Data::new(object) {
         Ok(data) => data,
         Err(error) => return fatal_error(transport, error, "Fatal write error on datagram transport"),
     };
+    // As with asyncio, one without a fixed address sends until its protocol was told of the end.
+    if base.is_closed(py) || (only.is_some() && base.is_lost(py)) {
+        return write_lost(slf);
+    }
     let translated = address.and_then(|address| translate(slf, address));
     if base.body.with(py, |body| body.output.is_empty()) {
         match send(slf, data.bytes(), object, address, translated.as_ref()) {

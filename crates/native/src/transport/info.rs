@@ -64,7 +64,8 @@ pub fn extra<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyDict>> {
         extra.set_item("sockname", ends.sockname.map(|name| address::to_python(py, &name)).transpose()?)?;
     }
     let known = extra.clone().unbind();
-    this.body.with(py, |body| body.extra = Extra::Known(known));
+    let before = this.body.with(py, |body| std::mem::replace(&mut body.extra, Extra::Known(known)));
+    drop(before);
     Ok(extra)
 }
 
@@ -115,7 +116,7 @@ pub fn description(slf: &Bound<'_, Transport>) -> String {
 /// The finalizer of all transports: one that nobody has closed.
 pub fn finalize(slf: &Bound<'_, Transport>) {
     let py = slf.py();
-    if slf.get().body.with(py, |body| matches!(body.file, File::Closed)) {
+    if slf.get().is_closed(py) {
         return;
     }
     let warn = || -> PyResult<()> {

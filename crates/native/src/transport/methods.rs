@@ -218,9 +218,8 @@ impl Transport {
 
     fn __clear__(slf: &Bound<'_, Self>) {
         let garbage = slf.get().body.with(slf.py(), |body| {
-            let file = std::mem::replace(&mut body.file, File::Closed);
             (
-                file,
+                body.take_file(),
                 body.loop_.take(),
                 body.protocol.take(),
                 body.server.take(),
