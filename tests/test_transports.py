@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 import sys
 import warnings
@@ -143,6 +144,44 @@ def test_what_get_buffer_waited_for_may_be_the_end(loop):
 
 
 # -- what never blocks the interpreter --------------------------------------------------------------------------------
+
+
+def test_a_copy_of_an_accepted_socket_does_not_make_it_block(loop):
+    async def main():
+        accepted = loop.create_future()
+
+        class Accepted(asyncio.Protocol):
+            def connection_made(self, transport):
+                accepted.set_result(transport)
+
+        server = await loop.create_server(Accepted, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            transport = await accepted
+            sock = transport.get_extra_info("socket")
+            with sock.dup() as copy:
+                assert copy.gettimeout() == 0.0
+            assert not os.get_blocking(sock.fileno())
+            transport.close()
+            await turns()
+        server.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_socket_that_is_made_to_block_again_does_not_block_the_loop(loop):
+    async def main():
+        left, right = socket.socketpair()
+        transport, protocol = await loop.create_connection(Recorder, sock=left)
+        left.setblocking(True)
+        transport.write(bytes(10_000_000))
+        assert transport.get_write_buffer_size() > 0
+        transport._read_ready()  # there is nothing to read
+        assert protocol.received == []
+        transport.abort()
+        await turns()
+        right.close()
+
+    loop.run_until_complete(main())
 
 
 def test_connections_that_always_have_something_to_say_leave_the_gil_to_other_threads(loop):

@@ -4,8 +4,8 @@ use super::address;
 use super::base::{self, Kind, Transport, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing};
 use super::file::{Extra, File};
 use super::info::{file_object, finalize_as_transport, set_file_object};
-use super::input;
-use super::output::{Data, Datagram, Output};
+use super::input::{self, RECEIVE};
+use super::output::{Data, Datagram, Output, SEND};
 use super::socket::extra_of_socket;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrAny};
+use rustix::net::{self, AddressFamily, SocketAddrAny};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 
@@ -166,7 +166,7 @@ fn receive<'py>(slf: &Bound<'py, DatagramTransport>) -> PyResult<Received<'py>> 
     }
     let mut from = None;
     let received = input::through_scratch(py, |memory| {
-        let ((filled, _), _, address) = net::recvfrom(borrow_fd(base.fd), memory, RecvFlags::empty())?;
+        let ((filled, _), _, address) = net::recvfrom(borrow_fd(base.fd), memory, RECEIVE)?;
         from = address;
         Ok(filled.len())
     })?;
@@ -313,13 +313,13 @@ fn send(
 ) -> PyResult<()> {
     let (this, base) = (slf.get(), slf.as_super().get());
     if this.connected {
-        return net::send(borrow_fd(base.fd), data, SendFlags::NOSIGNAL).map(drop).map_err(os_error);
+        return net::send(borrow_fd(base.fd), data, SEND).map(drop).map_err(os_error);
     }
     if let Some(translated) = translated {
-        return net::sendto(borrow_fd(base.fd), data, SendFlags::NOSIGNAL, translated).map(drop).map_err(os_error);
+        return net::sendto(borrow_fd(base.fd), data, SEND, translated).map(drop).map_err(os_error);
     }
     if address.is_none() {
-        match net::send(borrow_fd(base.fd), data, SendFlags::NOSIGNAL) {
+        match net::send(borrow_fd(base.fd), data, SEND) {
             // Python's socket has the words for it.
             Err(Errno::DESTADDRREQ | Errno::NOTCONN) => {}
             // A pair of sockets is connected though neither has a name.

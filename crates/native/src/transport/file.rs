@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{IntoPyDict, PyDict, PyType};
 use rustix::net::SocketAddrAny;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 /// What a transport owns.
 pub enum File {
@@ -57,6 +57,17 @@ impl File {
         socket.setattr(name, socket.getattr(name)?.extract::<i64>()? + 1)?;
         Ok(Self::Held(socket.clone().unbind()))
     }
+}
+
+/// A socket object for a descriptor, which is the object's own from then on. With its family, type and protocol.
+pub fn socket_object<'py>(py: Python<'py>, fd: OwnedFd, numbers: [i32; 3]) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = [("fileno", fd.as_raw_fd())].into_py_dict(py)?;
+    let [family, kind, protocol] = numbers;
+    let socket = py.import("socket")?.getattr("socket")?.call((family, kind, protocol), Some(&arguments))?;
+    let _owned_by_the_object = fd.into_raw_fd();
+    // The kernel knows that it does not block; the object has to be told. A copy of it (`dup`) would make both block.
+    socket.call_method1("setblocking", (false,))?;
+    Ok(socket)
 }
 
 /// asyncio's read-only view of a socket.

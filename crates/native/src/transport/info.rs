@@ -2,12 +2,11 @@
 
 use super::address;
 use super::base::{self, Transport};
-use super::file::{Extra, File, wrap_socket};
+use super::file::{Extra, File, socket_object, wrap_socket};
 use super::output::Output;
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
-use std::os::fd::{AsRawFd, IntoRawFd};
 
 /// The file as a Python object: None once it is closed.
 pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -25,19 +24,9 @@ pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'p
     else {
         return Ok(None);
     };
-    let arguments = [("fileno", fd.as_raw_fd())].into_py_dict(py)?;
-    let [family, kind, protocol] = numbers;
-    let object = py.import("socket")?.getattr("socket")?.call((family, kind, protocol), Some(&arguments));
-    let file = match &object {
-        Ok(object) => {
-            let _owned_by_the_object = fd.into_raw_fd();
-            File::Object(object.clone().unbind())
-        }
-        Err(_) => File::Descriptor(fd, numbers),
-    };
-    let before = this.body.with(py, |body| std::mem::replace(&mut body.file, file));
-    drop(before);
-    object.map(Some)
+    let object = socket_object(py, fd, numbers)?;
+    set_file_object(slf, Some(object.clone().unbind()));
+    Ok(Some(object))
 }
 
 /// Has the transport own another file, or none: the caller looks after the one before.

@@ -8,6 +8,7 @@ use crate::ffi::{self, GilCell};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
@@ -15,6 +16,9 @@ use std::sync::OnceLock;
 const SMALL: usize = 64 * 1024;
 /// The most that one read takes: as asyncio's `max_size`.
 pub const LARGE: usize = 256 * 1024;
+
+/// Also a socket that somebody has made blocking again must not block: the GIL is held.
+pub const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
 
 /// One for all transports: it is filled and emptied under the GIL, with no Python code in between.
 static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();

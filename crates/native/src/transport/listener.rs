@@ -1,6 +1,6 @@
 //! Listening sockets: accept, make a protocol and a transport, and go on.
 
-use super::file::wrap_socket;
+use super::file::{socket_object, wrap_socket};
 use super::{address, socket};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
@@ -12,7 +12,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom_with};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 static ACCEPT: Native = Native { name: "_accept_ready", run: |slf| accept_ready(slf.cast()?) };
 
@@ -174,10 +174,7 @@ fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddr
     let peer = peer.unwrap_or_else(|| rustix::net::SocketAddrUnix::new_unnamed().into());
     if is_tls || core.get().is_debug() {
         let name = address::to_python(py, &peer)?;
-        let [family, kind, protocol] = this.numbers;
-        let arguments = [("fileno", connection.into_raw_fd())].into_py_dict(py)?;
-        let socket = py.import("socket")?.getattr("socket")?.call((family, kind, protocol), Some(&arguments))?;
-        return serve_socket(slf, &socket, &name);
+        return serve_socket(slf, &socket_object(py, connection, this.numbers)?, &name);
     }
 
     // Each connection has a context of its own, a copy of the one in which serving was started.

@@ -5,8 +5,12 @@ use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
-use rustix::net::SocketAddrAny;
+use rustix::net::{SendFlags, SocketAddrAny};
 use std::collections::VecDeque;
+
+/// No signal for a connection that is gone. And also a socket that somebody has made blocking again must not block: the GIL
+/// is held.
+pub const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Bytes that wait: those that cannot change stay where they are, others are copied.
 pub enum Piece {

@@ -6,8 +6,8 @@ use super::base::{
 };
 use super::file::{Ends, Extra, File, wrap_socket};
 use super::info::{file_object, finalize_as_transport, set_file_object};
-use super::input::{self, Expected};
-use super::output::{Data, Output, Piece};
+use super::input::{self, Expected, RECEIVE};
+use super::output::{Data, Output, Piece, SEND};
 use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
@@ -18,7 +18,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny};
+use rustix::net::{self, SendAncillaryBuffer, Shutdown, SocketAddrAny};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -230,7 +230,7 @@ fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResul
     let mut expected = this.body.with(py, |body| body.expected);
     let before: Expected = expected;
     let received = input::receive(py, &mut expected, |memory| {
-        net::recv(borrow_fd(this.fd), memory, RecvFlags::empty()).map(|((filled, _), _)| filled.len())
+        net::recv(borrow_fd(this.fd), memory, RECEIVE).map(|((filled, _), _)| filled.len())
     })?;
     if expected != before {
         this.body.with(py, |body| body.expected = expected);
@@ -273,7 +273,11 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
         Ok(view) => view,
         Err(_) => return fatal_error(slf, not_writable(&buffer)?, "Fatal read error on socket transport"),
     };
-    let received = net::recv(borrow_fd(this.fd), view.bytes_mut(), RecvFlags::empty());
+    // The protocol may have blocked, and the connection gone meanwhile.
+    if this.is_closed(py) {
+        return Ok(());
+    }
+    let received = net::recv(borrow_fd(this.fd), view.bytes_mut(), RECEIVE);
     drop(view);
     match received {
         Ok((0, _)) => end_of_file(slf, protocol),
@@ -288,8 +292,7 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
 /// As [`read_into_buffer`], without a call through Python.
 fn read_into_tls(slf: &Bound<'_, Transport>, tls: &Bound<'_, TlsProtocol>) -> PyResult<()> {
     let fd = borrow_fd(slf.get().fd);
-    let received =
-        TlsProtocol::receive(tls, |memory| net::recv(fd, memory, RecvFlags::empty()).map(|(_, count)| count));
+    let received = TlsProtocol::receive(tls, |memory| net::recv(fd, memory, RECEIVE).map(|(_, count)| count));
     match received {
         Ok(Ok(0)) => end_of_file(slf, tls.as_any()),
         Ok(Ok(_)) => Ok(()),
@@ -371,7 +374,7 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
     // Try to send now what nothing waits before.
     let mut sent = 0;
     if this.body.with(py, |body| body.output.is_empty()) {
-        match net::send(borrow_fd(this.fd), data.bytes(), SendFlags::NOSIGNAL) {
+        match net::send(borrow_fd(this.fd), data.bytes(), SEND) {
             Ok(count) if count == data.bytes().len() => return Ok(()),
             Ok(count) => sent = count,
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -451,8 +454,8 @@ fn send_queue(slf: &Bound<'_, Transport>) -> PyResult<()> {
         let Some(queue) = body.output.stream() else { return Ok(Vec::new()) };
         let slices = queue.slices();
         let sent = match &slices[..] {
-            [one] => net::send(borrow_fd(this.fd), one, SendFlags::NOSIGNAL),
-            all => net::sendmsg(borrow_fd(this.fd), all, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
+            [one] => net::send(borrow_fd(this.fd), one, SEND),
+            all => net::sendmsg(borrow_fd(this.fd), all, &mut SendAncillaryBuffer::default(), SEND),
         }?;
         drop(slices);
         Ok(queue.advance(sent))
