@@ -184,6 +184,23 @@ def test_a_socket_that_is_made_to_block_again_does_not_block_the_loop(loop):
     loop.run_until_complete(main())
 
 
+def test_a_datagram_between_processes_may_be_large(loop):
+    async def main():
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        right.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        transport, protocol = await loop.create_datagram_endpoint(Recorder, sock=left)
+        message = os.urandom(100_000)
+        right.send(message)
+        while not protocol.received:
+            await asyncio.sleep(0)
+        assert protocol.received == [message]
+        transport.close()
+        await turns()
+        right.close()
+
+    loop.run_until_complete(main())
+
+
 def test_connections_that_always_have_something_to_say_leave_the_gil_to_other_threads(loop):
     class Echo(Recorder):
         def data_received(self, data):

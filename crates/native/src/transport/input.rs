@@ -1,8 +1,8 @@
 //! Bytes that come in: one `recv` or `read` for each event.
 //!
-//! Small ones come through a scratch buffer into bytes of their exact size. A transport that has filled that buffer is
-//! expected to have much to say: from then on it reads straight into large bytes objects, without the copy, until several
-//! reads in a row were small. (To allocate a large one for every small read costs more than the read.)
+//! They come through a scratch buffer into bytes of their exact size. A transport that has sent much at once is expected to
+//! have more to say: from then on it reads straight into large bytes objects, without the copy, until several reads in a row
+//! were small. (To allocate a large one for every small read costs more than the read.)
 
 use crate::ffi::{self, GilCell};
 use pyo3::prelude::*;
@@ -12,9 +12,9 @@ use rustix::net::RecvFlags;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-/// What fits through the scratch buffer.
+/// So much at once is much.
 const SMALL: usize = 64 * 1024;
-/// The most that one read takes: as asyncio's `max_size`.
+/// The most that one read takes, as asyncio's `max_size`. Where messages have an end, what is longer is cut off.
 pub const LARGE: usize = 256 * 1024;
 
 /// Also a socket that somebody has made blocking again must not block: the GIL is held.
@@ -52,7 +52,7 @@ pub fn receive<'py>(
     }
     through_scratch(py, |scratch| {
         let received = receive(scratch)?;
-        if received == SMALL {
+        if received >= SMALL {
             *expected = Expected::Large(0);
         }
         Ok(received)
@@ -64,7 +64,7 @@ pub fn through_scratch<'py>(
     py: Python<'py>,
     receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Errno>,
 ) -> PyResult<Result<Bound<'py, PyBytes>, Errno>> {
-    let scratch = SCRATCH.get_or_init(|| GilCell::new(Box::new_uninit_slice(SMALL)));
+    let scratch = SCRATCH.get_or_init(|| GilCell::new(Box::new_uninit_slice(LARGE)));
     // A bytes object is made inside: that runs no Python code, since the garbage collector knows nothing of bytes.
     scratch.with(py, |scratch| match receive(scratch) {
         Ok(received) => ffi::fill_bytes(py, received, |bytes| {
