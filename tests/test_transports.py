@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from everloop import block_on
-from support import wait_aside
+from support import run_script, wait_aside
 
 
 class Recorder(asyncio.Protocol, asyncio.DatagramProtocol):
@@ -224,6 +224,19 @@ def test_connections_that_always_have_something_to_say_leave_the_gil_to_other_th
     finally:
         sys.setswitchinterval(before)
         loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_transports_that_outlive_the_modules_say_nothing_unasked():
+    script = """
+        import asyncio, builtins, everloop, socket, warnings
+        warnings.simplefilter("ignore")
+        class Protocol(asyncio.Protocol): pass
+        loop = everloop.EventLoop()
+        left, right = socket.socketpair()
+        builtins.kept = loop.run_until_complete(loop.create_connection(Protocol, sock=left)), right
+    """
+    done = run_script(script)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- protocols that block ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ use super::file::{Extra, File, socket_object, wrap_socket};
 use super::output::Output;
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict};
 
 /// The file as a Python object: None once it is closed.
@@ -102,6 +103,13 @@ pub fn description(slf: &Bound<'_, Transport>) -> String {
     text + ">"
 }
 
+/// `warnings.warn`, looked up when the module is made: at the interpreter's end nothing can be imported any more.
+pub fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let warn = WARN.get_or_try_init(py, || py.import("warnings")?.getattr("warn").map(Bound::unbind))?;
+    Ok(warn.bind(py))
+}
+
 /// The finalizer of all transports: one that nobody has closed.
 pub fn finalize(slf: &Bound<'_, Transport>) {
     let py = slf.py();
@@ -112,8 +120,7 @@ pub fn finalize(slf: &Bound<'_, Transport>) {
         let arguments = [("source", slf)].into_py_dict(py)?;
         let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
         let text = format!("unclosed transport {}", description(slf));
-        py.import("warnings")?.call_method("warn", (text, category), Some(&arguments))?;
-        Ok(())
+        warn_function(py)?.call((text, category), Some(&arguments)).map(drop)
     };
     // A warning can be an error; the file is closed all the same.
     let warned = warn();

@@ -27,6 +27,7 @@ use pyo3::prelude::*;
 /// Adds the classes to the module.
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     keep_large_blocks();
+    info::warn_function(module.py())?;
     module.add_class::<base::Transport>()?;
     module.add_class::<socket::SocketTransport>()?;
     module.add_class::<datagram::DatagramTransport>()?;
