@@ -1,9 +1,11 @@
 """Transports keep to their own files, never block the interpreter, and serve protocols that block."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import socket
+import struct
 import sys
 import warnings
 
@@ -139,6 +141,70 @@ def test_what_get_buffer_waited_for_may_be_the_end(loop):
                 await turns()
                 assert received(mine) == b"not for the transport"
                 assert updates == []
+
+    loop.run_until_complete(main())
+
+
+# -- who is at the other end ------------------------------------------------------------------------------------------
+
+
+def bind_without_end(sock):
+    """Bind to a path that takes all there is room for, without a NUL at its end: C programs can."""
+    name = b"./" + b"n" * 106
+    address = struct.pack("H", socket.AF_UNIX) + name
+    assert ctypes.CDLL(None).bind(sock.fileno(), address, len(address)) == 0
+    return name.decode()
+
+
+@pytest.mark.parametrize("server_name", ["server", f"\0everloop-test-{os.getpid()}"], ids=["path", "abstract"])
+def test_clients_of_a_unix_server_have_any_name_or_none(loop, tmp_path, monkeypatch, server_name):
+    monkeypatch.chdir(tmp_path)
+
+    async def main():
+        made = asyncio.Queue()
+
+        class Named(Recorder):
+            def connection_made(self, transport):
+                made.put_nowait(transport)
+
+        server = await loop.create_unix_server(Named, server_name)
+        abstract = f"\0everloop-client-{os.getpid()}".encode()
+        binds = {
+            "none": lambda sock: "",
+            "path": lambda sock: sock.bind("client") or "client",
+            "abstract": lambda sock: sock.bind(abstract) or abstract,
+            "longest": bind_without_end,
+        }
+        for bind in binds.values():
+            with socket.socket(socket.AF_UNIX) as client:
+                name = bind(client)
+                client.connect(server_name)
+                transport = await made.get()
+                assert transport.get_extra_info("peername") == name
+                transport.close()
+        server.close()
+        await turns()
+
+    loop.run_until_complete(main())
+
+
+def test_a_datagram_may_come_from_the_longest_path(loop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    async def main():
+        came = loop.create_future()
+
+        class From(Recorder):
+            def datagram_received(self, data, addr):
+                came.set_result(addr)
+
+        transport, _ = await loop.create_datagram_endpoint(From, local_addr="server", family=socket.AF_UNIX)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            name = bind_without_end(client)
+            client.sendto(b"hello", "server")
+            assert await came == name
+        transport.close()
+        await turns()
 
     loop.run_until_complete(main())
 

@@ -7,7 +7,7 @@ mod buffers;
 mod finalizers;
 mod window;
 
-pub use buffers::{Pinned, View, borrow_fd, fill_bytes};
+pub use buffers::{Pinned, View, address_bytes, borrow_fd, fill_bytes};
 pub use finalizers::{Finalize, install_finalizer};
 pub use window::Window;
 

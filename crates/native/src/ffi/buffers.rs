@@ -3,6 +3,8 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
+use rustix::net::SocketAddrAny;
+use rustix::net::addr::SocketAddrStorage;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -19,6 +21,13 @@ pub fn borrow_fd(fd: RawFd) -> BorrowedFd<'static> {
     let fd = if fd < 0 { RawFd::MAX } else { fd };
     // SAFETY: not -1 (see above); it is used for system calls only, which check it.
     unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// An address as the kernel wrote it: the family, and what the family has.
+pub fn address_bytes(address: &SocketAddrAny) -> &[u8] {
+    let written = (address.addr_len() as usize).min(size_of::<SocketAddrStorage>());
+    // SAFETY: it points to the storage inside `address`, of which so many bytes are written.
+    unsafe { slice::from_raw_parts(address.as_ptr().cast(), written) }
 }
 
 /// New bytes of at most `capacity`, written by `fill`, which says how many there are. `fill` must run no Python code.

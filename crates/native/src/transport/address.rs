@@ -1,6 +1,6 @@
 //! Socket addresses, between the kernel's form and Python's.
 
-use crate::ffi::borrow_fd;
+use crate::ffi::{address_bytes, borrow_fd};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -27,9 +27,9 @@ pub fn to_python<'py>(py: Python<'py>, address: &SocketAddrAny) -> PyResult<Boun
         let tuple = (ipv6_text(v6.ip()), v6.port(), u32::from_be(v6.flowinfo()), v6.scope_id());
         return Ok(tuple.into_pyobject(py)?.into_any());
     }
-    match SocketAddrUnix::try_from(address.clone()) {
-        Ok(unix) => unix_to_python(py, &unix),
-        Err(_) => Ok(py.None().into_bound(py)),
+    match address.address_family() {
+        AddressFamily::UNIX => unix_to_python(py, address),
+        _ => Ok(py.None().into_bound(py)),
     }
 }
 
@@ -43,11 +43,14 @@ fn ipv6_text(ip: &Ipv6Addr) -> String {
     }
 }
 
-fn unix_to_python<'py>(py: Python<'py>, address: &SocketAddrUnix) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(name) = address.abstract_name() {
-        return Ok(PyBytes::new(py, &[&[0], name].concat()).into_any());
+/// Not through `SocketAddrUnix`: for that an address without a name has one, and a path of 108 bytes, which needs no NUL, is a
+/// reason to panic (rustix 1.1.6).
+fn unix_to_python<'py>(py: Python<'py>, address: &SocketAddrAny) -> PyResult<Bound<'py, PyAny>> {
+    let name = address_bytes(address).get(size_of::<u16>()..).unwrap_or_default();
+    if name.first() == Some(&0) {
+        return Ok(PyBytes::new(py, name).into_any());
     }
-    let path = address.path_bytes().unwrap_or_default();
+    let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
     py.import("os")?.call_method1("fsdecode", (PyBytes::new(py, path),))
 }
 
