@@ -250,6 +250,29 @@ def test_a_socket_that_is_made_to_block_again_does_not_block_the_loop(loop):
     loop.run_until_complete(main())
 
 
+def test_a_pipe_that_is_made_to_block_again_does_not_block_the_loop(loop):
+    async def main():
+        read_end, write_end = os.pipe()
+        other = os.dup(write_end)  # as another process may have it
+        reader, protocol = await loop.connect_read_pipe(Recorder, os.fdopen(read_end, "rb", 0))
+        writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(write_end, "wb", 0))
+        os.set_blocking(other, True)
+        os.set_blocking(read_end, True)
+        reader._read_ready()  # there is nothing to read
+        message = os.urandom(200_000)
+        writer.write(message)
+        assert writer.get_write_buffer_size() > 0
+        while sum(map(len, protocol.received)) < len(message):
+            await asyncio.sleep(0)
+        assert b"".join(protocol.received) == message
+        for transport in (writer, reader):
+            transport.close()
+        os.close(other)
+        await turns()
+
+    loop.run_until_complete(main())
+
+
 def test_a_datagram_between_processes_may_be_large(loop):
     async def main():
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -13,8 +13,11 @@ use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rustix::fs::FileType;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::{self, Errno};
+use std::io::IoSlice;
+use std::os::fd::RawFd;
 
 /// As asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`: so many writes to a lost pipe pass without a word.
 const QUIET_LOST_WRITES: u32 = 5;
@@ -127,6 +130,7 @@ fn read_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let Some((protocol, _)) = this.receiver(py) else { return Ok(()) };
     let mut expected = this.body.with(py, |body| body.expected);
     let received = input::receive(py, &mut expected, |memory| {
+        is_ready(this.fd, PollFlags::IN)?;
         io::read(borrow_fd(this.fd), memory).map(|(filled, _)| filled.len())
     })?;
     this.body.with(py, |body| body.expected = expected);
@@ -292,7 +296,7 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
 
     let mut sent = 0;
     if this.body.with(py, |body| body.output.is_empty()) {
-        match io::write(borrow_fd(this.fd), data.bytes()) {
+        match put(this.fd, &[IoSlice::new(data.bytes())]) {
             Ok(count) if count == data.bytes().len() => return Ok(()),
             Ok(count) => sent = count,
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -304,6 +308,36 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
     let empty = this.body.with(py, |body| body.output.stream().and_then(|queue| queue.push(piece)));
     drop((empty, data));
     maybe_pause_protocol(slf)
+}
+
+/// Writes what fits. Not what would block: a pipe can be made blocking by whoever else has it, another process for one, and
+/// the GIL is held. Then only so much is written as fits for sure (`man 7 pipe`, PIPE_BUF).
+fn put(fd: RawFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    const FITS: usize = 4096;
+    match (is_ready(fd, PollFlags::OUT)?, slices) {
+        (Blocking::No, slices) => io::writev(borrow_fd(fd), slices),
+        (Blocking::Yes, [first, ..]) => io::write(borrow_fd(fd), &first[..first.len().min(FITS)]),
+        (Blocking::Yes, []) => Ok(0),
+    }
+}
+
+/// Whether calls of the kernel can block.
+enum Blocking {
+    Yes,
+    No,
+}
+
+/// # Errors
+/// EAGAIN: it would block now.
+fn is_ready(fd: RawFd, wanted: PollFlags) -> Result<Blocking, Errno> {
+    if rustix::fs::fcntl_getfl(borrow_fd(fd))?.contains(OFlags::NONBLOCK) {
+        return Ok(Blocking::No);
+    }
+    let mut poll = [PollFd::from_borrowed_fd(borrow_fd(fd), wanted)];
+    match rustix::event::poll(&mut poll, Some(&Timespec::default()))? {
+        0 => Err(Errno::AGAIN),
+        _ => Ok(Blocking::Yes),
+    }
 }
 
 #[cold]
@@ -329,7 +363,7 @@ fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let sent = this.body.with(py, |body| {
         let Some(queue) = body.output.stream() else { return Ok(Vec::new()) };
         let slices = queue.slices();
-        let sent = io::writev(borrow_fd(this.fd), &slices)?;
+        let sent = put(this.fd, &slices)?;
         drop(slices);
         Ok(queue.advance(sent))
     });
