@@ -199,8 +199,13 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
     match result {
         Ok(Ok(object)) => object.into_ptr(),
         Ok(Err(error)) => raise(py, error),
-        Err(_) => raise(py, PySystemError::new_err("everloop panicked; the message is on stderr")),
+        Err(_) => raise(py, panicked()),
     }
+}
+
+#[cold]
+fn panicked() -> PyErr {
+    PySystemError::new_err("everloop panicked; the message is on stderr")
 }
 
 #[cold]
@@ -287,7 +292,8 @@ pub fn run_in_context(py: Python<'_>, context: &Py<PyAny>, run: impl FnOnce() ->
         if ffi::PyContext_Enter(context.as_ptr()) != 0 {
             return Called::ContextBusy(PyErr::fetch(py));
         }
-        let result = run();
+        // A panic must not take the loop along, which holds the baton.
+        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(panicked()));
         if ffi::PyContext_Exit(context.as_ptr()) != 0 {
             return Called::Raised(PyErr::fetch(py));
         }
@@ -414,7 +420,7 @@ unsafe extern "C" fn evaluate(
                 1
             }
             Err(_) => {
-                PySystemError::new_err("everloop panicked; the message is on stderr").restore(py);
+                panicked().restore(py);
                 1
             }
         };
