@@ -28,22 +28,28 @@ print(sys.executable)
 '
 
 candidates() {
-    echo "${PYTHON:-}"
     type -ap "python$1" python3
     ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python3 2>/dev/null | sort -Vr
     ls -d "${XDG_DATA_HOME:-$HOME/.local/share}"/uv/python/cpython-"$1".*/bin/python3 2>/dev/null | sort -Vr
 }
 
 tried=''
+
+# Prints the candidate's path and ends the script if it is the version: try CANDIDATE VERSION
+try() {
+    local answer
+    if answer=$("$1" -c "$probe" "$2" 2>&1 </dev/null); then
+        echo "$answer"
+        exit 0
+    fi
+    tried+="  $1: $(tail -n 1 <<<"$answer")"$'\n'
+}
+
+if [ -n "${PYTHON:-}" ]; then
+    for version in "${versions[@]}"; do try "$PYTHON" "$version"; done
+fi
 for version in "${versions[@]}"; do
-    while read -r candidate; do
-        [ -n "$candidate" ] || continue
-        if answer=$("$candidate" -c "$probe" "$version" 2>&1 </dev/null); then
-            echo "$answer"
-            exit 0
-        fi
-        tried+="  $candidate: $(tail -n 1 <<<"$answer")"$'\n'
-    done < <(candidates "$version")
+    while read -r candidate; do try "$candidate" "$version"; done < <(candidates "$version")
 done
 
 {
