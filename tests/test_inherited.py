@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+import types
 
 import pytest
 
@@ -436,3 +437,25 @@ def test_task_groups_queues_and_locks_work():
         return taken
 
     assert everloop.run(main()) == list(range(50))
+
+
+# ---- private names that asyncio's tests, and other people's, look at
+
+
+def test_slow_callbacks_are_logged_by_the_logger_of_base_events(loop, monkeypatch):
+    warned = []
+    logger = types.SimpleNamespace(warning=lambda text, *args: warned.append(text % args), debug=lambda *args: None)
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+    loop.call_soon(loop.stop)
+    monkeypatch.setattr(asyncio.base_events, "logger", logger)
+    loop.run_forever()
+    assert any(line.startswith("Executing <Handle") and "stop" in line for line in warned)
+
+
+def test_one_descriptor_is_the_loop_s_own(loop):
+    assert loop._internal_fds == 1
+    loop.add_signal_handler(signal.SIGUSR1, print)  # makes a pair of sockets, as asyncio's has from the beginning
+    assert loop._internal_fds == 1
+    loop.close()
+    assert loop._internal_fds == 0

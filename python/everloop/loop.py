@@ -223,6 +223,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         """Calls callback(*args) in the loop when the signal arrives. Main thread only."""
         if self._csock is None and not self.is_closed():
             super()._make_self_pipe()  # type: ignore[misc]
+            self._internal_fds -= 1  # it is counted already
         super().add_signal_handler(sig, callback, *args)
 
     def _make_self_pipe(self) -> None:
@@ -232,9 +233,10 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
-        self._internal_fds -= 1
         if self._ssock is not None:
             super()._close_self_pipe()  # type: ignore[misc]
+        else:
+            self._internal_fds -= 1
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         try:
