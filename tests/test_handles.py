@@ -5,6 +5,9 @@ import contextvars
 import functools
 import gc
 import operator
+import sys
+import threading
+import time
 import weakref
 
 import pytest
@@ -159,3 +162,84 @@ def test_an_odd_callback_is_called_like_any_other(loop):
     loop.call_soon(seen.extend, [3, 4])
     loop.run_until_complete(asyncio.sleep(0))
     assert seen == [(1,), 2, 3, 4]
+
+
+# ---- from CPython 3.14 on a thread that cancels a handle of call_soon_threadsafe waits while that runs
+
+thread_safe = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio's handles are not safe of threads there")
+
+
+@thread_safe
+def test_handles_of_call_soon_threadsafe_are_asyncio_s(loop):
+    handle = loop.call_soon_threadsafe(callback)
+    assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+    assert repr(handle).startswith("<_ThreadSafeHandle callback(")
+    assert not isinstance(loop.call_soon(callback), asyncio.events._ThreadSafeHandle)
+
+
+@thread_safe
+@pytest.mark.parametrize("method", ["cancel", "cancelled"])
+def test_another_thread_waits_for_the_callback(loop, method):
+    begun, seen = threading.Event(), []
+
+    def run():
+        begun.set()
+        time.sleep(0.05)  # long enough for the other thread to ask
+        seen.append("has run")
+
+    def ask():
+        begun.wait()
+        seen.append(getattr(handle, method)())
+        loop.call_soon_threadsafe(loop.stop)
+
+    handle = loop.call_soon_threadsafe(run)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    loop.run_forever()
+    thread.join()
+    assert seen == ["has run", {"cancel": None, "cancelled": False}[method]]
+
+
+@thread_safe
+def test_another_thread_cancels_what_does_not_run_yet(loop):
+    seen = []
+    handle = loop.call_soon_threadsafe(seen.append, "has run")
+    thread = threading.Thread(target=handle.cancel)
+    thread.start()
+    thread.join()
+    assert handle.cancelled()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == []
+
+
+@thread_safe
+def test_a_callback_cancels_itself(loop):
+    def run():
+        handle.cancel()
+        seen.append(handle.cancelled())
+        loop.stop()
+
+    seen = []
+    handle = loop.call_soon_threadsafe(run)
+    loop.run_forever()
+    assert seen == [True]
+
+
+@thread_safe
+def test_a_step_does_not_wait_for_one_that_is_aside(loop):
+    """Which comes back only when the step has ended."""
+    asked, seen = threading.Event(), []
+
+    def run():
+        with everloop.blocking():
+            asked.wait()
+        loop.stop()
+
+    def ask():
+        seen.append(handle.cancelled())
+        asked.set()
+
+    handle = loop.call_soon_threadsafe(run)
+    loop.call_soon_threadsafe(ask)
+    loop.run_forever()
+    assert seen == [False]

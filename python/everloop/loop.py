@@ -23,6 +23,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
 | `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
 | `base_events._check_ssl_socket` | no socket of TLS (sockets.py) |
+| `events._ThreadSafeHandle` | what handles of `call_soon_threadsafe` claim to be, from CPython 3.14 on |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
 | `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """

@@ -22,6 +22,7 @@ use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::HashMap;
@@ -397,6 +398,12 @@ fn note_source(py: Python<'_>, handle: &Py<Handle>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether this interpreter's asyncio makes threads wait that cancel what runs: see handle/running.rs.
+fn waits_for_callbacks(py: Python<'_>) -> bool {
+    static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
+    *ANSWER.get_or_init(py, || py.version_info() >= (3, 14))
+}
+
 macro_rules! schedule_method {
     ($type:ident, $name:literal, $cname:literal, $doc:literal, thread_check: $check:literal) => {
         pub struct $type;
@@ -415,6 +422,9 @@ macro_rules! schedule_method {
                     check_debug(slf, &arguments, $name, 0, $check)?;
                 }
                 let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
+                if !$check && waits_for_callbacks(py) {
+                    handle.get().set_thread_safe(py);
+                }
                 if debug {
                     note_source(py, &handle)?;
                 }

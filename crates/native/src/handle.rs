@@ -2,12 +2,15 @@
 //!
 //! They behave as `asyncio.Handle` and `asyncio.TimerHandle`, and say so to `isinstance` (through `__class__`).
 
+mod running;
+
 use crate::ffi::{self, Called, GilCell};
 use everloop_core::timers::Cancelled;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
+use running::Running;
 use std::sync::Arc;
 
 /// A method of a native object, which handles call without a detour through Python.
@@ -98,6 +101,8 @@ struct Body {
     source_traceback: Option<Py<PyAny>>,
     /// How it looked before it was cancelled (debug mode).
     old_repr: Option<Py<PyAny>>,
+    /// Of `call_soon_threadsafe`, from CPython 3.14 on.
+    running: Option<Arc<Running>>,
 }
 
 /// A scheduled callback: what `loop.call_soon` returns.
@@ -125,12 +130,18 @@ impl Handle {
             loop_: Some(loop_),
             source_traceback: None,
             old_repr: None,
+            running: None,
         }))
     }
 
     #[inline]
     pub fn is_cancelled(&self, py: Python<'_>) -> bool {
         self.0.with(py, |body| body.cancelled)
+    }
+
+    /// Lets other threads wait for the end of its callback.
+    pub fn set_thread_safe(&self, py: Python<'_>) {
+        self.0.with(py, |body| body.running = Some(Arc::new(Running::new())));
     }
 
     /// A call of a method of `object` that is native.
@@ -174,9 +185,13 @@ impl Handle {
         let py = slf.py();
         let parts = slf.get().0.with(py, |body| {
             let call = body.call.as_ref()?;
-            Some((call.callback.clone_ref(py), call.args.clone_ref(py), body.context.as_ref()?.clone_ref(py)))
+            let context = body.context.as_ref()?.clone_ref(py);
+            Some((call.callback.clone_ref(py), call.args.clone_ref(py), context, body.running.clone()))
         });
-        let Some((callback, args, context)) = parts else { return Ran::Done };
+        let Some((callback, args, context, running)) = parts else { return Ran::Done };
+        if let Some(running) = &running {
+            running.begin(py);
+        }
         let called = match &args {
             Args::Native(native) => ffi::run_in_context(py, &context, || (native.run)(callback.bind(py))),
             Args::None => ffi::call_in_context(py, &context, &callback, []),
@@ -185,11 +200,25 @@ impl Handle {
             Args::Three(a, b, c) => ffi::call_in_context(py, &context, &callback, [a, b, c]),
             Args::Many(all) => ffi::call_tuple_in_context(py, &context, &callback, all),
         };
-        match called {
+        let ran = match called {
             Called::Returned => Ran::Done,
             Called::ContextBusy(error) => Ran::Busy(error),
             Called::Raised(error) => Self::report(slf, error),
+        };
+        if let Some(running) = running {
+            running.end(py);
         }
+        ran
+    }
+
+    /// Waits until its callback does not run, where that is to be waited for: see running.rs.
+    fn wait_ended(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(running) = self.running(py) else { return Ok(()) };
+        running.wait_ended(py, self._loop(py).as_ref().map(|loop_| loop_.bind(py)))
+    }
+
+    fn running(&self, py: Python<'_>) -> Option<Arc<Running>> {
+        self.0.with(py, |body| body.running.clone())
     }
 
     /// Hands an error to the loop's exception handler, unless it is one that ends the loop.
@@ -241,6 +270,7 @@ impl Handle {
     pub fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let body = &slf.get().0;
+        slf.get().wait_ended(py)?;
         let was_cancelled = body.with(py, |b| std::mem::replace(&mut b.cancelled, true));
         if was_cancelled {
             return Ok(());
@@ -260,8 +290,9 @@ impl Handle {
     }
 
     /// Whether the callback was cancelled.
-    pub fn cancelled(&self, py: Python<'_>) -> bool {
-        self.is_cancelled(py)
+    pub fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
+        self.wait_ended(py)?;
+        Ok(self.is_cancelled(py))
     }
 
     /// The context that the callback runs in.
@@ -323,7 +354,8 @@ impl Handle {
         let py = slf.py();
         let this = slf.get();
         // The real class: `__class__` answers with asyncio's.
-        let info = vec![ffi::type_name(&slf.get_type())];
+        let name = if this.running(py).is_some() { "_ThreadSafeHandle" } else { &ffi::type_name(&slf.get_type()) };
+        let info = vec![name];
         let info = PyList::new(py, info)?;
         if this.is_cancelled(py) {
             info.append("cancelled")?;
@@ -376,7 +408,11 @@ impl Handle {
     fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
         static HANDLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static THREAD_SAFE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
+        if slf.get().running(py).is_some() {
+            return Ok(THREAD_SAFE.import(py, "asyncio.events", "_ThreadSafeHandle")?.clone().unbind());
+        }
         if slf.is_instance_of::<TimerHandle>() {
             return Ok(asyncio_class(py, &TIMER, "TimerHandle")?.unbind());
         }
