@@ -46,7 +46,7 @@ def run_suites(ours, options):
     cache = options.cache.resolve() / platform.python_version()
     rows, lost, unavailable = [], 0, []
     for name in options.suite or NAMES:
-        suite = Suite(name, cache, log="log-rescue" if rescue else "log", exclude=options.exclude)
+        suite = Suite(name, cache, rescue=bool(rescue), exclude=options.exclude)
         start = time.monotonic()
         try:
             suite.prepare()

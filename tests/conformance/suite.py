@@ -12,6 +12,7 @@ Keys of a description:
     test_seconds     how long a test may be silent before it counts as hung
     exclude_modules  glob pattern of a module = the reason why it says nothing about a loop
     exclude          the same for tests
+    exclude_rescue   the same with rescue: tests that count on nothing to run while they block
 """
 
 import fnmatch
@@ -35,17 +36,19 @@ class Unavailable(Exception):
 
 
 class Suite:
-    def __init__(self, name, cache, *, log="log", exclude=True):
+    def __init__(self, name, cache, *, rescue=False, exclude=True):
         self.name = name
         self.description = tomllib.loads((HERE / "suites" / f"{name}.toml").read_text())
         self.cache = cache  # of all suites and this interpreter
         self.tests = cache / name / "tests"  # the directory in which its processes run
         self.python = cache / name / "venv" / "bin" / "python"
-        self.log = cache / name / log
+        self.log = cache / name / ("log-rescue" if rescue else "log")
         self.is_unittest = self.description.get("kind") == "unittest"
         self.aliases = self.description.get("aliases", [])
         self.test_seconds = self.description.get("test_seconds", 40)
         self.exclude = self.description.get("exclude", {}) if exclude else {}
+        if rescue and exclude:
+            self.exclude |= self.description.get("exclude_rescue", {})
         self.exclude_modules = self.description.get("exclude_modules", {}) if exclude else {}
 
     def prepare(self):
