@@ -8,10 +8,12 @@ import contextlib
 import gc
 import ssl
 import threading
+import time
 import weakref
 
 import pytest
 
+import everloop
 from everloop import _native
 from tls_support import (
     CERTIFICATE,
@@ -310,6 +312,34 @@ def test_a_class_of_ones_own_for_the_ssl_object():
             await server.lost
 
     assert ("asked", True, True) in on_both(scene)
+
+
+def test_a_step_is_not_rescued_while_it_encrypts():
+    """Other steps of the same connection would run in the middle of it."""
+    rescues = []
+
+    class Slow(ssl.SSLObject):
+        def write(self, data):
+            time.sleep(0.1)  # as OpenSSL does it: without the GIL
+            rescues.append(loop.statistics()["rescues"])
+            return super().write(data)
+
+    async def main():
+        server, client = Recorder(Events()), Recorder(Events())
+        context = client_context()
+        context.sslobject_class = Slow
+        async with listening(lambda: server) as address:
+            transport, _ = await connect(address, client, context)
+            transport.write(b"q" * 100)
+            assert await server.receive(100) == b"q" * 100
+            transport.close()
+            await client.lost
+            await server.lost
+
+    with contextlib.closing(everloop.EventLoop(rescue=True, rescue_after=0.005)) as loop:
+        loop.run_until_complete(main())
+    assert rescues
+    assert not any(rescues)
 
 
 # ---- what is left behind

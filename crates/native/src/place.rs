@@ -73,6 +73,8 @@ pub struct Place {
     /// Whether it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
     /// signal while it waits for the baton. Changed by the thread.
     ungated: AtomicBool,
+    /// Whether it is in a call that must not be put aside: see `whole`. Changed by the thread, read under the GIL.
+    whole: Arc<AtomicBool>,
     /// Its step, if that is aside. Written under the GIL, by the thread or by the watchdog.
     aside: Mutex<Option<Aside>>,
     /// `aside`'s kind, 0 for none: to ask without the lock.
@@ -105,6 +107,7 @@ impl Place {
             kind: AtomicU8::new(0),
             resting: AtomicBool::new(false),
             ungated: AtomicBool::new(false),
+            whole: WHOLE.with(Arc::clone),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
@@ -150,6 +153,11 @@ impl Place {
     pub fn is_at_work(&self) -> bool {
         let aside = self.aside_kind().is_some() && !self.is_ungated();
         !self.resting.load(Ordering::SeqCst) && !aside
+    }
+
+    /// Whether the thread is in a call that must not be put aside.
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
     }
 
     pub fn is_ungated(&self) -> bool {
@@ -250,7 +258,20 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(0) };
+    static WHOLE: Arc<AtomicBool> = Arc::default();
     static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+}
+
+/// Calls what lets go of the GIL but does not block: its step is not to be rescued there. No gate would stop our own code
+/// afterwards, which would go on beside another step of the same connection.
+#[inline]
+pub fn whole<T>(f: impl FnOnce() -> T) -> T {
+    WHOLE.with(|whole| {
+        let before = whole.swap(true, Ordering::Relaxed);
+        let result = f();
+        whole.store(before, Ordering::Relaxed);
+        result
+    })
 }
 
 /// Names the calling thread, for as long as the process lives.

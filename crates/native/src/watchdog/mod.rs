@@ -293,6 +293,11 @@ impl Watch {
         contended: bool, // we had to wait for the GIL: so may the step
         now: u64,
     ) -> PyResult<()> {
+        if place.is_whole() {
+            end_probe(core.py(), place)?;
+            (seen.sample, seen.calm) = (None, 0);
+            return Ok(());
+        }
         let sample = Sample::take(core.py(), place);
         let Some((earlier, at)) = &seen.sample else {
             seen.sample = Some((sample, now));

@@ -5,6 +5,7 @@
 
 use super::framing::Framing;
 use crate::ffi::{GilCell, Window};
+use crate::place::whole;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
@@ -106,20 +107,23 @@ impl Session {
 
     /// Goes on with the handshake. None: the peer's turn.
     pub fn handshake(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let result = self.object(py).bind(py).call_method0(intern!(py, "do_handshake"));
+        let object = self.object(py);
+        let result = whole(|| object.bind(py).call_method0(intern!(py, "do_handshake")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
     /// Says close_notify and waits for the peer's. None: the peer's turn.
     pub fn unwrap(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let result = self.object(py).bind(py).call_method0(intern!(py, "unwrap"));
+        let object = self.object(py);
+        let result = whole(|| object.bind(py).call_method0(intern!(py, "unwrap")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
     /// Encrypts the beginning of `data` and says how much of it. None: not now.
     pub fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let py = data.py();
-        let result = self.direct(py).bind(py).call_method1(intern!(py, "write"), (data,));
+        let direct = self.direct(py);
+        let result = whole(|| direct.bind(py).call_method1(intern!(py, "write"), (data,)));
         unless_again(py, result)?.map(|count| count.extract()).transpose()
     }
 
@@ -178,7 +182,8 @@ impl Session {
 
     /// One record, most likely, into a bytes object that OpenSSL's caller makes.
     fn read_record(&self, py: Python<'_>, room: usize) -> PyResult<Plain> {
-        let result = self.direct(py).bind(py).call_method1(intern!(py, "read"), (room,));
+        let direct = self.direct(py);
+        let result = whole(|| direct.bind(py).call_method1(intern!(py, "read"), (room,)));
         let Some(bytes) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok(Plain::default());
@@ -208,7 +213,8 @@ impl Session {
 
     /// One read into a buffer: how many bytes, and whether the peer has closed.
     fn read_once(&self, py: Python<'_>, size: usize, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, bool)> {
-        let result = self.direct(py).bind(py).call_method1(intern!(py, "read"), (size, buffer));
+        let direct = self.direct(py);
+        let result = whole(|| direct.bind(py).call_method1(intern!(py, "read"), (size, buffer)));
         let Some(count) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok((0, false));
