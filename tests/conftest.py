@@ -26,6 +26,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long this test may take before it counts as hung")
 
 
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # each test ends with a collection, which need not look at all modules again
+
+
 @pytest.fixture(autouse=True)
 def _hard_timeout(request):
     """Fail a test that hangs, with the stacks of all threads, and go on with the next one.

@@ -72,6 +72,7 @@ def test_a_stream_is_the_same_however_it_is_cut(size):
                 received += await loop.sock_recv(sock, len(message))
             assert received == message
         server.close()
+        await server.wait_closed()
 
     everloop.run(main())
 
@@ -83,10 +84,12 @@ def test_a_peer_that_never_reads_stops_its_sender_alone():
 
         async def pour(_, writer):
             nonlocal written
-            while True:
-                writer.write(b"x" * 10_000)
-                written += 10_000
-                await writer.drain()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x" * 10_000)
+                    written += 10_000
+                    await writer.drain()
+            writer.close()
 
         pouring = await asyncio.start_server(pour, "127.0.0.1", 0)
         echoing = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -103,8 +106,7 @@ def test_a_peer_that_never_reads_stops_its_sender_alone():
             assert 0 < written < 32 << 20
         for server in (pouring, echoing):
             server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+            await server.wait_closed()
 
     everloop.run(main())
 
