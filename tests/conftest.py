@@ -24,6 +24,7 @@ class Hang(SystemExit):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "patience(seconds): how long this test may take before it counts as hung")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
 
 
 def pytest_collection_finish():

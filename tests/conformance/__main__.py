@@ -16,6 +16,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ HEADS = "suite", "passed", "on a loop", "skipped", "failed", "excluded", "lost",
 
 def main():
     options = parse(sys.argv[1:])
+    # jobs in the background of a shell ignore it, and so would the tests that interrupt themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as directory:
         ours = Loop("ours", options.loop, pathlib.Path(directory))
         try:
