@@ -23,7 +23,7 @@ NATIVE_LAYERS = [
 ]
 PYTHON_LAYERS = [
     {"_native"},
-    {"sockets"},
+    {"pool", "sockets"},
     {"loop"},
     {"bridge", "policy"},
     {"watch"},

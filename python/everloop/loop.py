@@ -43,7 +43,7 @@ from asyncio import base_events, constants, events, tasks
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
-from . import _native
+from . import _native, pool
 from .sockets import SocketMethods
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
@@ -120,9 +120,13 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         _ssock: Any
         _csock: Any
         _internal_fds: int
+        _default_executor: Any
+        _executor_shutdown_called: bool
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
+        def _check_callback(self, callback: Any, method: str) -> None: ...
+        def _check_default_executor(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
@@ -217,6 +221,37 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
                 self.max_relief_threads,
                 self,
             )
+
+    # ---- the default executor
+
+    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> "asyncio.Future[T]":  # type: ignore[override]
+        """Calls func(*args) in an executor; None stands for the default one."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, "run_in_executor")
+        self._check_default_executor()
+        executor = self._default_executor
+        if executor is None:
+            executor = self._default_executor = pool.ThreadPool(pool.default_slots())
+        if type(executor) is not pool.ThreadPool:
+            return super().run_in_executor(executor, func, *args)
+        return executor.run(self, func, args)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
+        executor = self._default_executor
+        if type(executor) is pool.ThreadPool:
+            if executor.is_idle():
+                self._executor_shutdown_called = True
+                executor.shutdown()
+                return
+            # What has begun when the time is up is nobody's business any more.
+            await super().shutdown_default_executor(timeout)
+            executor.abandon()
+            return
+        await super().shutdown_default_executor(timeout)
 
     # ---- what asyncio's own code calls
 
@@ -545,10 +580,18 @@ if sys.version_info >= (3, 14):
 
 def _after_fork_in_child() -> None:
     _native.after_fork()
+    pool.after_fork_in_child()
     for loop in list(_live_loops):
         loop._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _at_exit() -> None:
+    pool.wait_at_exit()
+    _native.begin_exit(list(_live_loops))
+
+
 # Runs before the interpreter finalizes, while threads can still be waited for.
-atexit.register(lambda: _native.begin_exit(list(_live_loops)))
+atexit.register(_at_exit)

@@ -61,6 +61,13 @@ impl Shared {
         }
     }
 
+    /// Ends the loop's sleep, if it sleeps.
+    pub fn wake_sleeper(&self) {
+        if self.baton.is_polling() {
+            self.wake();
+        }
+    }
+
     /// Tells the kernel what is watched. A closed loop watches nothing.
     fn apply(&self, change: Change) -> std::io::Result<()> {
         self.poller().map_or(Ok(()), |poller| Ok(poller.apply(change)?))
@@ -175,9 +182,13 @@ impl LoopCore {
 
     fn post(&self, post: Post) {
         self.inbox.push(post);
-        if self.baton().is_polling() {
-            self.shared.wake();
-        }
+        self.shared.wake_sleeper();
+    }
+
+    /// As `schedule`, of a thread that does not run this loop. It calls `Shared::wake_sleeper` soon, when it has let go of
+    /// the GIL: a loop that is woken before that only wakes up to wait.
+    pub fn post_quietly(&self, handle: Py<Handle>) {
+        self.inbox.push(Post::Soon(handle));
     }
 
     /// Whether a thread of this loop, other than the calling one, has the GIL or will ask for it soon.

@@ -2,8 +2,8 @@
 //!
 //! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
 //! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`transport`] (sockets and
-//! pipes), [`handoff`] (a step goes aside
-//! and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
+//! pipes), [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks),
+//! [`drive`] (turning the loop).
 
 mod alarm;
 mod clock;
@@ -16,6 +16,7 @@ mod handle;
 mod handoff;
 mod pins;
 mod place;
+mod pool;
 mod transport;
 mod watchdog;
 
@@ -45,6 +46,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
+    module.add_class::<pool::PoolCore>()?;
+    module.add_class::<pool::Job>()?;
+    module.add_class::<pool::Worker>()?;
+    module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;

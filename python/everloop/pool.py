@@ -1,0 +1,154 @@
+"""ThreadPool: the default executor of an everloop, on native queues."""
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from . import _native
+
+__all__ = ["ThreadPool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("everloop")
+
+_pools: "weakref.WeakSet[ThreadPool]" = weakref.WeakSet()
+
+
+class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
+    """Threads for what would block the loop.
+
+    Args:
+        slots: How many jobs run at once.
+        thread_name_prefix: The threads are called that, an underscore and a number.
+    """
+
+    def __init__(self, slots: int, thread_name_prefix: str = "asyncio") -> None:
+        super().__init__()
+        self._prefix = thread_name_prefix
+        # By number. Written by whoever starts a thread, and by the thread that ends.
+        self._threads: dict[int, threading.Thread] = {}
+        # What each of them is doing. Written by the thread.
+        self._workers: dict[int, _native.Worker] = {}
+        _pools.add(self)
+
+    def run(self, loop: Any, function: Callable[..., T], args: tuple[Any, ...]) -> "asyncio.Future[T]":
+        """Calls function(*args) on a thread, for a loop that this pool is the default executor of."""
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue(loop, future, function, args)
+        return future
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "concurrent.futures.Future[T]":
+        """As ThreadPoolExecutor.submit(): for those who have found this executor in its loop."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._queue(None, future, function, args, kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more jobs; with `wait`, until those that were queued are done.
+
+        Args:
+            wait: Whether to return only once the threads have ended.
+            cancel_futures: Whether jobs that have not begun are cancelled instead. Only on the thread of their loop.
+        """
+        for future in self._shut(cancel_futures):
+            future.cancel()
+        if wait:
+            self._join()
+
+    def is_idle(self) -> bool:
+        """Whether no thread runs anything, and nothing is queued."""
+        threads, idle, _, _, queued = self._numbers()
+        return threads == idle and not queued
+
+    def jobs(self) -> "list[tuple[threading.Thread, _native.Job]]":
+        """What runs now, and where."""
+        workers = [(self._threads.get(number), worker.job) for number, worker in list(self._workers.items())]
+        return [(thread, job) for thread, job in workers if thread is not None and job is not None]
+
+    def abandon(self) -> None:
+        """Nobody waits for what still runs."""
+        for _, job in self.jobs():
+            job.abandon()
+
+    def _join(self) -> None:
+        """Waits until no thread is left but those that nobody waits for."""
+        for number, thread in list(self._threads.items()):
+            worker = self._workers.get(number)
+            job = worker.job if worker is not None else None
+            if job is None or not job.abandoned():
+                thread.join()
+
+    def _start_thread(self, number: int) -> None:
+        name = f"{self._prefix}_{number}"
+        thread = threading.Thread(target=_work, args=(self, number), name=name, daemon=True)
+        self._threads[number] = thread
+        try:
+            thread.start()
+        except BaseException:
+            del self._threads[number]
+            raise
+
+
+def default_slots() -> int:
+    """As many as asyncio's default executor has threads."""
+    cpus = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return min(32, (cpus or 1) + 4)
+
+
+def _work(pool: ThreadPool, number: int) -> None:
+    """The life of a thread of the pool."""
+    worker = pool._workers[number] = pool._enter(number)
+    try:
+        while (call := worker.next()) is not None:
+            function, args, kwargs = call
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                worker.raised(error)
+            else:
+                worker.returned(result)
+            # Nothing of the call may live until the next one comes.
+            call = function = args = kwargs = result = None
+    finally:
+        pool._workers.pop(number, None)
+        pool._threads.pop(number, None)
+
+
+def wait_at_exit() -> None:
+    """Lets the threads finish that somebody still counts on, and names those that are left behind."""
+    pools = list(_pools)
+    for pool in pools:
+        pool._shut(False)
+    for pool in pools:
+        pool._join()
+        for thread, job in pool.jobs():
+            logger.warning(
+                "the program ends while thread %s is still in %s, for %.1f s: it is left behind",
+                thread.name,
+                describe(job.function),
+                time.monotonic() - (job.since or 0.0),
+            )
+
+
+def describe(function: object) -> str:
+    """The name of a function, and where it is from."""
+    function = getattr(function, "func", function)  # functools.partial
+    name = getattr(function, "__qualname__", None) or repr(function)
+    code = getattr(function, "__code__", None)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
+
+
+def after_fork_in_child() -> None:
+    """No thread of a pool is left there, and what was queued is the parent's."""
+    for pool in list(_pools):
+        pool._after_fork()
+        pool._threads.clear()
+        pool._workers.clear()
