@@ -4,17 +4,20 @@
 """
 
 from . import watch
-from .bridge import DeadlockError, block_on, blocking
+from .bridge import DeadlockError, Limiter, block_on, blocking, check_cancelled, to_thread
 from .loop import EventLoop, new_event_loop, run
 
 __all__ = [
     "DeadlockError",
     "EventLoop",
     "EventLoopPolicy",
+    "Limiter",
     "block_on",
     "blocking",
+    "check_cancelled",
     "new_event_loop",
     "run",
+    "to_thread",
 ]
 
 __version__ = "0.1.0"

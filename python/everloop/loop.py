@@ -149,6 +149,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         loop_of_context.set(this)
         self._relief_threads: set[threading.Thread] = set()
         self._warned_no_relief = False
+        self._own_pool: pool.ThreadPool | None = None
         _live_loops.add(self)
 
     # ---- running
@@ -193,6 +194,8 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
                 "%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside
             )
         super().close()
+        if self._own_pool is not None:
+            self._own_pool.shutdown(wait=False)
         self._close_core()
         self._join_relief()
 
@@ -234,24 +237,33 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._check_default_executor()
         executor = self._default_executor
         if executor is None:
-            executor = self._default_executor = pool.ThreadPool(pool.default_slots())
-        if type(executor) is not pool.ThreadPool:
+            executor = self.own_pool()
+        if executor is not self._own_pool:
             return super().run_in_executor(executor, func, *args)
         return executor.run(self, func, args)
 
+    def own_pool(self) -> pool.ThreadPool:
+        """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""
+        self._check_closed()
+        self._check_default_executor()
+        if self._own_pool is None:
+            self._own_pool = pool.ThreadPool(pool.default_slots())
+            if self._default_executor is None:
+                self._default_executor = self._own_pool
+        return self._own_pool
+
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
-        executor = self._default_executor
-        if type(executor) is pool.ThreadPool:
-            if executor.is_idle():
-                self._executor_shutdown_called = True
-                executor.shutdown()
+        own = self._own_pool
+        if own is not None and own.is_idle():
+            self._executor_shutdown_called = True
+            own.shutdown()  # its threads end at once
+            if self._default_executor is own:
                 return
-            # What has begun when the time is up is nobody's business any more.
-            await super().shutdown_default_executor(timeout)
-            executor.abandon()
-            return
         await super().shutdown_default_executor(timeout)
+        if own is not None:
+            own.shutdown(wait=False)
+            own.abandon()  # what still runs when the time is up is nobody's business any more
 
     # ---- what asyncio's own code calls
 

@@ -589,6 +589,11 @@ impl LoopCore {
         self.stopping.store(stopping, Ordering::Relaxed);
     }
 
+    /// Whether the loop is in debug mode. Every future asks for it.
+    fn get_debug(&self) -> bool {
+        self.is_debug()
+    }
+
     #[getter(_debug)]
     fn get_debug_flag(&self) -> bool {
         self.is_debug()

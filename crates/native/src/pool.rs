@@ -41,6 +41,9 @@ struct Body {
     /// Called once the thread is done, or the job was withdrawn: gives a token back.
     release: Option<Py<PyAny>>,
     begun: Option<Begun>,
+    /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
+    waiter: Option<Py<PyAny>>,
+    delivered: bool,
     /// Whether its caller no longer wants it.
     cancelled: bool,
     /// Whether nobody waits for its thread either.
@@ -107,14 +110,19 @@ impl Job {
 
     /// In the loop, if there is one: gives the future what came of the job.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
-        let (outcome, cancelled) = self.body.with(py, |body| (body.outcome.take(), body.cancelled));
+        let (outcome, waiter) = self.body.with(py, |body| {
+            body.delivered = true;
+            (body.outcome.take(), body.waiter.take())
+        });
         self.give_back(py)?;
+        if let Some(waiter) = waiter
+            && !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()?
+        {
+            waiter.bind(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
+        }
         let future = self.future.bind(py);
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(()); // its caller has gone
-        }
-        if cancelled {
-            return future.call_method0(intern!(py, "_end_cancelled")).map(drop);
         }
         match outcome {
             Some(Ok(result)) => future.call_method1(intern!(py, "set_result"), (result,)).map(drop),
@@ -150,7 +158,16 @@ impl Job {
         Ok(withdrawn)
     }
 
-    /// Its caller no longer wants it: the future ends as cancelled once the thread is done.
+    /// Sets the result of `waiter`, a future of its loop, once its thread is done with it. False: it is.
+    fn tell(&self, waiter: &Bound<'_, PyAny>) -> bool {
+        let py = waiter.py();
+        let waiter = waiter.clone().unbind();
+        let (delivered, old) = self.body.with(py, |body| (body.delivered, body.waiter.replace(waiter)));
+        drop(old);
+        !delivered
+    }
+
+    /// Its caller no longer wants it.
     fn cancel(&self, py: Python<'_>) {
         self.body.with(py, |body| body.cancelled = true);
     }
@@ -223,6 +240,9 @@ impl Job {
             }
             if let Some(Ok(result)) = &body.outcome {
                 visit.call(result)?;
+            }
+            if let Some(waiter) = &body.waiter {
+                visit.call(waiter)?;
             }
             match &body.release {
                 Some(release) => visit.call(release),
@@ -355,9 +375,9 @@ impl PoolCore {
 
     /// Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
     ///
-    /// `counted`: whether it takes a slot of the pool. `release`: called in the loop once the thread is done, or the job
+    /// `call`: what is really called, where `function` only prepares it. `counted`: whether it takes a slot of the pool. `release`: called in the loop once the thread is done, or the job
     /// was withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
-    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, *, call=None, counted=true, release=None, prefer=None))]
+    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, call=None, counted=true, release=None, prefer=None, /))]
     #[allow(clippy::too_many_arguments)]
     fn _queue(
         slf: &Bound<'_, Self>,
@@ -409,6 +429,7 @@ impl PoolCore {
     fn _enter(slf: &Bound<'_, Self>, number: u32) -> Worker {
         Worker {
             pool: slf.clone().unbind(),
+            no_keywords: PyDict::new(slf.py()).unbind(),
             seat: Arc::new(Seat { number, parker: Parker::default() }),
             state: GilCell::new(WorkerState { coming: true, job: None, to_wake: None }),
         }
@@ -482,6 +503,7 @@ struct WorkerState {
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Worker {
     pool: Py<PoolCore>,
+    no_keywords: Py<PyDict>,
     seat: Arc<Seat>,
     state: GilCell<WorkerState>,
 }
@@ -589,7 +611,7 @@ impl Worker {
                 Ok(Some((function, args, kwargs))) => {
                     CURRENT.set(Some(job.clone_ref(py)));
                     self.state.with(py, |state| state.job = Some(job));
-                    let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).unbind());
+                    let kwargs = kwargs.unwrap_or_else(|| self.no_keywords.clone_ref(py));
                     return Ok(Some((function, args, kwargs)));
                 }
                 Ok(None) => self.leave_slot(py, job.get()),

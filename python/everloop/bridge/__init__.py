@@ -2,5 +2,7 @@
 
 from .block_on import DeadlockError, block_on
 from .blocking import blocking
+from .limiter import Limiter
+from .threads import check_cancelled, to_thread
 
-__all__ = ["DeadlockError", "block_on", "blocking"]
+__all__ = ["DeadlockError", "Limiter", "block_on", "blocking", "check_cancelled", "to_thread"]

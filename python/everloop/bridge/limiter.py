@@ -1,0 +1,100 @@
+"""Limiter: how many calls may be on threads at once."""
+
+import asyncio
+import collections
+import time
+from collections.abc import Iterator
+
+__all__ = ["Limiter"]
+
+
+class Limiter:
+    """A number of tokens; each call on a thread that is given this limiter holds one until its thread is done.
+
+    A call that finds no token waits in the order of arrival. Cancelling the task of a call does not give its token back
+    before its thread is done, so there are never more threads than tokens.
+
+    Args:
+        tokens: How many calls may be on threads at once, at least 1.
+
+    Raises:
+        TypeError: `tokens` is not an int.
+        ValueError: `tokens` is less than 1.
+
+    The trap: a limiter belongs to the loop on which it is first waited for.
+
+    Example:
+        >>> import everloop
+        >>> two_at_a_time = everloop.Limiter(2)
+        >>> async def main():
+        ...     return await everloop.to_thread(sum, [1, 2], limiter=two_at_a_time)
+        >>> everloop.run(main())
+        3
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = _checked(tokens)
+        self._holders: dict[object, float] = {}  # since when, by time.monotonic()
+        self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
+
+    def __repr__(self) -> str:
+        waiting = f", {len(self._waiters)} wait" if self._waiters else ""
+        return f"<everloop.Limiter, {len(self._holders)} of {self._tokens} tokens are out{waiting}>"
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are. Fewer than are out: nobody gets one until enough have come back."""
+        return self._tokens
+
+    @tokens.setter
+    def tokens(self, tokens: int) -> None:
+        self._tokens = _checked(tokens)
+        self._hand_out()
+
+    @property
+    def holders(self) -> dict[object, float]:
+        """Who holds a token, and since when, in seconds of `time.monotonic()`."""
+        return dict(self._holders)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a token."""
+        return len(self._waiters)
+
+    async def acquire(self, holder: object) -> None:
+        """Waits for a token. `holder` stands for it, and gives it back."""
+        if not self._waiters and len(self._holders) < self._tokens:
+            self._holders[holder] = time.monotonic()
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = holder
+        try:
+            await waiter
+        except BaseException:
+            if self._waiters.pop(waiter, None) is None and waiter.done() and not waiter.cancelled():
+                self.release(holder)  # it came too late
+            raise
+
+    def release(self, holder: object) -> None:
+        """Gives a token back."""
+        del self._holders[holder]
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for waiter in self._ready():
+            holder = self._waiters.pop(waiter)
+            if not waiter.done():
+                self._holders[holder] = time.monotonic()
+                waiter.set_result(None)
+
+    def _ready(self) -> Iterator["asyncio.Future[None]"]:
+        while self._waiters and len(self._holders) < self._tokens:
+            yield next(iter(self._waiters))
+
+
+def _checked(tokens: int) -> int:
+    if not isinstance(tokens, int) or isinstance(tokens, bool):
+        raise TypeError(f"a limiter needs a whole number of tokens, not {tokens!r}")
+    if tokens < 1:
+        raise ValueError(f"a limiter needs at least one token, not {tokens}: nothing would ever run")
+    return tokens

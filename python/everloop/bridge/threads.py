@@ -1,0 +1,156 @@
+"""`to_thread()`: a coroutine calls a function on a thread."""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import inspect
+import types
+from asyncio import events
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from .. import _native
+from ..loop import EventLoop
+from .limiter import Limiter
+
+__all__ = ["check_cancelled", "to_thread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MISSING = object()
+
+
+async def to_thread[**P, T](
+    function: Callable[P, T],
+    /,
+    *args: Any,
+    limiter: Limiter | None = None,
+    abandon_on_cancel: bool = False,
+    **kwargs: Any,
+) -> T:
+    """Calls a function on a thread, while the loop goes on.
+
+    The function sees the caller's context variables, and the caller sees what it sets. If the task is cancelled, a call
+    that has not begun never does. One that runs is waited for: the task ends when the thread is done, as nothing can
+    stop a thread. `check_cancelled()` in the function ends it early.
+
+    Args:
+        function: What to call, with `args` and `kwargs`.
+        limiter: Whose tokens limit how many such calls run at once. None: the loop's default executor does, with as many
+            threads as asyncio's has.
+        abandon_on_cancel: Whether a cancelled task leaves its thread alone at once. Nobody waits for it then, neither
+            the end of the loop nor that of the program. Its token comes back when it is done.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        TypeError: the function cannot be called, or is a coroutine function.
+        RuntimeError: no everloop runs here, or its default executor was shut down.
+
+    The trap: keyword arguments called `limiter` and `abandon_on_cancel` do not reach the function; bind such with
+    `functools.partial`.
+
+    Example:
+        >>> import everloop, time
+        >>> async def main():
+        ...     await everloop.to_thread(time.sleep, 0.01)
+        ...     return "done"
+        >>> everloop.run(main())
+        'done'
+    """
+    loop = running_loop("to_thread")
+    check_function(function, "to_thread")
+    pool = loop.own_pool()
+    before = contextvars.copy_context()
+    context = before.copy()
+    future: asyncio.Future[T] = loop.create_future()
+    release = None
+    if limiter is not None:
+        await limiter.acquire(future)
+        release = functools.partial(limiter.release, future)
+    try:
+        job = pool._queue(
+            loop, future, context.run, (function, *args), kwargs, function, limiter is None, release
+        )
+    except BaseException:
+        if release is not None:
+            release()
+        raise
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not job.withdraw():
+            await let_end(job, loop, abandon_on_cancel)
+        raise
+    finally:
+        for variable, value in context.items():
+            if before.get(variable, _MISSING) is not value:
+                variable.set(value)
+
+
+async def let_end(job: _native.Job, loop: EventLoop, abandon: bool) -> None:
+    """The task of a running job was cancelled: waits for its thread, whatever comes, unless it is to be abandoned."""
+    job.cancel()
+    if abandon:
+        job.abandon()
+        return
+    while job.tell(waiter := loop.create_future()):
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiter
+
+
+def check_cancelled() -> None:
+    """Ends a function on a thread early, if the task that called it has been cancelled.
+
+    To be called now and then by functions that take long and run in `everloop.to_thread`; of no effect elsewhere.
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled, and waits for this function.
+
+    Example:
+        >>> import everloop
+        >>> def work():
+        ...     for step in range(3):
+        ...         everloop.check_cancelled()
+        ...     return "done"
+        >>> async def main():
+        ...     return await everloop.to_thread(work)
+        >>> everloop.run(main())
+        'done'
+    """
+    job = _native.current_job()
+    if job is not None and job.cancelled():
+        raise asyncio.CancelledError("the task that called this function was cancelled")
+
+
+def running_loop(name: str) -> EventLoop:
+    """The everloop that runs here."""
+    loop = events._get_running_loop()
+    if isinstance(loop, EventLoop):
+        return loop
+    if loop is None:
+        raise RuntimeError(f"everloop.{name}() is for coroutines: no event loop runs here. Call the function itself")
+    raise RuntimeError(
+        f"everloop.{name}() needs an everloop, but the event loop here is {type(loop).__name__}: run it with "
+        "everloop.run(), or use asyncio's own functions"
+    )
+
+
+def check_function(function: object, name: str) -> None:
+    """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
+    if not callable(function):
+        raise TypeError(f"everloop.{name}() needs a function to call, not {type(function).__name__}: {function!r}")
+    code = getattr(function, "__code__", None)
+    is_coroutine_function = (
+        bool(code.co_flags & inspect.CO_COROUTINE)
+        if isinstance(code, types.CodeType)
+        else inspect.iscoroutinefunction(function)
+    )
+    if is_coroutine_function:
+        raise TypeError(
+            f"everloop.{name}() calls functions; {getattr(function, '__qualname__', function)}() would only return a "
+            "coroutine: await it instead"
+        )
