@@ -4,7 +4,16 @@
 """
 
 from . import watch
-from .bridge import DeadlockError, Limiter, block_on, blocking, check_cancelled, to_thread
+from .bridge import (
+    DeadlockError,
+    Limiter,
+    block_on,
+    blocking,
+    check_cancelled,
+    replace_anyio_pool,
+    restore_anyio_pool,
+    to_thread,
+)
 from .loop import EventLoop, new_event_loop, run
 
 __all__ = [
@@ -16,6 +25,8 @@ __all__ = [
     "blocking",
     "check_cancelled",
     "new_event_loop",
+    "replace_anyio_pool",
+    "restore_anyio_pool",
     "run",
     "to_thread",
 ]

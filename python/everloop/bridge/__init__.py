@@ -1,8 +1,18 @@
 """Synchronous code in a coroutine, and coroutines from synchronous code."""
 
+from .anyio_threads import replace_anyio_pool, restore_anyio_pool
 from .block_on import DeadlockError, block_on
 from .blocking import blocking
 from .limiter import Limiter
 from .threads import check_cancelled, to_thread
 
-__all__ = ["DeadlockError", "Limiter", "block_on", "blocking", "check_cancelled", "to_thread"]
+__all__ = [
+    "DeadlockError",
+    "Limiter",
+    "block_on",
+    "blocking",
+    "check_cancelled",
+    "replace_anyio_pool",
+    "restore_anyio_pool",
+    "to_thread",
+]

@@ -1,0 +1,222 @@
+"""anyio's `to_thread.run_sync` on everloop's threads: what FastAPI and Starlette call for everything that is `def`.
+
+What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, and only for tasks
+that run on an everloop. anyio has no public place for that: https://github.com/agronholm/anyio has one pool. Its limiters,
+cancel scopes, `from_thread` and `check_cancelled` are anyio's own as before. Measurements of what a hop costs there:
+most of it is bookkeeping, not the change of threads.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import weakref
+from asyncio import events
+from typing import Any
+
+from ..loop import EventLoop
+from .threads import let_end
+
+__all__ = ["replace_anyio_pool", "restore_anyio_pool"]
+
+STALLED = 0.05  # seconds without a token given back after which a task that has had one goes on without
+
+
+def replace_anyio_pool() -> None:
+    """Lets `anyio.to_thread.run_sync` use everloop's threads, for all code that runs on an everloop.
+
+    That is what FastAPI and Starlette run `def` endpoints, `def` dependencies, background tasks, files and synchronous
+    iterators with. The limits stay anyio's: its default limiter of 40 tokens, or the `limiter=` that is given. Other
+    loops keep anyio's own threads. Of no effect if it was called before.
+
+    What is better: a call costs less than half, a token is held until its thread is done, consecutive calls of a task
+    prefer one thread, and a request that has had a token is not shut out by requests that come after it.
+
+    Raises:
+        ImportError: anyio is not installed, or is one whose asyncio backend looks different.
+
+    Example:
+        >>> import anyio, everloop
+        >>> everloop.replace_anyio_pool()
+        >>> everloop.run(anyio.to_thread.run_sync(sum, [1, 2]))
+        3
+        >>> everloop.restore_anyio_pool()
+    """
+    global _threads
+    if _threads is None:
+        _threads = AnyioThreads()
+
+
+def restore_anyio_pool() -> None:
+    """Undoes `replace_anyio_pool`. Calls that run end where they are.
+
+    Example:
+        >>> import everloop
+        >>> everloop.restore_anyio_pool()
+    """
+    global _threads
+    if _threads is not None:
+        _threads.restore()
+        _threads = None
+
+
+class AnyioThreads:
+    """Stands in the place of one method of anyio's asyncio backend."""
+
+    def __init__(self) -> None:
+        try:
+            from anyio import WouldBlock
+            from anyio._backends import _asyncio as backend
+            from anyio._core._eventloop import set_current_async_library, sniffio, threadlocals
+            from anyio.lowlevel import EventLoopToken
+
+            self._original: Any = backend.AsyncIOBackend.__dict__["run_sync_in_worker_thread"]
+            self._task_states: Any = backend._task_states
+            self._scope_class: Any = backend.CancelScope
+        except (ImportError, AttributeError, KeyError) as error:
+            raise ImportError(
+                "everloop.replace_anyio_pool() needs anyio 4 with its asyncio backend; leave anyio's own threads in place, "
+                f"or install another version ({error})"
+            ) from error
+        self._backend: Any = backend.AsyncIOBackend
+        self._would_block = WouldBlock
+        self._threadlocals = threadlocals
+        self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
+        self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
+        self._tokens: weakref.WeakKeyDictionary[EventLoop, Any] = weakref.WeakKeyDictionary()
+        # Tasks that hold a token of their loop's default limiter from one call to the next, within a step.
+        self._kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+        # The number of the thread that a task has been on. Such a task goes before others.
+        self._threads: weakref.WeakKeyDictionary[asyncio.Task[Any], int | None] = weakref.WeakKeyDictionary()
+        self._last_release = 0.0
+        # Since when those go on that wait in a stall, and how many have.
+        self._stall, self._let_go = 0.0, 0
+        threads = self
+
+        async def run_sync_in_worker_thread(
+            cls: Any, func: Any, args: Any, abandon_on_cancel: bool = False, limiter: Any = None
+        ) -> Any:
+            loop = events._get_running_loop()
+            if isinstance(loop, EventLoop):
+                return await threads.run(loop, func, args, abandon_on_cancel, limiter)
+            return await threads._original.__func__(cls, func, args, abandon_on_cancel, limiter)
+
+        self._backend.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)
+
+    def restore(self) -> None:
+        self._backend.run_sync_in_worker_thread = self._original
+
+    async def run(self, loop: EventLoop, func: Any, args: Any, abandon: bool, limiter: Any) -> Any:
+        """One call, for a task of `loop`."""
+        task: Any = asyncio.current_task()
+        await self._backend.checkpoint_if_cancelled()
+        default = self._backend.current_default_thread_limiter()
+        if limiter is None or limiter is default:
+            beyond = await self._get_token(loop, default, task)
+            limiter = None
+        else:
+            await self._get_other_token(limiter, task)
+            beyond = False
+        try:
+            scope = self._scope(task)
+            if scope is None:
+                return await self._call(loop, func, args, task, None, abandon)
+            with self._scope_class(shield=not abandon) as own:
+                worker_scope = own if abandon else scope
+                return await self._call(loop, func, args, task, worker_scope, abandon)
+        finally:
+            if limiter is not None:
+                limiter.release_on_behalf_of(task)
+            elif not beyond:
+                self._give_token(loop, default, task)
+
+    async def _call(self, loop: EventLoop, func: Any, args: Any, task: Any, scope: Any, abandon: bool) -> Any:
+        future = loop.create_future()
+        context = contextvars.copy_context()
+        if self._forget_library is not None:
+            context.run(self._forget_library)
+        token = self._tokens.get(loop)
+        if token is None:
+            token = self._tokens[loop] = self._make_token(loop)
+        call = (self._threadlocals, token, scope, context, func, args)
+        prefer = self._threads.get(task)
+        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, False, None, prefer)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not job.withdraw():
+                await let_end(job, loop, abandon)
+            raise
+        finally:
+            self._threads[task] = job.worker
+
+    def _scope(self, task: Any) -> Any:
+        state = self._task_states.get(task)
+        return None if state is None else state.cancel_scope
+
+    async def _get_other_token(self, limiter: Any, task: Any) -> None:
+        try:
+            limiter.acquire_on_behalf_of_nowait(task)
+        except self._would_block:
+            await limiter.acquire_on_behalf_of(task)
+
+    # ---- the default limiter, which all requests share
+
+    async def _get_token(self, loop: EventLoop, limiter: Any, task: Any) -> bool:
+        """Waits for a token; True: it goes on without one."""
+        if self._kept.pop(task, None) is not None:
+            return False
+        try:
+            limiter.acquire_on_behalf_of_nowait(task)
+            return False
+        except self._would_block:
+            pass
+        if task not in self._threads:
+            await limiter.acquire_on_behalf_of(task)
+            return False
+        # It may hold what those with tokens wait for, as a connection to a database: where nothing moves, it goes on.
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STALLED):
+                    await limiter.acquire_on_behalf_of(task)
+                return False
+            if self._goes_beyond(loop.time(), limiter.total_tokens):
+                return True
+
+    def _goes_beyond(self, now: float, tokens: float) -> bool:
+        """Whether nothing moves, and the next one goes on without a token: a tenth of the limit at a time."""
+        if now - self._last_release < STALLED:
+            return False
+        if now - self._stall >= STALLED:
+            self._stall, self._let_go = now, 0
+        self._let_go += 1
+        return self._let_go <= max(tokens / 10, 1)
+
+    def _give_token(self, loop: EventLoop, limiter: Any, task: Any) -> None:
+        self._last_release = loop.time()
+        if limiter.statistics().tasks_waiting and not loop.is_closed():
+            # Its next call comes in the same step, most likely: it need not queue again behind those that have none.
+            self._kept[task] = limiter
+            loop.call_soon(self._give_up, task)
+        else:
+            limiter.release_on_behalf_of(task)
+
+    def _give_up(self, task: Any) -> None:
+        limiter = self._kept.pop(task, None)
+        if limiter is not None:
+            limiter.release_on_behalf_of(task)
+
+
+def _in_thread(threadlocals: Any, token: Any, scope: Any, context: contextvars.Context, func: Any, args: Any) -> Any:
+    """Calls a function as anyio's own threads do: `from_thread` works in it."""
+    threadlocals.current_token = token
+    threadlocals.current_cancel_scope = scope
+    try:
+        return context.run(func, *args)
+    except StopIteration as error:
+        raise RuntimeError("coroutine raised StopIteration") from error
+    finally:
+        del threadlocals.current_token, threadlocals.current_cancel_scope
+
+
+_threads: AnyioThreads | None = None
