@@ -1,4 +1,4 @@
-"""anyio's `to_thread` on everloop's threads: its semantics stay, and FastAPI's `def` endpoints cannot lock each other out."""
+"""anyio's `to_thread` on everloop's threads: its semantics stay, and `def` endpoints cannot lock each other out."""
 
 import asyncio
 import contextvars
@@ -221,7 +221,7 @@ def test_two_hundred_calls_in_a_row_start_one_thread():
 
 
 def test_def_endpoints_over_a_small_pool_all_answer():
-    """A dependency holds one of five connections while its endpoint waits for a thread, and the threads wait for connections."""
+    """Some hold all connections while their endpoints wait for threads, and the threads wait for connections."""
     fastapi = pytest.importorskip("fastapi")
     httpx = pytest.importorskip("httpx")
     connections = threading.Semaphore(5)
@@ -237,14 +237,15 @@ def test_def_endpoints_over_a_small_pool_all_answer():
     async def pause():
         await asyncio.sleep(0.001)
 
+    held, paused = fastapi.Depends(connection), fastapi.Depends(pause)
     app = fastapi.FastAPI()
 
     @app.get("/")
-    def endpoint(_=fastapi.Depends(connection)):
+    def endpoint(_=held):
         return "answered"
 
     @app.get("/later")
-    def later(_=fastapi.Depends(connection), __=fastapi.Depends(pause)):
+    def later(_=held, __=paused):
         return "answered"
 
     async def main():

@@ -82,6 +82,29 @@ def test_a_task_in_pure_python_runs(run):
     run(main())
 
 
+def test_tasks_in_pure_python_go_aside(loop):
+    current_task = asyncio.tasks._py_current_task if sys.version_info >= (3, 14) else asyncio.current_task
+
+    async def block(gate):
+        before = current_task()
+        with everloop.blocking():
+            gate.wait()
+        assert current_task() is before
+        await asyncio.sleep(0)
+        assert current_task() is before
+
+    async def main():
+        loop.set_task_factory(lambda loop, coroutine, **options: asyncio.tasks._PyTask(coroutine, loop=loop, **options))
+        with gates(3) as three:
+            tasks = [asyncio.create_task(block(gate)) for gate in three]
+            for gate in reversed(three):
+                await asyncio.sleep(0)
+                gate.open()
+            await asyncio.gather(*tasks)
+
+    loop.run_until_complete(main())
+
+
 # ---- eager tasks
 
 

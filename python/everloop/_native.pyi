@@ -103,6 +103,8 @@ class LoopCore:
         """The time of the loop's clock, in seconds."""
     def stop(self) -> None:
         """Stops the loop at the end of its turn. Steps that are aside in a blocking call come back first."""
+    def get_debug(self) -> bool:
+        """Whether the loop is in debug mode. Every future asks for it."""
     def is_running(self) -> bool:
         """Whether the loop is running."""
     def statistics(self) -> dict[str, int]:
@@ -163,6 +165,102 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return."""
     def when(self) -> float:
         """The time of `loop.time()` at which the callback is due, in seconds."""
+
+class Job:
+    """One call on a thread of the pool, for a future."""
+
+    @property
+    def future(self) -> Any:
+        """What it is for."""
+    @property
+    def function(self) -> Any:
+        """What is called."""
+    @property
+    def loop(self) -> LoopCore:
+        """The loop that waits for it. AttributeError: a `concurrent.futures.Future` does."""
+    @property
+    def since(self) -> float | None:
+        """Since when it runs, in seconds of the loop's clock; None before."""
+    @property
+    def thread(self) -> int | None:
+        """The thread that runs it, as `threading.get_ident()`; None before."""
+    @property
+    def worker(self) -> int | None:
+        """The number of the pool's thread that runs it; None before."""
+    def abandon(self) -> None:
+        """Nobody waits for its thread any more, not even at the end of the program."""
+    def abandoned(self) -> bool:
+        """Whether nobody waits for its thread any more."""
+    def cancel(self) -> None:
+        """Its caller no longer wants it."""
+    def cancelled(self) -> bool:
+        """Whether its caller no longer wants it."""
+    def tell(self, waiter: Future[None]) -> bool:
+        """Sets the result of `waiter`, a future of its loop, once its thread is done with it. False: it is."""
+    def withdraw(self) -> bool:
+        """Takes the job back, if no thread has begun it. True: it never runs."""
+
+class PoolCore:
+    """The threads of a default executor. `everloop.pool.ThreadPool` is the other half: use that."""
+
+    def __new__(cls, slots: int, *_args: Any, **_kwargs: Any) -> Self: ...
+    @property
+    def slots(self) -> int:
+        """The number of slots: how many counted jobs run at once, beside those that wait in the bridge."""
+    def _after_fork(self) -> None:
+        """In a forked child: the threads are the parent's, and so is what they did."""
+    def _enter(self, number: int) -> Worker:
+        """What a thread of the pool asks for its calls. Made on that thread."""
+    def _numbers(self) -> tuple[int, int, int, int, int]:
+        """(threads, idle, running counted jobs, lent slots, queued jobs)"""
+    def _queue(
+        self,
+        loop: LoopCore | None,
+        future: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        call: object = None,
+        limiter: object = None,
+        prefer: int | None = None,
+        /,
+    ) -> Job:
+        """Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
+
+        `call`: what is really called, where `function` only prepares it. `limiter`: who limits such
+        jobs in place of the pool; its `release(future)` is called in the loop once the thread is done, or the job was
+        withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
+        """
+    def _shut(self, drop_queued: bool) -> list[Any]:
+        """Takes no more jobs; threads end once nothing is queued.
+
+        With `drop_queued`, the futures of what was queued are returned, to be cancelled.
+        """
+
+class Worker:
+    """What a thread of the pool asks for its calls."""
+
+    @property
+    def job(self) -> Job | None:
+        """The job that it runs, or None."""
+    def next(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+        """The next call of this thread, as (function, args, kwargs); None: the thread is to end."""
+    def raised(self, error: BaseException) -> None:
+        """The call has raised."""
+    def returned(self, result: Any) -> None:
+        """The call has returned."""
+
+def current_job() -> Job | None:
+    """The job that the calling thread runs, or None."""
+
+def lend() -> Job | None:
+    """The calling thread is going to wait in the bridge: where it runs a job, another one may run meanwhile.
+
+    Returns the job, for `take_back`.
+    """
+
+def take_back(job: Job) -> None:
+    """The thread has waited, and goes on at once, whatever runs."""
 
 class Blocking:
     """The native half of `everloop.blocking`."""

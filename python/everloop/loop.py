@@ -25,6 +25,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `base_events._check_ssl_socket` | no socket of TLS (sockets.py) |
 | `events._ThreadSafeHandle` | what handles of `call_soon_threadsafe` claim to be, from CPython 3.14 on |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
+| `_asyncio._swap_current_task`, `tasks._py_swap_current_task` | the current task of a step that is aside |
 | `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """
 
@@ -227,7 +228,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
 
     # ---- the default executor
 
-    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> "asyncio.Future[T]":  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> "asyncio.Future[T]":
         """Calls func(*args) in an executor; None stands for the default one."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
@@ -235,12 +236,12 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         if self._debug:
             self._check_callback(func, "run_in_executor")
         self._check_default_executor()
-        executor = self._default_executor
+        executor, own = self._default_executor, self._own_pool
         if executor is None:
-            executor = self.own_pool()
-        if executor is not self._own_pool:
+            executor = own = self.own_pool()
+        if own is None or executor is not own:
             return super().run_in_executor(executor, func, *args)
-        return executor.run(self, func, args)
+        return own.run(self, func, args)
 
     def own_pool(self) -> pool.ThreadPool:
         """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""

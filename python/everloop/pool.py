@@ -116,7 +116,7 @@ def _work(pool: ThreadPool, number: int) -> None:
             else:
                 worker.returned(result)
             # Nothing of the call may live until the next one comes.
-            call = function = args = kwargs = result = None
+            call = function = args = kwargs = result = None  # type: ignore[assignment]
     finally:
         pool._workers.pop(number, None)
         pool._threads.pop(number, None)

@@ -50,6 +50,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;

@@ -15,7 +15,7 @@ use crate::exit;
 use crate::ffi::{GilCell, thread_ident};
 use crate::handle::{Handle, Native};
 use everloop_core::parker::{Parker, Wake};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
@@ -32,14 +32,17 @@ const LINGER: Duration = Duration::from_secs(10);
 /// What there is to call: a function, its arguments and keywords.
 type Call = (Py<PyAny>, Py<PyTuple>, Option<Py<PyDict>>);
 
+/// The same for Python, where keywords are never missing.
+type FullCall = (Py<PyAny>, Py<PyTuple>, Py<PyDict>);
+
 #[derive(Default)]
 struct Body {
     /// Gone once a thread has begun it, or it was withdrawn.
     call: Option<Call>,
     /// What came of it, until that is delivered.
     outcome: Option<PyResult<Py<PyAny>>>,
-    /// Called once the thread is done, or the job was withdrawn: gives a token back.
-    release: Option<Py<PyAny>>,
+    /// Whether its limiter is still to be told of the end.
+    limited: bool,
     begun: Option<Begun>,
     /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
     waiter: Option<Py<PyAny>>,
@@ -69,13 +72,19 @@ pub struct Job {
     context: Py<PyAny>,
     /// What is called, for those who look.
     function: Py<PyAny>,
-    /// Whether it takes one of the pool's slots.
-    counted: bool,
+    pool: Py<PoolCore>,
+    /// Who limits such jobs; None: the slots of the pool do.
+    limiter: Option<Py<PyAny>>,
 }
 
 static DELIVER: Native = Native { name: "_deliver", run: |job| job.cast::<Job>()?.get().deliver(job.py()) };
 
 impl Job {
+    /// Whether it takes one of the pool's slots.
+    fn is_counted(&self) -> bool {
+        self.limiter.is_none()
+    }
+
     fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
         let call = self.body.with(py, |body| body.call.take());
         let Some(call) = call else { return Ok(None) };
@@ -129,18 +138,18 @@ impl Job {
             Some(Err(error)) => match future.call_method1(intern!(py, "set_exception"), (error.into_value(py),)) {
                 Ok(_) => Ok(()),
                 // a StopIteration, which no future takes up to CPython 3.12.1: its caller must not wait for ever
-                Err(refused) => {
-                    future.call_method1(intern!(py, "set_exception"), (refused.into_value(py),)).map(drop)
-                }
+                Err(refused) => future.call_method1(intern!(py, "set_exception"), (refused.into_value(py),)).map(drop),
             },
             None => Ok(()),
         }
     }
 
     fn give_back(&self, py: Python<'_>) -> PyResult<()> {
-        match self.body.with(py, |body| body.release.take()) {
-            Some(release) => release.call0(py).map(drop),
-            None => Ok(()),
+        match &self.limiter {
+            Some(limiter) if self.body.with(py, |body| std::mem::take(&mut body.limited)) => {
+                limiter.call_method1(py, intern!(py, "release"), (&self.future,)).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -193,10 +202,11 @@ impl Job {
         self.future.clone_ref(py)
     }
 
-    /// The loop that waits for it.
+    /// The loop that waits for it. AttributeError: a `concurrent.futures.Future` does.
     #[getter]
-    fn r#loop(&self, py: Python<'_>) -> Option<Py<LoopCore>> {
-        self.core.as_ref().map(|core| core.clone_ref(py))
+    fn r#loop(&self, py: Python<'_>) -> PyResult<Py<LoopCore>> {
+        let core = self.core.as_ref().map(|core| core.clone_ref(py));
+        core.ok_or_else(|| PyAttributeError::new_err("no loop waits for this job"))
     }
 
     /// What is called.
@@ -228,6 +238,10 @@ impl Job {
             visit.call(core)?;
         }
         visit.call(&self.future)?;
+        visit.call(&self.pool)?;
+        if let Some(limiter) = &self.limiter {
+            visit.call(limiter)?;
+        }
         visit.call(&self.context)?;
         visit.call(&self.function)?;
         self.body.traverse(|body| {
@@ -244,10 +258,7 @@ impl Job {
             if let Some(waiter) = &body.waiter {
                 visit.call(waiter)?;
             }
-            match &body.release {
-                Some(release) => visit.call(release),
-                None => Ok(()),
-            }
+            Ok(())
         })
     }
 
@@ -375,9 +386,10 @@ impl PoolCore {
 
     /// Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
     ///
-    /// `call`: what is really called, where `function` only prepares it. `counted`: whether it takes a slot of the pool. `release`: called in the loop once the thread is done, or the job
-    /// was withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
-    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, call=None, counted=true, release=None, prefer=None, /))]
+    /// `call`: what is really called, where `function` only prepares it. `limiter`: who limits such
+    /// jobs in place of the pool; its `release(future)` is called in the loop once the thread is done, or the job was
+    /// withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
+    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, call=None, limiter=None, prefer=None, /))]
     #[allow(clippy::too_many_arguments)]
     fn _queue(
         slf: &Bound<'_, Self>,
@@ -387,8 +399,7 @@ impl PoolCore {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
         call: Option<&Bound<'_, PyAny>>,
-        counted: bool,
-        release: Option<Py<PyAny>>,
+        limiter: Option<Py<PyAny>>,
         prefer: Option<u32>,
     ) -> PyResult<Py<Job>> {
         let py = slf.py();
@@ -402,7 +413,7 @@ impl PoolCore {
                 args.clone().unbind(),
                 kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind),
             )),
-            release,
+            limited: limiter.is_some(),
             ..Body::default()
         };
         let job = Job {
@@ -411,8 +422,10 @@ impl PoolCore {
             future: future.clone().unbind(),
             context: this.context.clone_ref(py),
             function: call.unwrap_or(function).clone().unbind(),
-            counted,
+            pool: slf.clone().unbind(),
+            limiter,
         };
+        let counted = job.is_counted();
         let job = Py::new(py, job)?;
         let queued = job.clone_ref(py);
         this.state.with(py, |state| if counted { &mut state.counted } else { &mut state.free }.push_back(queued));
@@ -435,8 +448,9 @@ impl PoolCore {
         }
     }
 
-    /// Takes no more jobs. Threads end once nothing is queued; with `drop_queued`, futures of what was queued are returned
-    /// to be cancelled.
+    /// Takes no more jobs; threads end once nothing is queued.
+    ///
+    /// With `drop_queued`, the futures of what was queued are returned, to be cancelled.
     fn _shut(&self, py: Python<'_>, drop_queued: bool) -> Vec<Py<PyAny>> {
         let (idle, dropped) = self.state.with(py, |state| {
             state.closed = true;
@@ -524,7 +538,7 @@ impl Worker {
 
     /// The slot is free again.
     fn leave_slot(&self, py: Python<'_>, job: &Job) {
-        if job.counted {
+        if job.is_counted() {
             self.pool.get().state.with(py, |state| state.running -= 1);
         }
     }
@@ -594,7 +608,7 @@ impl Worker {
 #[pymethods]
 impl Worker {
     /// The next call of this thread, as (function, args, kwargs); None: the thread is to end.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyTuple>, Py<PyDict>)>> {
+    fn next(&self, py: Python<'_>) -> PyResult<Option<FullCall>> {
         loop {
             let Some(job) = self.take(py) else {
                 if self.rest(py) {
@@ -646,16 +660,32 @@ pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {
     CURRENT.with_borrow(|job| job.as_ref().map(|job| job.clone_ref(py)))
 }
 
-#[pymethods]
-impl PoolCore {
-    /// The calling thread, which runs a counted job, is going to wait: another job may run meanwhile.
-    fn _lend(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().state.with(slf.py(), |state| state.lent += 1);
-        Self::rouse(slf, None)
+/// The calling thread is going to wait in the bridge: where it runs a job, another one may run meanwhile.
+///
+/// Returns the job, for `take_back`.
+#[pyfunction]
+pub fn lend(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
+    let Some(job) = current_job(py) else { return Ok(None) };
+    match &job.get().limiter {
+        Some(limiter) => limiter.call_method1(py, intern!(py, "lend"), (&job,)).map(drop)?,
+        None => {
+            let pool = job.get().pool.bind(py);
+            pool.get().state.with(py, |state| state.lent += 1);
+            PoolCore::rouse(pool, None)?;
+        }
     }
+    Ok(Some(job))
+}
 
-    /// It has waited, and goes on at once, whatever runs.
-    fn _take_back(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.lent -= 1);
+/// The thread has waited, and goes on at once, whatever runs.
+#[pyfunction]
+pub fn take_back(job: &Bound<'_, Job>) -> PyResult<()> {
+    let py = job.py();
+    match &job.get().limiter {
+        Some(limiter) => limiter.call_method1(py, intern!(py, "take_back"), (job,)).map(drop),
+        None => {
+            job.get().pool.get().state.with(py, |state| state.lent -= 1);
+            Ok(())
+        }
     }
 }

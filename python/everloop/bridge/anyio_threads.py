@@ -1,9 +1,8 @@
 """anyio's `to_thread.run_sync` on everloop's threads: what FastAPI and Starlette call for everything that is `def`.
 
-What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, and only for tasks
-that run on an everloop. anyio has no public place for that: https://github.com/agronholm/anyio has one pool. Its limiters,
-cancel scopes, `from_thread` and `check_cancelled` are anyio's own as before. Measurements of what a hop costs there:
-most of it is bookkeeping, not the change of threads.
+What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, for tasks that
+run on an everloop: anyio has no public place for another pool. Its limiters, cancel scopes, `from_thread` and
+`check_cancelled` are its own as before. Of what a call costs there, two thirds are bookkeeping.
 """
 
 import asyncio
@@ -14,11 +13,13 @@ import weakref
 from asyncio import events
 from typing import Any
 
+from .. import _native
 from ..loop import EventLoop
 from .threads import let_end
 
 __all__ = ["replace_anyio_pool", "restore_anyio_pool"]
 
+NAME = "run_sync_in_worker_thread"  # what is replaced
 STALLED = 0.05  # seconds without a token given back after which a task that has had one goes on without
 
 
@@ -70,13 +71,13 @@ class AnyioThreads:
             from anyio._core._eventloop import set_current_async_library, sniffio, threadlocals
             from anyio.lowlevel import EventLoopToken
 
-            self._original: Any = backend.AsyncIOBackend.__dict__["run_sync_in_worker_thread"]
+            self._original: Any = backend.AsyncIOBackend.__dict__[NAME]
             self._task_states: Any = backend._task_states
             self._scope_class: Any = backend.CancelScope
         except (ImportError, AttributeError, KeyError) as error:
             raise ImportError(
-                "everloop.replace_anyio_pool() needs anyio 4 with its asyncio backend; leave anyio's own threads in place, "
-                f"or install another version ({error})"
+                "everloop.replace_anyio_pool() needs anyio 4 with its asyncio backend: install another version, or "
+                f"leave anyio's own threads in place ({error})"
             ) from error
         self._backend: Any = backend.AsyncIOBackend
         self._would_block = WouldBlock
@@ -101,10 +102,10 @@ class AnyioThreads:
                 return await threads.run(loop, func, args, abandon_on_cancel, limiter)
             return await threads._original.__func__(cls, func, args, abandon_on_cancel, limiter)
 
-        self._backend.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)
+        setattr(self._backend, NAME, classmethod(run_sync_in_worker_thread))
 
     def restore(self) -> None:
-        self._backend.run_sync_in_worker_thread = self._original
+        setattr(self._backend, NAME, self._original)
 
     async def run(self, loop: EventLoop, func: Any, args: Any, abandon: bool, limiter: Any) -> Any:
         """One call, for a task of `loop`."""
@@ -119,18 +120,21 @@ class AnyioThreads:
             beyond = False
         try:
             scope = self._scope(task)
+            lease = Lease(default if limiter is None else limiter)
             if scope is None:
-                return await self._call(loop, func, args, task, None, abandon)
+                return await self._call(loop, func, args, task, lease, None, abandon)
             with self._scope_class(shield=not abandon) as own:
                 worker_scope = own if abandon else scope
-                return await self._call(loop, func, args, task, worker_scope, abandon)
+                return await self._call(loop, func, args, task, lease, worker_scope, abandon)
         finally:
             if limiter is not None:
                 limiter.release_on_behalf_of(task)
             elif not beyond:
                 self._give_token(loop, default, task)
 
-    async def _call(self, loop: EventLoop, func: Any, args: Any, task: Any, scope: Any, abandon: bool) -> Any:
+    async def _call(
+        self, loop: EventLoop, func: Any, args: Any, task: Any, limiter: "Lease", scope: Any, abandon: bool
+    ) -> Any:
         future = loop.create_future()
         context = contextvars.copy_context()
         if self._forget_library is not None:
@@ -140,7 +144,7 @@ class AnyioThreads:
             token = self._tokens[loop] = self._make_token(loop)
         call = (self._threadlocals, token, scope, context, func, args)
         prefer = self._threads.get(task)
-        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, False, None, prefer)
+        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, limiter, prefer)
         try:
             return await future
         except asyncio.CancelledError:
@@ -205,6 +209,30 @@ class AnyioThreads:
         limiter = self._kept.pop(task, None)
         if limiter is not None:
             limiter.release_on_behalf_of(task)
+
+
+class Lease:
+    """A token of anyio's limiter, for the pool."""
+
+    __slots__ = ("_limiter",)
+
+    def __init__(self, limiter: Any) -> None:
+        self._limiter = limiter
+
+    def release(self, future: Any) -> None:
+        """The task that has called gives the token back."""
+
+    def lend(self, job: _native.Job) -> None:
+        """On a thread: it waits in the bridge, and lets another call have its token meanwhile."""
+        job.loop.call_soon_threadsafe(self._change, 1)
+
+    def take_back(self, job: _native.Job) -> None:
+        """On a thread: it has waited, and goes on at once."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            job.loop.call_soon_threadsafe(self._change, -1)
+
+    def _change(self, tokens: int) -> None:
+        self._limiter.total_tokens += tokens
 
 
 def _in_thread(threadlocals: Any, token: Any, scope: Any, context: contextvars.Context, func: Any, args: Any) -> Any:

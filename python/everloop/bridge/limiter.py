@@ -2,8 +2,11 @@
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Iterator
+
+from .. import _native
 
 __all__ = ["Limiter"]
 
@@ -35,6 +38,7 @@ class Limiter:
     def __init__(self, tokens: int) -> None:
         self._tokens = _checked(tokens)
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
+        self._lent = 0
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
 
     def __repr__(self) -> str:
@@ -63,7 +67,7 @@ class Limiter:
 
     async def acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
-        if not self._waiters and len(self._holders) < self._tokens:
+        if not self._waiters and len(self._holders) < self._tokens + self._lent:
             self._holders[holder] = time.monotonic()
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,6 +84,19 @@ class Limiter:
         del self._holders[holder]
         self._hand_out()
 
+    def lend(self, job: _native.Job) -> None:
+        """On a thread: it waits in the bridge, and lets another call have its token meanwhile."""
+        job.loop.call_soon_threadsafe(self._change_lent, 1)
+
+    def take_back(self, job: _native.Job) -> None:
+        """On a thread: it has waited, and goes on at once."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            job.loop.call_soon_threadsafe(self._change_lent, -1)
+
+    def _change_lent(self, change: int) -> None:
+        self._lent += change
+        self._hand_out()
+
     def _hand_out(self) -> None:
         for waiter in self._ready():
             holder = self._waiters.pop(waiter)
@@ -88,7 +105,7 @@ class Limiter:
                 waiter.set_result(None)
 
     def _ready(self) -> Iterator["asyncio.Future[None]"]:
-        while self._waiters and len(self._holders) < self._tokens:
+        while self._waiters and len(self._holders) < self._tokens + self._lent:
             yield next(iter(self._waiters))
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import contextvars
-import functools
 import inspect
 import types
 from asyncio import events
@@ -38,8 +37,8 @@ async def to_thread[**P, T](
 
     Args:
         function: What to call, with `args` and `kwargs`.
-        limiter: Whose tokens limit how many such calls run at once. None: the loop's default executor does, with as many
-            threads as asyncio's has.
+        limiter: Whose tokens limit how many such calls run at once. None: the loop's default executor does, with as
+            many threads as asyncio's has.
         abandon_on_cancel: Whether a cancelled task leaves its thread alone at once. Nobody waits for it then, neither
             the end of the loop nor that of the program. Its token comes back when it is done.
 
@@ -67,17 +66,13 @@ async def to_thread[**P, T](
     before = contextvars.copy_context()
     context = before.copy()
     future: asyncio.Future[T] = loop.create_future()
-    release = None
     if limiter is not None:
         await limiter.acquire(future)
-        release = functools.partial(limiter.release, future)
     try:
-        job = pool._queue(
-            loop, future, context.run, (function, *args), kwargs, function, limiter is None, release
-        )
+        job = pool._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
     except BaseException:
-        if release is not None:
-            release()
+        if limiter is not None:
+            limiter.release(future)
         raise
     try:
         return await future

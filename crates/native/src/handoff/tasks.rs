@@ -2,7 +2,8 @@
 //!
 //! Up to CPython 3.13 asyncio keeps one current task per loop, so another thread's task would collide with the blocked one
 //! ("Cannot enter into task ... while another task ... is being executed"). Whoever runs a step next moves it out of the
-//! way, and its owner puts it back: a release that nobody used costs nothing. From 3.14 on there is one per thread.
+//! way, and its owner puts it back: a release that nobody used costs nothing. From 3.14 on there is one per thread, but for
+//! tasks in pure Python, which go on as before.
 
 use crate::event_loop::LoopCore;
 use crate::place::{Place, lock};
@@ -11,16 +12,18 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::atomic::Ordering;
 
-/// `_asyncio._swap_current_task(loop, task or None)`, where that is per loop.
-fn swapper(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
-    static SWAP: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
+/// `_swap_current_task(loop, task or None)` of those tasks of which there is one per loop.
+fn swapper(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static SWAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let swap = SWAP.get_or_try_init(py, || {
-        if py.version_info() >= (3, 14) {
-            return Ok::<_, PyErr>(None);
-        }
-        Ok(Some(py.import("_asyncio")?.getattr("_swap_current_task")?.unbind()))
+        let (module, name) = if py.version_info() >= (3, 14) {
+            ("asyncio.tasks", "_py_swap_current_task")
+        } else {
+            ("_asyncio", "_swap_current_task")
+        };
+        Ok::<_, PyErr>(py.import(module)?.getattr(name)?.unbind())
     })?;
-    Ok(swap.as_ref().map(|swap| swap.bind(py)))
+    Ok(swap.bind(py))
 }
 
 /// The step of `place` goes aside; its task stays where it is until somebody needs the room.
@@ -34,10 +37,9 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
     if owner == 0 || owner == place.id().get() {
         return Ok(());
     }
-    let Some(swap) = swapper(core.py())? else { return Ok(()) };
-    let task = match swap.call1((core, core.py().None())) {
+    let task = match swapper(core.py())?.call1((core, core.py().None())) {
         Ok(task) => task,
-        // CPython 3.12 wants an entry to take out, and a plain callback's step has none.
+        // CPython 3.12 and tasks in pure Python want an entry to take out, and a plain callback's step has none.
         Err(error) if error.is_instance_of::<PyKeyError>(core.py()) => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -53,8 +55,5 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
 
 /// The step goes on: its task is the current one again.
 pub fn put_back(core: &Bound<'_, LoopCore>, task: Py<PyAny>) -> PyResult<()> {
-    if let Some(swap) = swapper(core.py())? {
-        swap.call1((core, task))?;
-    }
-    Ok(())
+    swapper(core.py())?.call1((core, task)).map(drop)
 }
