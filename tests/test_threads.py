@@ -1,0 +1,540 @@
+"""`to_thread`: results, context variables, limits, cancellation, and the threads behind it."""
+
+import asyncio
+import contextvars
+import functools
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+import everloop
+from support import gates, wait_until
+
+variable = contextvars.ContextVar("variable", default="outside")
+other = contextvars.ContextVar("other")
+
+
+def numbers(loop):
+    threads, idle, running, lent, queued = loop.own_pool()._numbers()
+    return {"threads": threads, "idle": idle, "running": running, "lent": lent, "queued": queued}
+
+
+async def turns(count=10):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+# ---- what comes back
+
+
+def test_the_result_and_the_very_exception():
+    error = ValueError("why")
+
+    def fail(*args, **kwargs):
+        assert (args, kwargs) == ((1,), {"two": 2})
+        raise error
+
+    async def main():
+        assert await everloop.to_thread(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ValueError, match="why") as caught:
+            await everloop.to_thread(fail, 1, two=2)
+        assert caught.value is error
+        assert [entry.name for entry in caught.traceback][-1] == "fail"
+
+    everloop.run(main())
+
+
+def test_a_stop_iteration_arrives():
+    async def main():
+        with pytest.raises((RuntimeError, TypeError), match="StopIteration"):
+            await everloop.to_thread(next, iter(()))
+
+    everloop.run(main())
+
+
+def test_context_variables_go_both_ways():
+    async def main():
+        variable.set("task")
+
+        def work():
+            assert variable.get() == "task"
+            variable.set("thread")
+            other.set("new")
+
+        await everloop.to_thread(work)
+        assert variable.get() == "thread"
+        assert other.get() == "new"
+
+        def fail():
+            variable.set("failed")
+            raise ValueError
+
+        with pytest.raises(ValueError):  # noqa: PT011
+            await everloop.to_thread(fail)
+        assert variable.get() == "failed"
+
+    everloop.run(main())
+
+
+def test_what_a_thread_does_not_set_is_left_alone():
+    async def main():
+        with gates(1) as [gate]:
+            variable.set("before")
+            context = contextvars.copy_context()
+
+            async def call():
+                await everloop.to_thread(gate.wait)
+                return variable.get()
+
+            task = asyncio.create_task(call(), context=context)
+            await turns()
+            context.run(variable.set, "meanwhile")
+            gate.open()
+            assert await task == "meanwhile"
+
+    everloop.run(main())
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (7, r"everloop.to_thread\(\) needs a function to call, not int: 7"),
+        (asyncio.sleep, r"sleep\(\) would only return a coroutine: await it instead"),
+        (functools.partial(asyncio.sleep, 1), "would only return a coroutine: await it instead"),
+    ],
+)
+def test_what_is_no_function_is_refused(function, message):
+    async def main():
+        with pytest.raises(TypeError, match=message):
+            await everloop.to_thread(function)
+
+    everloop.run(main())
+
+
+def test_it_needs_an_everloop():
+    async def main():
+        with pytest.raises(RuntimeError, match="needs an everloop, but the event loop here is"):
+            await everloop.to_thread(int)
+
+    asyncio.run(main())
+    coroutine = everloop.to_thread(int)
+    with pytest.raises(RuntimeError, match="no event loop runs here"):
+        coroutine.send(None)
+
+
+def test_a_pool_that_was_shut_down_takes_nothing():
+    async def main():
+        await everloop.to_thread(int)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        with pytest.raises(RuntimeError, match="shutdown"):
+            await everloop.to_thread(int)
+
+    everloop.run(main())
+
+
+@pytest.mark.parametrize("tokens", [0, -1])
+def test_a_limiter_without_tokens_is_refused(tokens):
+    with pytest.raises(ValueError, match=f"a limiter needs at least one token, not {tokens}"):
+        everloop.Limiter(tokens)
+    limiter = everloop.Limiter(1)
+    with pytest.raises(ValueError, match="at least one token"):
+        limiter.tokens = tokens
+
+
+@pytest.mark.parametrize("tokens", [1.5, "2", True, None])
+def test_a_limiter_has_a_whole_number_of_tokens(tokens):
+    with pytest.raises(TypeError, match="a limiter needs a whole number of tokens"):
+        everloop.Limiter(tokens)
+
+
+# ---- threads
+
+
+def test_threads_are_as_many_as_asyncio_s_and_are_used_again():
+    async def main():
+        loop = asyncio.get_running_loop()
+        slots = loop.own_pool().slots
+        opened = threading.Event()
+        calls = [asyncio.create_task(everloop.to_thread(opened.wait, 20)) for _ in range(slots + 3)]
+        await until(lambda: numbers(loop)["running"] == slots)
+        await turns()
+        assert numbers(loop) == {"threads": slots, "idle": 0, "running": slots, "lent": 0, "queued": 3}
+        opened.set()
+        await asyncio.gather(*calls)
+        await until(lambda: numbers(loop)["idle"] == slots)
+        for _ in range(50):
+            await everloop.to_thread(int)
+        assert numbers(loop)["threads"] == slots
+
+    everloop.run(main())
+
+
+def test_calls_one_after_the_other_take_one_thread():
+    async def main():
+        names = {await everloop.to_thread(lambda: threading.current_thread().name) for _ in range(100)}
+        assert names == {"asyncio_0"}
+
+    everloop.run(main())
+
+
+def test_asyncio_s_own_functions_use_the_same_threads():
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(10):
+            await asyncio.to_thread(int)
+            await loop.run_in_executor(None, int)
+            await everloop.to_thread(int)
+            assert loop.own_pool().submit(pow, 2, 3).result() == 8
+        assert numbers(loop)["threads"] == 1
+        assert loop._default_executor is loop.own_pool()
+
+    everloop.run(main())
+
+
+def test_submitted_futures_can_be_cancelled_before_they_begin():
+    async def main():
+        loop = asyncio.get_running_loop()
+        pool, opened, begun = loop.own_pool(), threading.Event(), []
+        blocked = [pool.submit(opened.wait, 20) for _ in range(pool.slots)]
+        future = pool.submit(begun.append, 1)
+        assert future.cancel()
+        opened.set()
+        for each in blocked:
+            each.result()
+        await loop.shutdown_default_executor()
+        assert begun == []
+
+    everloop.run(main())
+
+
+def test_a_program_s_own_default_executor_is_left_alone():
+    import concurrent.futures
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(
+            concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="mine")
+        )
+        mine = await asyncio.to_thread(lambda: threading.current_thread().name)
+        ours = await everloop.to_thread(lambda: threading.current_thread().name)
+        return mine, ours
+
+    assert everloop.run(main()) == ("mine_0", "asyncio_0")
+    wait_until(lambda: threading.active_count() == 1, "the end of the threads")
+
+
+def test_a_burst_wakes_the_loop_and_loses_nothing():
+    async def main():
+        for _ in range(20):
+            assert await asyncio.gather(*(everloop.to_thread(int, str(n)) for n in range(500))) == list(range(500))
+
+    everloop.run(main())
+
+
+def test_calls_from_many_loops_at_once():
+    def run():
+        async def main():
+            for _ in range(20):
+                assert await asyncio.gather(*(everloop.to_thread(abs, -n) for n in range(50))) == list(range(50))
+
+        everloop.run(main())
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# ---- limits
+
+
+def test_a_limiter_limits_and_is_served_in_order():
+    async def main():
+        limiter = everloop.Limiter(2)
+        order = []
+        with gates(2) as two:
+            first = [asyncio.create_task(everloop.to_thread(gate.wait, limiter=limiter)) for gate in two]
+            await turns()
+            rest = [asyncio.create_task(everloop.to_thread(order.append, n, limiter=limiter)) for n in range(5)]
+            await turns()
+            assert repr(limiter) == "<everloop.Limiter, 2 of 2 tokens are out, 5 wait>"
+            assert len(limiter.holders) == 2
+            assert order == []
+            two[0].open()
+            await asyncio.gather(*rest)
+            assert order == [0, 1, 2, 3, 4]
+            two[1].open()
+            await asyncio.gather(*first)
+        assert limiter.holders == {}
+
+    everloop.run(main())
+
+
+def test_a_limiter_may_have_more_tokens_than_the_pool_has_slots():
+    async def main():
+        limiter = everloop.Limiter(20)
+        barrier = threading.Barrier(20)
+        await asyncio.gather(*(everloop.to_thread(barrier.wait, 10, limiter=limiter) for _ in range(20)))
+
+    everloop.run(main())
+
+
+def test_a_limiter_can_be_changed_while_it_is_waited_for():
+    async def main():
+        limiter = everloop.Limiter(1)
+        with gates(1) as [gate]:
+            first = asyncio.create_task(everloop.to_thread(gate.wait, limiter=limiter))
+            await turns()
+            second = asyncio.create_task(everloop.to_thread(int, limiter=limiter))
+            await turns()
+            assert limiter.waiting == 1
+            limiter.tokens = 2
+            assert await second == 0
+            gate.open()
+            await first
+
+    everloop.run(main())
+
+
+# ---- cancellation
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_queued_call_that_is_cancelled_never_begins(limited):
+    async def main():
+        loop = asyncio.get_running_loop()
+        limiter = everloop.Limiter(1) if limited else None
+        begun, opened = [], threading.Event()
+        count = 1 if limited else loop.own_pool().slots
+        running = [asyncio.create_task(everloop.to_thread(opened.wait, 20, limiter=limiter)) for _ in range(count)]
+        await turns()
+        queued = [asyncio.create_task(everloop.to_thread(begun.append, n, limiter=limiter)) for n in range(3)]
+        await turns()
+        queued[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued[0]
+        opened.set()
+        await asyncio.gather(*running, *queued[1:])
+        assert sorted(begun) == [1, 2]
+
+    everloop.run(main())
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_running_call_is_waited_for_when_its_task_is_cancelled(limited):
+    async def main():
+        limiter = everloop.Limiter(1) if limited else None
+        loop = asyncio.get_running_loop()
+        with gates(1) as [gate]:
+            entered, ended = threading.Event(), threading.Event()
+
+            def work():
+                entered.set()
+                gate.wait()
+                ended.set()
+
+            async def call():
+                async with asyncio.timeout(None) as scope:
+                    scopes.append(scope)
+                    await everloop.to_thread(work, limiter=limiter)
+
+            scopes = []
+            task = asyncio.create_task(call())
+            await until(entered.is_set)
+            scopes[0].reschedule(loop.time())
+            await turns()
+            task.cancel()
+            task.cancel()
+            await turns()
+            assert not task.done()
+            if limiter is not None:
+                assert len(limiter.holders) == 1
+            gate.open()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ended.is_set()
+
+    everloop.run(main())
+
+
+def test_a_function_can_ask_whether_it_was_cancelled():
+    async def main():
+        entered = threading.Event()
+
+        def work():
+            everloop.check_cancelled()
+            entered.set()
+            while True:
+                everloop.check_cancelled()
+
+        task = asyncio.create_task(everloop.to_thread(work))
+        await until(entered.is_set)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    everloop.run(main())
+    everloop.check_cancelled()  # of no effect elsewhere
+
+
+def test_an_abandoned_call_holds_its_token_to_the_end():
+    async def main():
+        limiter = everloop.Limiter(1)
+        with gates(1) as [gate]:
+            entered = threading.Event()
+
+            def work():
+                entered.set()
+                gate.wait()
+
+            task = asyncio.create_task(everloop.to_thread(work, limiter=limiter, abandon_on_cancel=True))
+            await until(entered.is_set)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(limiter.holders) == 1
+            next_call = asyncio.create_task(everloop.to_thread(int, limiter=limiter))
+            await turns()
+            assert not next_call.done()
+            gate.open()
+            await next_call
+
+    everloop.run(main())
+
+
+def test_the_loop_does_not_wait_for_an_abandoned_call():
+    with gates(1) as [gate]:
+
+        async def main():
+            entered = threading.Event()
+
+            def work():
+                entered.set()
+                gate.wait()
+
+            task = asyncio.create_task(everloop.to_thread(work, abandon_on_cancel=True))
+            await until(entered.is_set)
+            task.cancel()
+
+        everloop.run(main())
+    wait_until(lambda: threading.active_count() == 1, "the end of the thread")
+
+
+def run_script(script):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_program_ends_and_names_a_thread_that_it_leaves_behind():
+    process = run_script(
+        """
+        import asyncio, threading, everloop
+
+        def for_ever():
+            entered.set()
+            threading.Event().wait()
+
+        async def main():
+            task = asyncio.create_task(everloop.to_thread(for_ever, abandon_on_cancel=True))
+            while not entered.is_set():
+                await asyncio.sleep(0)
+            task.cancel()
+
+        entered = threading.Event()
+        everloop.run(main())
+        """
+    )
+    assert process.returncode == 0, process.stderr
+    assert "the program ends while thread asyncio_0 is still in for_ever (<string>:4)" in process.stderr
+
+
+def test_the_program_waits_for_calls_that_nobody_has_abandoned():
+    process = run_script(
+        """
+        import asyncio, time, everloop
+
+        def late():
+            time.sleep(0.2)
+            print("done")
+
+        loop = everloop.new_event_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_in_executor(None, late)
+        loop.close()
+        """
+    )
+    assert (process.returncode, process.stdout) == (0, "done\n"), process.stderr
+
+
+def test_a_closed_loop_is_told_nothing(caplog):
+    caplog.set_level(logging.DEBUG)
+    with gates(1) as [gate]:
+        loop = everloop.new_event_loop()
+        entered = threading.Event()
+
+        def work():
+            entered.set()
+            gate.wait()
+
+        future = loop.run_in_executor(None, work)
+        assert entered.wait(10)
+        pool = loop.own_pool()
+        loop.close()
+        gate.open()
+        pool.shutdown()
+    assert not future.done()
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+# ---- waiting in the bridge
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_sixty_four_calls_that_each_wait_for_another_call(limited):
+    """Each holds its thread while it waits for a coroutine that needs one."""
+
+    async def main():
+        limiter = everloop.Limiter(4) if limited else None
+
+        def outer(number):
+            return everloop.block_on(everloop.to_thread(abs, -number, limiter=limiter))
+
+        calls = (everloop.to_thread(outer, number, limiter=limiter) for number in range(64))
+        assert await asyncio.gather(*calls) == list(range(64))
+
+    everloop.run(main())
+
+
+def test_a_forked_child_has_working_threads():
+    process = run_script(
+        """
+        import asyncio, os, everloop
+
+        async def main():
+            await everloop.to_thread(int)
+            pid = os.fork()
+            if not pid:
+                os._exit(0 if child() else 1)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        def child():
+            asyncio._set_running_loop(None)
+            return everloop.run(everloop.to_thread(abs, -7)) == 7
+
+        raise SystemExit(everloop.run(main()))
+        """
+    )
+    assert process.returncode == 0, process.stderr
