@@ -3,6 +3,7 @@
 import ast
 import doctest
 import inspect
+import operator
 import pathlib
 
 import pytest
@@ -62,9 +63,11 @@ def test_every_public_name_says_what_it_is():
     assert inspect.getdoc(everloop)
 
 
-@pytest.mark.parametrize("name", ["run", "new_event_loop", "blocking", "block_on", "EventLoop"])
+@pytest.mark.parametrize(
+    "name", ["run", "new_event_loop", "blocking", "block_on", "EventLoop", "LoopThread", "LoopThread.submit"]
+)
 def test_the_examples_of_a_docstring_run(name):
-    thing = getattr(everloop, name)
+    thing = operator.attrgetter(name)(everloop)
     tests = doctest.DocTestFinder(recurse=False).find(thing, name, module=False, globs={"everloop": everloop})
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for test in tests:

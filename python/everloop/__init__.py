@@ -7,6 +7,7 @@ from . import watch
 from .bridge import (
     DeadlockError,
     Limiter,
+    LoopThread,
     block_on,
     blocking,
     check_cancelled,
@@ -21,6 +22,7 @@ __all__ = [
     "EventLoop",
     "EventLoopPolicy",
     "Limiter",
+    "LoopThread",
     "block_on",
     "blocking",
     "check_cancelled",

@@ -2,17 +2,17 @@
 
 import asyncio
 import concurrent.futures
-import contextvars
 import inspect
 from asyncio import events
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop, loop_of_context, run
-from .waits import DeadlockError, check_no_cycle, forget, note
+from .aside import raise_timeout, wait_in_step
+from .loop_future import LoopFuture, close_coroutine, submit_to
 
-__all__ = ["DeadlockError", "block_on"]
+__all__ = ["block_on", "through"]
 
 T = TypeVar("T")
 
@@ -48,13 +48,13 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
     if not inspect.isawaitable(awaitable):
         raise TypeError(f"block_on() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
     if timeout is not None and not timeout >= 0:
-        _close(awaitable)
+        close_coroutine(awaitable)
         raise ValueError(f"timeout must not be negative, but is {timeout}")
     running = events._get_running_loop()
     if running is None:
         return _from_thread(awaitable, timeout)
     if not isinstance(running, EventLoop):
-        _close(awaitable)
+        close_coroutine(awaitable)
         raise RuntimeError(
             f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands "
             "still as long as its step waits. Run it with everloop.run(), or await instead"
@@ -67,43 +67,8 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
         )
     if not _native.is_in_step():
         # Inside `blocking()`: the step is aside already, and the loop runs elsewhere.
-        return _through(running, awaitable, timeout)
-    return _in_step(running, awaitable, timeout)
-
-
-def _in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
-    """Waits aside, in the middle of a step."""
-    waiter = asyncio.current_task(loop)
-    future = asyncio.ensure_future(awaitable, loop=loop)
-    if waiter is not None:
-        check_no_cycle(waiter, future)
-        note(waiter, future)
-    try:
-        return _wait_in_step(loop, waiter, future, timeout)
-    finally:
-        if waiter is not None:
-            forget(waiter)
-
-
-def _wait_in_step(
-    loop: EventLoop, waiter: "asyncio.Task[Any] | None", future: "asyncio.Future[T]", timeout: float | None
-) -> T:
-    try:
-        done = loop._wait_aside(future, waiter, timeout)
-    except RuntimeError:
-        future.cancel()
-        raise
-    except BaseException:
-        # A signal handler raised: clean up first, as asyncio.run does.
-        future.cancel()
-        loop._wait_aside(future, waiter, None)
-        _retrieve(future)
-        raise
-    if not done:
-        future.cancel()
-        loop._wait_aside(future, waiter, None)
-        _raise_timeout(future, timeout)
-    return future.result()
+        return through(submit_to(running, awaitable), timeout)
+    return wait_in_step(running, awaitable, timeout)
 
 
 def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
@@ -111,7 +76,7 @@ def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
     owner = _loop_of(awaitable)
     loop = owner if owner is not None else _loop_of_this_context()
     if loop is not None and loop.is_running():
-        return _through(loop, awaitable, timeout)
+        return through(submit_to(loop, awaitable), timeout)
     if owner is not None:
         raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
     coroutine = _as_coroutine(awaitable)
@@ -130,81 +95,20 @@ async def _within[T](coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
     if not done:
         task.cancel()
         await asyncio.wait([task])
-        _raise_timeout(task, timeout)
+        raise_timeout(task, timeout)
     return task.result()
 
 
-def _through[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:
-    """Waits on one thread for a loop that runs on another."""
-    result: concurrent.futures.Future[T] = concurrent.futures.Future()
-    task: asyncio.Future[T] | None = None
-
-    def start() -> None:
-        nonlocal task
-        task = asyncio.ensure_future(awaitable, loop=loop)
-        task.add_done_callback(finish)
-
-    def finish(task: "asyncio.Future[T]") -> None:
-        if task.cancelled():
-            result.set_exception(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(task.result())
-
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
+def through[T](future: LoopFuture[T], timeout: float | None) -> T:
+    """Waits on one thread for a loop that runs on another, with asyncio's CancelledError."""
     try:
-        loop.call_soon_threadsafe(start, context=contextvars.copy_context())
-    except RuntimeError:
-        _close(awaitable)
+        return future.result(timeout)
+    except concurrent.futures.CancelledError:
+        if future.cancelled():
+            raise asyncio.CancelledError from None
         raise
-    try:
-        return _result(result, timeout)
-    except concurrent.futures.TimeoutError:
-        if result.done():
-            raise  # the coroutine's own
-        loop.call_soon_threadsafe(cancel)
-        return _after_cancel(result, timeout)
-    except BaseException:
-        if not result.done():
-            # A signal handler raised: clean up first.
-            loop.call_soon_threadsafe(cancel)
-            concurrent.futures.wait([result])
-        raise
-
-
-def _result(result: "concurrent.futures.Future[T]", timeout: float | None) -> T:
-    try:
-        return result.result(timeout)
     finally:
-        del result  # an exception must not keep the future that holds it
-
-
-def _after_cancel(result: "concurrent.futures.Future[T]", timeout: float | None) -> T:
-    """The time was up and the coroutine was cancelled: waits for its clean-up."""
-    try:
-        return result.result()
-    except asyncio.CancelledError:
-        raise TimeoutError(_timeout_message(timeout)) from None
-
-
-def _raise_timeout(task: "asyncio.Future[Any]", timeout: float | None) -> None:
-    """The task was cancelled for time. An error of its clean-up comes first; a result given all the same counts."""
-    if task.cancelled():
-        raise TimeoutError(_timeout_message(timeout))
-
-
-def _timeout_message(timeout: float | None) -> str:
-    return f"block_on() has waited for {timeout} seconds; the awaitable was cancelled"
-
-
-def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """Marks an exception as seen: another one is on its way up."""
-    if not future.cancelled():
-        future.exception()
+        del future  # an exception must not keep the future that holds it
 
 
 def _loop_of(awaitable: Awaitable[Any]) -> asyncio.AbstractEventLoop | None:
@@ -219,10 +123,3 @@ def _as_coroutine[T](awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
         return await awaitable
 
     return wait()
-
-
-def _close(awaitable: Awaitable[Any]) -> None:
-    """A coroutine that will not be awaited must not warn of that too."""
-    close: Callable[[], None] | None = getattr(awaitable, "close", None)
-    if inspect.iscoroutine(awaitable) and close is not None:
-        close()

@@ -1,71 +1,324 @@
-"""Who waits for whom: a cycle never ends, so it is an error before it begins."""
+"""Who waits for whom: a wait that could never end is an error, at its beginning or soon after.
+
+The nodes of the graph: futures and tasks of asyncio, futures of `concurrent.futures`, threads (by ident), and event
+loops of others, which stand still while a step of theirs waits. An edge from a to b: a cannot end before b does.
+
+| edges | written by | read by |
+|---|---|---|
+| what a step, thread, job or standing loop waits for | `waiting()`, on its thread | who looks for a cycle |
+| what a future depends on | `link()`, by who makes the future | the same |
+| for which future a thread works | `working()`, the pool, others by their frames | that thread, as it waits |
+| what tasks await, gather, shield, wrap and group | asyncio itself | who looks for a cycle |
+
+All of it is written and read under the GIL; no lock. Each wait is noted before it is checked, so that of two threads
+that close a cycle at the same moment one at least sees it. A cycle can also be closed by an `await`, which nobody
+announces: who waits looks again after 50 ms, then each time after twice as long, up to a minute.
+
+What is not seen: `asyncio.wait`, events, locks and queues. Those waits hang as they do elsewhere.
+"""
 
 import asyncio
-from collections.abc import Iterator
+import concurrent.futures.thread
+import contextlib
+import gc
+import itertools
+import os
+import sys
+import threading
+import weakref
+from asyncio import events, futures, tasks
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType, TracebackType
 from typing import Any
+
+from .. import _native
+
+__all__ = ["DeadlockError", "link", "pauses", "waiting", "working"]
+
+Node = Any  # a future, the ident of a thread, or an event loop
+
+STACK_DEPTH = 8  # frames shown of each member of a cycle
 
 
 class DeadlockError(RuntimeError):
-    """A wait that could never end: each of its members waits for the next one."""
+    """A wait that could never end: each of its members waits for the next. The message names their lines."""
 
 
-# What the steps that are in block_on wait for: written by the thread of the waiting step, under the GIL.
-_waits: "dict[asyncio.Future[Any], asyncio.Future[Any]]" = {}
+# What each waiting node waits for.
+_waits: "dict[Node, waiting]" = {}
+# What a future depends on beyond what asyncio tells.
+_links: "weakref.WeakKeyDictionary[Any, Node]" = weakref.WeakKeyDictionary()
+# For which futures a thread works, the latest last.
+_jobs = threading.local()
 
 
-def check_no_cycle(waiter: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
-    """Raises DeadlockError if `future` cannot end before `waiter` does."""
-    path = _path(future, waiter, set())
-    if path is not None:
-        chain = "".join(
-            f"\n  {_describe(a)} waits for {_describe(b)}" for a, b in zip([waiter, *path], path, strict=False)
-        )
-        raise DeadlockError(f"block_on() would wait for ever: {_describe(waiter)} waits for itself{chain}")
+class waiting:  # lower case: it reads as what it does
+    """`with waiting(future):` from here on this thread's step, job or thread waits for it.
+
+    Raises DeadlockError at its beginning, and from `check()`, where the future cannot end before the waiter does.
+    """
+
+    __slots__ = ("_before", "_waiters", "future", "ident")
+
+    def __init__(self, future: Node) -> None:
+        self.future = future
+        self.ident = threading.get_ident()
+
+    def __enter__(self) -> "waiting":
+        self._waiters = list(_waiters(self.ident))
+        self._before = [_waits.get(waiter) for waiter in self._waiters]
+        for waiter in self._waiters:
+            _waits[waiter] = self
+        try:
+            self.check()
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._forget()
+
+    def check(self) -> None:
+        """Looks for a cycle."""
+        path = _path(self.future, self._waiters)
+        if path is not None and not _may_time_out(path):
+            raise DeadlockError(_tell([path[-1], *path]))
+
+    def _forget(self) -> None:
+        for waiter, before in zip(self._waiters, self._before, strict=True):
+            if before is None:
+                _waits.pop(waiter, None)
+            else:
+                _waits[waiter] = before
 
 
-def note(waiter: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
-    """`waiter` begins to wait for `future` in block_on."""
-    _waits[waiter] = future
+@contextlib.contextmanager
+def working(future: Node) -> Iterator[None]:
+    """`with working(future):` this thread works for it: what it waits for, the future waits for too."""
+    jobs = _jobs.__dict__.setdefault("futures", [])
+    jobs.append(future)
+    try:
+        yield
+    finally:
+        jobs.remove(future)
 
 
-def forget(waiter: "asyncio.Future[Any]") -> None:
-    """`waiter` no longer waits."""
-    _waits.pop(waiter, None)
+def link(future: Node, other: Node) -> None:
+    """`future` cannot end before `other` does: a future, or the ident of the thread that makes the result."""
+    _links[future] = other
 
 
-def _path(
-    future: "asyncio.Future[Any]", target: "asyncio.Future[Any]", seen: "set[asyncio.Future[Any]]"
-) -> "list[asyncio.Future[Any]] | None":
-    """The futures from `future` to `target`, each of which waits for the next. O(futures waited for)."""
-    if future is target:
-        return [future]
-    if future in seen:
-        return None
-    seen.add(future)
-    for next_future in _waited_for(future):
-        path = _path(next_future, target, seen)
-        if path is not None:
-            return [future, *path]
+def pauses(timeout: float | None) -> Iterator[float]:
+    """How long to wait, in seconds, until the next look for a cycle; all together make `timeout`."""
+    pause = 0.05
+    while timeout is None or timeout > pause:
+        yield pause
+        if timeout is not None:
+            timeout -= pause
+        pause = min(2 * pause, 60.0)
+    yield timeout
+
+
+# ---- the nodes
+
+
+def _waiters(ident: int) -> Iterator[Node]:
+    """Who waits when this thread does."""
+    loop = events._get_running_loop()
+    if loop is not None:
+        if isinstance(loop, _native.LoopCore):
+            # It goes on without this step. Inside `blocking()` its current task may be another one.
+            task = asyncio.current_task(loop) if _native.is_in_step() else None
+            if task is not None:
+                yield task
+            return
+        task = asyncio.current_task(loop)
+        if task is not None:
+            yield task
+        yield loop
+    yield ident
+    yield from _jobs.__dict__.get("futures", ())
+    own_job = _native.current_job()
+    if own_job is not None:
+        yield own_job.future
+    job = _job_of_executor(sys._getframe())
+    if job is not None:
+        yield job
+
+
+# Their local variable `self` is the job that this thread of an executor runs.
+_WORK_ITEM_RUN: CodeType = concurrent.futures.thread._WorkItem.run.__code__
+
+
+def _job_of_executor(frame: FrameType | None) -> Node | None:
+    while frame is not None:
+        if frame.f_code is _WORK_ITEM_RUN:
+            return getattr(frame.f_locals.get("self"), "future", None)
+        frame = frame.f_back
     return None
 
 
-def _waited_for(future: "asyncio.Future[Any]") -> "Iterator[asyncio.Future[Any]]":
-    if future.done():
+# ---- the edges
+
+
+def _path(start: Node, targets: list[Node]) -> list[Node] | None:
+    """The nodes from `start` to one of the targets, each of which waits for the next. O(nodes waited for)."""
+    reached_from: dict[Node, Node] = {start: None}
+    open_nodes = [start]
+    while open_nodes:
+        node = open_nodes.pop()
+        if any(node is target or (isinstance(node, int) and node == target) for target in targets):
+            path = [node]
+            while reached_from[path[-1]] is not None:
+                path.append(reached_from[path[-1]])
+            return path[::-1]
+        for next_node in _waited_for(node):
+            if next_node not in reached_from:
+                reached_from[next_node] = node
+                open_nodes.append(next_node)
+    return None
+
+
+def _waited_for(node: Node) -> Iterator[Node]:
+    wait = _waits.get(node)
+    if isinstance(node, int | asyncio.AbstractEventLoop):
+        if wait is not None:
+            yield wait.future
         return
-    if future in _waits:
-        yield _waits[future]
+    if node.done():
+        return
+    if wait is not None:
+        yield wait.future
+    linked = _links.get(node)
+    if linked is not None:
+        yield linked
     # What a suspended task awaits, and what a gather waits for.
-    waited = getattr(future, "_fut_waiter", None)
+    waited = getattr(node, "_fut_waiter", None)
     if waited is not None:
         yield waited
-    yield from getattr(future, "_children", ())
+    yield from getattr(node, "_children", ())
+    yield from _sources(node)
+    if isinstance(node, asyncio.Task):
+        yield from _members_of_groups(node)
+    # A loop of others runs nothing while one of its steps waits.
+    loop = node.get_loop() if asyncio.isfuture(node) else getattr(node, "_loop", None)
+    if wait is None and loop in _waits:
+        yield loop
 
 
-def _describe(future: "asyncio.Future[Any]") -> str:
-    if isinstance(future, asyncio.Task):
-        coroutine: Any = future.get_coro()
-        name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
-        code = getattr(coroutine, "cr_frame", None)
-        where = f" at {code.f_code.co_filename}:{code.f_lineno}" if code is not None else ""
-        return f"task {future.get_name()!r} ({name}{where})"
-    return repr(future)
+def _code_inside(function: Any, name: str) -> CodeType | None:
+    """The code of a function that another one defines."""
+    constants = function.__code__.co_consts
+    return next((each for each in constants if isinstance(each, CodeType) and each.co_name == name), None)
+
+
+# Callbacks by which asyncio passes the cancellation of one future on to another one, and their names for that one.
+_CHAINS = {
+    _code_inside(futures._chain_future, "_call_check_cancel"): "source",  # type: ignore[attr-defined]
+    _code_inside(tasks.shield, "_outer_done_callback"): "inner",
+}
+
+
+def _sources(node: Node) -> Iterator[Node]:
+    """What `asyncio.wrap_future`, `run_coroutine_threadsafe` and `shield` have chained this future to."""
+    callbacks: Iterable[Any] = getattr(node, "_callbacks", None) or getattr(node, "_done_callbacks", None) or ()
+    for callback in list(callbacks):
+        function = callback[0] if isinstance(callback, tuple) else callback
+        name = _CHAINS.get(getattr(function, "__code__", None))
+        if name is not None:
+            cell = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)).get(name)
+            with contextlib.suppress(ValueError):  # emptied
+                if cell is not None:
+                    yield cell.cell_contents
+
+
+_GROUP_EXITS = {
+    method.__code__
+    for method in (asyncio.TaskGroup.__aexit__, getattr(asyncio.TaskGroup, "_aexit", None))
+    if method is not None
+}
+
+
+def _members_of_groups(task: "asyncio.Task[Any]") -> Iterator[Node]:
+    """The tasks of the group that a task waits for at the end of its `async with`."""
+    for frame in _awaiting_frames(task):
+        if frame.f_code in _GROUP_EXITS:
+            yield from list(getattr(frame.f_locals.get("self"), "_tasks", ()))
+
+
+def _may_time_out(path: list[Node]) -> bool:
+    """Whether an `asyncio.timeout` ends the wait of a task. Looks at all objects, and only once a cycle was found."""
+    members = {id(node) for node in path if isinstance(node, asyncio.Task)}
+    timeouts: Iterator[Any] = (each for each in gc.get_objects() if type(each) is asyncio.Timeout)
+    return any(id(each._task) in members and each.when() is not None for each in timeouts)
+
+
+# ---- the message
+
+
+def _tell(cycle: list[Node]) -> str:
+    lines = [f"a wait that would never end: {_describe(cycle[0])} waits for itself"]
+    for node, next_node in itertools.pairwise(cycle):
+        lines.append(f"  {_describe(node)} waits for {_describe(next_node)}")
+        lines += [f"    at {place}" for place in _stack(node)]
+    return "\n".join(lines)
+
+
+def _describe(node: Node) -> str:
+    if isinstance(node, int):
+        name = next((thread.name for thread in threading.enumerate() if thread.ident == node), node)
+        return f"thread {name!r}"
+    if isinstance(node, asyncio.AbstractEventLoop):
+        return f"{node!r}, which stands still meanwhile,"
+    if isinstance(node, asyncio.Task):
+        coroutine: Any = node.get_coro()
+        return f"task {node.get_name()!r} ({getattr(coroutine, '__qualname__', type(coroutine).__name__)})"
+    if isinstance(node, concurrent.futures.Future):
+        return f"{type(node).__name__} at {id(node):#x}"
+    return f"{type(node).__name__} {id(node):#x}"
+
+
+def _stack(node: Node) -> list[str]:
+    """Where a node waits, the innermost line first."""
+    wait = _waits.get(node)
+    if wait is not None:
+        frames = list(_thread_frames(wait.ident, getattr(node, "get_coro", lambda: None)()))
+    elif isinstance(node, asyncio.Task):
+        frames = list(_awaiting_frames(node))[::-1]
+    else:
+        return []
+    shown = [frame for frame in frames if not _is_machinery(frame.f_code.co_filename)] or frames
+    return [f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" for frame in shown[:STACK_DEPTH]]
+
+
+def _thread_frames(ident: int, coroutine: Any) -> Iterator[FrameType]:
+    """The frames of a thread, up to the one of the coroutine whose step it is."""
+    outermost = getattr(coroutine, "cr_frame", None)
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        yield frame
+        frame = None if frame is outermost else frame.f_back
+
+
+def _awaiting_frames(task: "asyncio.Task[Any]") -> Iterator[FrameType]:
+    """The frames of a suspended task, the outermost first."""
+    coroutine: Any = task.get_coro()
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
+        if frame is None:
+            return
+        yield frame
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
+
+
+_MACHINERY = tuple(
+    os.path.dirname(os.path.abspath(file)) + os.sep
+    for file in (os.path.dirname(__file__), asyncio.__file__, concurrent.futures.__file__)
+)
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith(_MACHINERY) or filename == threading.__file__

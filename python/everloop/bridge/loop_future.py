@@ -1,0 +1,194 @@
+"""LoopFuture: what a coroutine on another thread's loop will return, and how a thread waits for it."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import os
+from asyncio import events
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from .. import _native
+from ..loop import EventLoop, loop_of_context
+from .aside import wait_in_step
+from .lending import lent
+from .waits import DeadlockError, link, pauses, waiting
+
+__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
+
+T = TypeVar("T")
+
+
+def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "LoopFuture[T]":
+    """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed."""
+    future: LoopFuture[T] = LoopFuture(loop)
+    context = contextvars.copy_context()
+    # What it starts in turn, threads among it, belongs to the loop it runs on.
+    context.run(loop_of_context.set, getattr(loop, "_reference", None))
+    try:
+        loop.call_soon_threadsafe(future._start, awaitable, context=context)
+    except RuntimeError:
+        close_coroutine(awaitable)
+        raise
+    return future
+
+
+class ExitOfCoroutine(Exception):
+    """Carries a SystemExit or KeyboardInterrupt, as its cause, past the loop to who waits for the future."""
+
+
+class LoopFuture(concurrent.futures.Future[T]):
+    """What a coroutine on another thread's loop will return: a `concurrent.futures.Future` that tells the truth.
+
+    `cancel()` asks the coroutine to end, and the future is done once it has. A `result(timeout)` whose time is up, or
+    that Ctrl-C interrupts, cancels the coroutine and waits for its clean-up before it raises. A step of an everloop
+    that waits for the result goes aside meanwhile. Waits that could never end raise `DeadlockError`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop  # where the coroutine runs; the wait graph reads it too
+        self._process = os.getpid()
+
+    def cancel(self) -> bool:
+        """Asks the coroutine to end. False: it has ended already."""
+        if self.done():
+            return self.cancelled()
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:  # the loop is closed
+            return super().cancel()
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits for the result.
+
+        Args:
+            timeout: In seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
+            concurrent.futures.CancelledError: the coroutine was cancelled.
+            DeadlockError: the coroutine waits for who waits here.
+            RuntimeError: its loop was closed before it ended, or belongs to the process before a fork.
+        """
+        try:
+            self._wait(timeout)
+            return super().result(0)
+        finally:
+            del self  # an exception must not keep the future that holds it
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Waits as `result()` does, and returns the exception, or None."""
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        if self.done():
+            return
+        running = events._get_running_loop()
+        if isinstance(running, EventLoop) and _native.is_in_step():
+            self._wait_in_step(running, timeout)
+        else:
+            self._wait_on_thread(timeout)
+
+    # ---- in a step
+
+    def _wait_in_step(self, loop: EventLoop, timeout: float | None) -> None:
+        wait_in_step(loop, self._arrival(loop), timeout)
+
+    async def _arrival(self, loop: EventLoop) -> None:
+        """Ends once this is done: cancelled, if it was cancelled from here."""
+        asked = False
+        while not self.done():
+            arrived = loop.create_future()
+            link(arrived, self)
+            self.add_done_callback(lambda _, arrived=arrived: _set_threadsafe(loop, arrived))  # type: ignore[misc]
+            try:
+                await arrived
+            except asyncio.CancelledError:
+                asked = True
+                self.cancel()
+        if asked and self.cancelled():
+            raise asyncio.CancelledError
+
+    # ---- on a thread
+
+    def _wait_on_thread(self, timeout: float | None) -> None:
+        try:
+            with waiting(self) as wait, lent():
+                done = self._is_done_within(timeout, wait.check)
+        except DeadlockError:
+            raise
+        except BaseException:
+            # A signal handler raised: clean up first.
+            self._clean_up()
+            raise
+        if not done:
+            self._clean_up()
+            if self.cancelled():
+                raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
+
+    def _is_done_within(self, timeout: float | None, check: Callable[[], None]) -> bool:
+        for pause in pauses(timeout):
+            if self._process != os.getpid():
+                raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
+            try:
+                super().exception(pause)
+            except concurrent.futures.CancelledError:
+                return True
+            except TimeoutError:
+                pass
+            else:
+                return True
+            if self._loop.is_closed() and not self.done():
+                super().cancel()
+                raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+            check()
+        return self.done()
+
+    def _clean_up(self) -> None:
+        if self._process == os.getpid() and self.cancel():
+            self._is_done_within(None, lambda: None)
+
+    # ---- in the loop
+
+    def _start(self, awaitable: Awaitable[T]) -> None:
+        try:
+            self._task = asyncio.ensure_future(awaitable, loop=self._loop)
+        except BaseException as error:  # a future of another loop
+            self.set_exception(error)
+            return
+        link(self, self._task)
+        self._task.add_done_callback(self._finish)
+
+    def _cancel_task(self) -> None:
+        if not self.done():
+            self._task.cancel()
+
+    def _finish(self, task: "asyncio.Future[T]") -> None:
+        if self.done():
+            return  # given up when the loop was closed
+        if task.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            self.set_exception(error.__cause__ if isinstance(error, ExitOfCoroutine) else error)
+        else:
+            self.set_result(task.result())
+
+
+def _set_threadsafe(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
+    def arrive() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(arrive)
+
+
+def close_coroutine(awaitable: Any) -> None:
+    """A coroutine that will not be awaited must not warn of that too."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
