@@ -220,6 +220,21 @@ def test_two_hundred_calls_in_a_row_start_one_thread():
     assert everloop.run(main()) == 1
 
 
+def test_a_hundred_calls_that_each_wait_for_another_call():
+    async def main():
+        async def ask(number):
+            return await anyio.to_thread.run_sync(abs, -number)
+
+        def call(number):
+            return anyio.from_thread.run(ask, number)
+
+        calls = (anyio.to_thread.run_sync(call, number) for number in range(100))
+        assert await asyncio.gather(*calls) == list(range(100))
+        assert (await statistics()).total_tokens == 40
+
+    everloop.run(main())
+
+
 def test_def_endpoints_over_a_small_pool_all_answer():
     """Some hold all connections while their endpoints wait for threads, and the threads wait for connections."""
     fastapi = pytest.importorskip("fastapi")

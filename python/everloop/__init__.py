@@ -3,7 +3,7 @@
 `everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory for servers and runners.
 """
 
-from . import watch
+from . import bridge, watch
 from .bridge import (
     DeadlockError,
     Limiter,
@@ -13,6 +13,7 @@ from .bridge import (
     check_cancelled,
     replace_anyio_pool,
     restore_anyio_pool,
+    statistics,
     to_thread,
 )
 from .loop import EventLoop, new_event_loop, run
@@ -30,12 +31,14 @@ __all__ = [
     "replace_anyio_pool",
     "restore_anyio_pool",
     "run",
+    "statistics",
     "to_thread",
 ]
 
 __version__ = "0.1.0"
 
 watch.install()
+bridge.switch_anyio_pool()
 
 
 def __getattr__(name: str) -> object:

@@ -470,6 +470,11 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         _base_events.logger.warning("Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds)
 
 
+def live_loops() -> list[EventLoop]:
+    """The loops of this process that are not closed."""
+    return [loop for loop in list(_live_loops) if not loop.is_closed()]
+
+
 def new_event_loop() -> EventLoop:
     """Makes an event loop: what uvicorn's `--loop everloop:new_event_loop` and `asyncio.Runner(loop_factory=...)` take.
 

@@ -1,25 +1,29 @@
 """anyio's `to_thread.run_sync` on everloop's threads: what FastAPI and Starlette call for everything that is `def`.
 
 What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, for tasks that
-run on an everloop: anyio has no public place for another pool. Its limiters, cancel scopes, `from_thread` and
-`check_cancelled` are its own as before. Of what a call costs there, two thirds are bookkeeping.
+run on an everloop; and `from_thread.run` and `from_thread.run_sync` let other calls run while they wait. anyio has no
+public place for another pool. Its limiters, cancel scopes, `from_thread` and `check_cancelled` are its own as before.
+Of what a call costs there, two thirds are bookkeeping.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import functools
+import os
 import weakref
 from asyncio import events
 from typing import Any
 
 from .. import _native
 from ..loop import EventLoop
+from .lending import lent
 from .threads import let_end
 
 __all__ = ["replace_anyio_pool", "restore_anyio_pool"]
 
 NAME = "run_sync_in_worker_thread"  # what is replaced
+WAITS = "run_async_from_thread", "run_sync_from_thread"  # what is wrapped
 STALLED = 0.05  # seconds without a token given back after which a task that has had one goes on without
 
 
@@ -61,6 +65,27 @@ def restore_anyio_pool() -> None:
         _threads = None
 
 
+def anyio_statistics() -> list[dict[str, Any]]:
+    """Of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
+    if _threads is None:
+        return []
+    return [
+        {"tokens": limiter.total_tokens, "out": limiter.borrowed_tokens, "waiting": limiter.statistics().tasks_waiting}
+        for loop, limiter in list(_threads.limiters.items())
+        if not loop.is_closed()
+    ]
+
+
+def switch_anyio_pool() -> None:
+    """Does what the environment variable EVERLOOP_ANYIO_POOL says: 1 for everloop's threads, if anyio is installed."""
+    if os.environ.get("EVERLOOP_ANYIO_POOL") == "1":
+        try:
+            replace_anyio_pool()
+        except ImportError as error:
+            if error.name != "anyio":
+                raise
+
+
 class AnyioThreads:
     """Stands in the place of one method of anyio's asyncio backend."""
 
@@ -71,7 +96,7 @@ class AnyioThreads:
             from anyio._core._eventloop import set_current_async_library, sniffio, threadlocals
             from anyio.lowlevel import EventLoopToken
 
-            self._original: Any = backend.AsyncIOBackend.__dict__[NAME]
+            self._originals: dict[str, Any] = {name: backend.AsyncIOBackend.__dict__[name] for name in (NAME, *WAITS)}
             self._task_states: Any = backend._task_states
             self._scope_class: Any = backend.CancelScope
         except (ImportError, AttributeError, KeyError) as error:
@@ -85,6 +110,7 @@ class AnyioThreads:
         self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
         self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
         self._tokens: weakref.WeakKeyDictionary[EventLoop, Any] = weakref.WeakKeyDictionary()
+        self.limiters: weakref.WeakKeyDictionary[EventLoop, Any] = weakref.WeakKeyDictionary()  # the default ones
         # Tasks that hold a token of their loop's default limiter from one call to the next, within a step.
         self._kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
         # The number of the thread that a task has been on. Such a task goes before others.
@@ -100,12 +126,15 @@ class AnyioThreads:
             loop = events._get_running_loop()
             if isinstance(loop, EventLoop):
                 return await threads.run(loop, func, args, abandon_on_cancel, limiter)
-            return await threads._original.__func__(cls, func, args, abandon_on_cancel, limiter)
+            return await threads._originals[NAME].__func__(cls, func, args, abandon_on_cancel, limiter)
 
         setattr(self._backend, NAME, classmethod(run_sync_in_worker_thread))
+        for name in WAITS:
+            setattr(self._backend, name, classmethod(_lending(self._originals[name].__func__)))
 
     def restore(self) -> None:
-        setattr(self._backend, NAME, self._original)
+        for name, original in self._originals.items():
+            setattr(self._backend, name, original)
 
     async def run(self, loop: EventLoop, func: Any, args: Any, abandon: bool, limiter: Any) -> Any:
         """One call, for a task of `loop`."""
@@ -142,6 +171,7 @@ class AnyioThreads:
         token = self._tokens.get(loop)
         if token is None:
             token = self._tokens[loop] = self._make_token(loop)
+            self.limiters[loop] = self._backend.current_default_thread_limiter()
         call = (self._threadlocals, token, scope, context, func, args)
         prefer = self._threads.get(task)
         job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, limiter, prefer)
@@ -233,6 +263,15 @@ class Lease:
 
     def _change(self, tokens: int) -> None:
         self._limiter.total_tokens += tokens
+
+
+def _lending(wait: Any) -> Any:
+    @functools.wraps(wait)
+    def waiting(cls: Any, func: Any, args: Any, token: Any) -> Any:
+        with lent():
+            return wait(cls, func, args, token)
+
+    return waiting
 
 
 def _in_thread(threadlocals: Any, token: Any, scope: Any, context: contextvars.Context, func: Any, args: Any) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import time
+import weakref
 from collections.abc import Iterator
 
 from .. import _native
@@ -37,6 +38,7 @@ class Limiter:
 
     def __init__(self, tokens: int) -> None:
         self._tokens = _checked(tokens)
+        _limiters.add(self)
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
         self._lent = 0
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
@@ -107,6 +109,14 @@ class Limiter:
     def _ready(self) -> Iterator["asyncio.Future[None]"]:
         while self._waiters and len(self._holders) < self._tokens + self._lent:
             yield next(iter(self._waiters))
+
+
+_limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
+
+
+def live_limiters() -> list[Limiter]:
+    """All limiters of this process."""
+    return list(_limiters)
 
 
 def _checked(tokens: int) -> int:

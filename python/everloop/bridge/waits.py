@@ -25,6 +25,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 import weakref
 from asyncio import events, futures, tasks
 from collections.abc import Iterable, Iterator
@@ -58,11 +59,12 @@ class waiting:  # lower case: it reads as what it does
     Raises DeadlockError at its beginning, and from `check()`, where the future cannot end before the waiter does.
     """
 
-    __slots__ = ("_before", "_waiters", "future", "ident")
+    __slots__ = ("_before", "_waiters", "future", "ident", "since")
 
     def __init__(self, future: Node) -> None:
         self.future = future
         self.ident = threading.get_ident()
+        self.since = time.monotonic()
 
     def __enter__(self) -> "waiting":
         self._waiters = list(_waiters(self.ident))
@@ -120,6 +122,11 @@ def pauses(timeout: float | None) -> Iterator[float]:
             timeout -= pause
         pause = min(2 * pause, 60.0)
     yield timeout
+
+
+def current_waits() -> list[tuple[str, str, float]]:
+    """Who waits in the bridge, for what, and since when, in seconds of `time.monotonic()`."""
+    return [(_describe(waiter), _describe(wait.future), wait.since) for waiter, wait in list(_waits.items())]
 
 
 # ---- the nodes

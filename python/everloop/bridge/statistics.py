@@ -1,0 +1,86 @@
+"""`statistics()`: what the bridge does at this moment."""
+
+import time
+from typing import Any
+
+from ..loop import live_loops
+from ..pool import describe
+from .anyio_threads import anyio_statistics
+from .limiter import live_limiters
+from .waits import current_waits
+
+__all__ = ["statistics"]
+
+
+def statistics() -> dict[str, Any]:
+    """Says what threads do, who waits for whom, and who holds tokens, in this process and at this moment.
+
+    Returns:
+        A dictionary that can be written as JSON, all times in seconds:
+
+        - `loops`: of each loop that is not closed, its name, whether it runs, how many steps are `aside`, and its
+          `pool`: `slots`, `threads`, `idle`, `running`, `lent` and `queued` as numbers, and `calls`, each with its
+          `function`, `thread`, for how many `seconds` it has run, and whether it was `cancelled`;
+        - `waits`: of each wait in the bridge the `waiter`, what it waits `for`, and for how many `seconds`;
+        - `limiters`: of each `Limiter` the `tokens`, how many are `out`, for how many `seconds` each, and how many
+          calls are `waiting`;
+        - `anyio`: the same of anyio's default limiters, where `replace_anyio_pool` was called.
+
+    The trap: a call that waits in the bridge has lent its slot, and is counted as `lent` and as `running`.
+
+    Example:
+        >>> import everloop
+        >>> async def main():
+        ...     await everloop.to_thread(int)
+        ...     return everloop.statistics()["loops"][0]["pool"]["threads"]
+        >>> everloop.run(main())
+        1
+    """
+    now = time.monotonic()
+    return {
+        "loops": [_of_loop(loop, now) for loop in live_loops()],
+        "waits": [
+            {"waiter": waiter, "for": future, "seconds": now - since} for waiter, future, since in current_waits()
+        ],
+        "limiters": [
+            {
+                "tokens": limiter.tokens,
+                "out": len(limiter.holders),
+                "seconds": [now - since for since in limiter.holders.values()],
+                "waiting": limiter.waiting,
+            }
+            for limiter in live_limiters()
+        ],
+        "anyio": anyio_statistics(),
+    }
+
+
+def _of_loop(loop: Any, now: float) -> dict[str, Any]:
+    pool = loop._own_pool
+    return {
+        "loop": repr(loop),
+        "running": loop.is_running(),
+        "aside": loop.statistics()["aside"],
+        "pool": None if pool is None else _of_pool(pool, now),
+    }
+
+
+def _of_pool(pool: Any, now: float) -> dict[str, Any]:
+    threads, idle, running, lent, queued = pool._numbers()
+    return {
+        "slots": pool.slots,
+        "threads": threads,
+        "idle": idle,
+        "running": running,
+        "lent": lent,
+        "queued": queued,
+        "calls": [
+            {
+                "function": describe(job.function),
+                "thread": thread.name,
+                "seconds": now - (job.since or now),
+                "cancelled": job.cancelled(),
+            }
+            for thread, job in pool.jobs()
+        ],
+    }

@@ -1,0 +1,63 @@
+"""The command: `python -m everloop` runs a program on everloop, and its `def` endpoints on everloop's threads."""
+
+import argparse
+import asyncio
+import os
+import runpy
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .bridge import switch_anyio_pool
+from .policy import event_loop_policy
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  python -m everloop program.py --its --options
+  python -m everloop --rescue -m uvicorn app:app
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a Python program as `python` does, with everloop as the event loop that asyncio makes.
+
+    Args:
+        arguments: What stands on the command line; None: what does there.
+
+    Raises:
+        SystemExit: the program has ended so, or the arguments make no sense.
+    """
+    parser = argparse.ArgumentParser(
+        prog="everloop",
+        description="Runs a Python program on everloop: asyncio.run, asyncio.Runner and uvicorn's command take it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rescue", action="store_true", help="put steps aside that block, while others go on")
+    parser.add_argument(
+        "--no-anyio-pool", action="store_true", help="leave anyio (FastAPI's and Starlette's `def`) its own threads"
+    )
+    parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="a module to run, and its arguments")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="FILE ...", help="a file to run, and its arguments")
+    options = parser.parse_args(arguments)
+    sys.argv = options.module or options.rest
+    if not sys.argv:
+        parser.error("nothing to run: give a file, or -m and a module")
+
+    # for processes that this one starts, too
+    if options.rescue:
+        os.environ["EVERLOOP_RESCUE"] = "1"
+    os.environ["EVERLOOP_ANYIO_POOL"] = "0" if options.no_anyio_pool else "1"
+    os.environ.setdefault("UVICORN_LOOP", "everloop:new_event_loop")
+    switch_anyio_pool()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # policies are leaving with CPython 3.16
+        asyncio.set_event_loop_policy(event_loop_policy()())
+
+    if options.module:
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+        runpy.run_path(sys.argv[0], run_name="__main__")
