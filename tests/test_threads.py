@@ -502,18 +502,57 @@ def test_a_closed_loop_is_told_nothing(caplog):
 # ---- waiting in the bridge
 
 
-@pytest.mark.parametrize("limited", [False, True])
-def test_sixty_four_calls_that_each_wait_for_another_call(limited):
+def test_sixty_four_calls_that_each_wait_for_another_call():
     """Each holds its thread while it waits for a coroutine that needs one."""
 
     async def main():
-        limiter = everloop.Limiter(4) if limited else None
+        def outer(number):
+            return everloop.block_on(everloop.to_thread(abs, -number))
+
+        assert await asyncio.gather(*(everloop.to_thread(outer, n) for n in range(64))) == list(range(64))
+
+    everloop.run(main())
+
+
+def test_a_limiter_that_waits_for_itself_is_an_error():
+    async def main():
+        limiter = everloop.Limiter(4)
+        running, most = 0, 0
 
         def outer(number):
-            return everloop.block_on(everloop.to_thread(abs, -number, limiter=limiter))
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                return everloop.block_on(everloop.to_thread(abs, -number, limiter=limiter))
+            finally:
+                running -= 1
 
         calls = (everloop.to_thread(outer, number, limiter=limiter) for number in range(64))
-        assert await asyncio.gather(*calls) == list(range(64))
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, everloop.DeadlockError)]
+        assert errors
+        assert "all calls that hold a token of this limiter wait for one" in str(errors[0])
+        assert "in outer" in str(errors[0])
+        assert [number for number, result in enumerate(results) if result not in (number, *errors)] == []
+        assert most <= 4
+        assert limiter.holders == {}
+
+    everloop.run(main())
+
+
+def test_a_job_that_waits_for_the_task_that_waits_for_it():
+    async def main():
+        this = asyncio.current_task()
+
+        async def ask():
+            return await this
+
+        def work():
+            return everloop.block_on(ask())
+
+        with pytest.raises(everloop.DeadlockError, match="in work"):
+            await everloop.to_thread(work)
 
     everloop.run(main())
 

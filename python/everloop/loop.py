@@ -151,6 +151,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._relief_threads: set[threading.Thread] = set()
         self._warned_no_relief = False
         self._own_pool: pool.ThreadPool | None = None
+        self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
         _live_loops.add(self)
 
     # ---- running

@@ -1,7 +1,7 @@
 """anyio's `to_thread.run_sync` on everloop's threads: what FastAPI and Starlette call for everything that is `def`.
 
 What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, for tasks that
-run on an everloop; and `from_thread.run` and `from_thread.run_sync` let other calls run while they wait. anyio has no
+run on an everloop; and `from_thread.run` lets other calls run while it waits. anyio has no
 public place for another pool. Its limiters, cancel scopes, `from_thread` and `check_cancelled` are its own as before.
 Of what a call costs there, two thirds are bookkeeping.
 """
@@ -16,14 +16,14 @@ from asyncio import events
 from typing import Any
 
 from .. import _native
-from ..loop import EventLoop
+from ..loop import EventLoop, live_loops
 from .lending import lent
 from .threads import let_end
 
 __all__ = ["replace_anyio_pool", "restore_anyio_pool"]
 
 NAME = "run_sync_in_worker_thread"  # what is replaced
-WAITS = "run_async_from_thread", "run_sync_from_thread"  # what is wrapped
+WAITS = "run_async_from_thread"  # what is wrapped
 STALLED = 0.05  # seconds without a token given back after which a task that has had one goes on without
 
 
@@ -69,10 +69,10 @@ def anyio_statistics() -> list[dict[str, Any]]:
     """Of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
     if _threads is None:
         return []
+    limiters = [loop.anyio[1] for loop in live_loops() if loop.anyio is not None]
     return [
         {"tokens": limiter.total_tokens, "out": limiter.borrowed_tokens, "waiting": limiter.statistics().tasks_waiting}
-        for loop, limiter in list(_threads.limiters.items())
-        if not loop.is_closed()
+        for limiter in limiters
     ]
 
 
@@ -96,7 +96,7 @@ class AnyioThreads:
             from anyio._core._eventloop import set_current_async_library, sniffio, threadlocals
             from anyio.lowlevel import EventLoopToken
 
-            self._originals: dict[str, Any] = {name: backend.AsyncIOBackend.__dict__[name] for name in (NAME, *WAITS)}
+            self._originals: dict[str, Any] = {name: backend.AsyncIOBackend.__dict__[name] for name in (NAME, WAITS)}
             self._task_states: Any = backend._task_states
             self._scope_class: Any = backend.CancelScope
         except (ImportError, AttributeError, KeyError) as error:
@@ -109,8 +109,6 @@ class AnyioThreads:
         self._threadlocals = threadlocals
         self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
         self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
-        self._tokens: weakref.WeakKeyDictionary[EventLoop, Any] = weakref.WeakKeyDictionary()
-        self.limiters: weakref.WeakKeyDictionary[EventLoop, Any] = weakref.WeakKeyDictionary()  # the default ones
         # Tasks that hold a token of their loop's default limiter from one call to the next, within a step.
         self._kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
         # The number of the thread that a task has been on. Such a task goes before others.
@@ -129,8 +127,7 @@ class AnyioThreads:
             return await threads._originals[NAME].__func__(cls, func, args, abandon_on_cancel, limiter)
 
         setattr(self._backend, NAME, classmethod(run_sync_in_worker_thread))
-        for name in WAITS:
-            setattr(self._backend, name, classmethod(_lending(self._originals[name].__func__)))
+        setattr(self._backend, WAITS, classmethod(_lending(self._originals[WAITS].__func__)))
 
     def restore(self) -> None:
         for name, original in self._originals.items():
@@ -149,7 +146,7 @@ class AnyioThreads:
             beyond = False
         try:
             scope = self._scope(task)
-            lease = Lease(default if limiter is None else limiter)
+            lease = DefaultTokens(default) if limiter is None else OWN_TOKENS
             if scope is None:
                 return await self._call(loop, func, args, task, lease, None, abandon)
             with self._scope_class(shield=not abandon) as own:
@@ -162,17 +159,15 @@ class AnyioThreads:
                 self._give_token(loop, default, task)
 
     async def _call(
-        self, loop: EventLoop, func: Any, args: Any, task: Any, limiter: "Lease", scope: Any, abandon: bool
+        self, loop: EventLoop, func: Any, args: Any, task: Any, limiter: "Tokens", scope: Any, abandon: bool
     ) -> Any:
         future = loop.create_future()
         context = contextvars.copy_context()
         if self._forget_library is not None:
             context.run(self._forget_library)
-        token = self._tokens.get(loop)
-        if token is None:
-            token = self._tokens[loop] = self._make_token(loop)
-            self.limiters[loop] = self._backend.current_default_thread_limiter()
-        call = (self._threadlocals, token, scope, context, func, args)
+        if loop.anyio is None:
+            loop.anyio = self._make_token(loop), self._backend.current_default_thread_limiter()
+        call = (self._threadlocals, loop.anyio[0], scope, context, func, args)
         prefer = self._threads.get(task)
         job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, limiter, prefer)
         try:
@@ -241,28 +236,37 @@ class AnyioThreads:
             limiter.release_on_behalf_of(task)
 
 
-class Lease:
-    """A token of anyio's limiter, for the pool."""
+class Tokens:
+    """The tokens of a limiter that is given, for the pool: the task that has called gives them back."""
 
-    __slots__ = ("_limiter",)
+    def release(self, future: Any) -> None:
+        """The thread is done."""
+
+    def lend(self, job: _native.Job) -> None:
+        """On a thread: it waits in the bridge. A limit that the program has set is kept all the same."""
+
+    def take_back(self, job: _native.Job) -> None:
+        """On a thread: it has waited."""
+
+
+class DefaultTokens(Tokens):
+    """Those of the default limiter, which is there for the number of threads: who waits lets another call run."""
 
     def __init__(self, limiter: Any) -> None:
         self._limiter = limiter
 
-    def release(self, future: Any) -> None:
-        """The task that has called gives the token back."""
-
     def lend(self, job: _native.Job) -> None:
-        """On a thread: it waits in the bridge, and lets another call have its token meanwhile."""
         job.loop.call_soon_threadsafe(self._change, 1)
 
     def take_back(self, job: _native.Job) -> None:
-        """On a thread: it has waited, and goes on at once."""
         with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             job.loop.call_soon_threadsafe(self._change, -1)
 
     def _change(self, tokens: int) -> None:
         self._limiter.total_tokens += tokens
+
+
+OWN_TOKENS = Tokens()
 
 
 def _lending(wait: Any) -> Any:

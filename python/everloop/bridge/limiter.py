@@ -2,12 +2,12 @@
 
 import asyncio
 import collections
-import contextlib
 import time
 import weakref
 from collections.abc import Iterator
 
 from .. import _native
+from .waits import check_somebody_ends
 
 __all__ = ["Limiter"]
 
@@ -25,6 +25,9 @@ class Limiter:
         TypeError: `tokens` is not an int.
         ValueError: `tokens` is less than 1.
 
+    A call that waits for another call with the same limiter keeps its token. If all tokens are held so, the last such
+    call raises `DeadlockError`.
+
     The trap: a limiter belongs to the loop on which it is first waited for.
 
     Example:
@@ -40,7 +43,6 @@ class Limiter:
         self._tokens = _checked(tokens)
         _limiters.add(self)
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
-        self._lent = 0
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
 
     def __repr__(self) -> str:
@@ -69,12 +71,15 @@ class Limiter:
 
     async def acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
-        if not self._waiters and len(self._holders) < self._tokens + self._lent:
+        if not self._waiters and len(self._holders) < self._tokens:
             self._holders[holder] = time.monotonic()
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = holder
         try:
+            # This task does not wait for its waiter yet.
+            waiting = [*self._waiters, asyncio.current_task()]
+            check_somebody_ends(self._holders, waiting, "all calls that hold a token of this limiter wait for one")
             await waiter
         except BaseException:
             if self._waiters.pop(waiter, None) is None and waiter.done() and not waiter.cancelled():
@@ -87,17 +92,10 @@ class Limiter:
         self._hand_out()
 
     def lend(self, job: _native.Job) -> None:
-        """On a thread: it waits in the bridge, and lets another call have its token meanwhile."""
-        job.loop.call_soon_threadsafe(self._change_lent, 1)
+        """On a thread: it waits in the bridge, and keeps its token. A limit that the program has set is kept."""
 
     def take_back(self, job: _native.Job) -> None:
-        """On a thread: it has waited, and goes on at once."""
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-            job.loop.call_soon_threadsafe(self._change_lent, -1)
-
-    def _change_lent(self, change: int) -> None:
-        self._lent += change
-        self._hand_out()
+        """On a thread: it has waited."""
 
     def _hand_out(self) -> None:
         for waiter in self._ready():
@@ -107,7 +105,7 @@ class Limiter:
                 waiter.set_result(None)
 
     def _ready(self) -> Iterator["asyncio.Future[None]"]:
-        while self._waiters and len(self._holders) < self._tokens + self._lent:
+        while self._waiters and len(self._holders) < self._tokens:
             yield next(iter(self._waiters))
 
 

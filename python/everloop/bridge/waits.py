@@ -124,6 +124,19 @@ def pauses(timeout: float | None) -> Iterator[float]:
     yield timeout
 
 
+def check_somebody_ends(holders: Iterable[Node], waiters: Iterable[Node], why: str) -> None:
+    """Raises DeadlockError where each of the holders waits for one of the waiters, who wait for a holder to end."""
+    targets = list(waiters)
+    paths = []
+    for holder in holders:
+        path = _path(holder, targets) if holder in _waits else None
+        if path is None or _may_time_out(path):
+            return
+        paths.append(path)
+    if paths:
+        raise DeadlockError(f"{why}:\n" + "\n".join(_tell([path[-1], *path]) for path in paths))
+
+
 def current_waits() -> list[tuple[str, str, float]]:
     """Who waits in the bridge, for what, and since when, in seconds of `time.monotonic()`."""
     return [(_describe(waiter), _describe(wait.future), wait.since) for waiter, wait in list(_waits.items())]
