@@ -169,6 +169,8 @@ impl<'py> Driver<'py> {
     fn turn(&mut self) -> PyResult<Option<Stop>> {
         let core = self.core.clone();
         let this = core.get();
+        let turns = &this.shared.counters.turns;
+        turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed); // nobody else writes
 
         // Whoever wants a step back goes first.
         if this.baton().is_wanted() && !self.give_way()? {
@@ -590,6 +592,7 @@ impl LoopCore {
         let counters = &self.shared.counters;
         let dict = PyDict::new(py);
         dict.set_item("steps", self.shared.heartbeat.steps())?;
+        dict.set_item("turns", counters.turns.load(Ordering::Relaxed))?;
         dict.set_item("releases", counters.releases.load(Ordering::Relaxed))?;
         dict.set_item("rescues", counters.rescues.load(Ordering::Relaxed))?;
         dict.set_item("learned", counters.learned.load(Ordering::Relaxed))?;

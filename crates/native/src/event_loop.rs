@@ -83,6 +83,8 @@ pub enum Post {
 /// Running totals, for `statistics()`. Relaxed: each is a number on its own.
 #[derive(Default)]
 pub struct Counters {
+    /// Turns of the loop. Written by the holder of the baton.
+    pub turns: AtomicU64,
     pub releases: AtomicU64,
     pub rescues: AtomicU64,
     pub learned: AtomicU64,

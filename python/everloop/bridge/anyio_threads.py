@@ -24,7 +24,10 @@ __all__ = ["replace_anyio_pool", "restore_anyio_pool"]
 
 NAME = "run_sync_in_worker_thread"  # what is replaced
 WAITS = "run_async_from_thread"  # what is wrapped
-STALLED = 0.05  # seconds without a token given back after which a task that has had one goes on without
+STALLED = 0.05  # seconds without a token given back after which a task inside a context manager goes on without
+
+# The thread that a request has been on. Its next call goes there again, if it can.
+_thread_number: contextvars.ContextVar[int | None] = contextvars.ContextVar("everloop_thread_number", default=None)
 
 
 def replace_anyio_pool() -> None:
@@ -34,8 +37,9 @@ def replace_anyio_pool() -> None:
     iterators with. The limits stay anyio's: its default limiter of 40 tokens, or the `limiter=` that is given. Other
     loops keep anyio's own threads. Of no effect if it was called before.
 
-    What is better: a call costs less than half, a token is held until its thread is done, consecutive calls of a task
-    prefer one thread, and a request that has had a token is not shut out by requests that come after it.
+    What is better: a call costs less than half, a token is held until its thread is done, consecutive calls of a
+    request prefer one thread, and a request that is inside a dependency with `yield` is not shut out by those that wait
+    for what it holds: where nothing moves for 50 ms, such requests go on beyond the limit, a tenth of it at a time.
 
     Raises:
         ImportError: anyio is not installed, or is one whose asyncio backend looks different.
@@ -102,7 +106,8 @@ class AnyioThreads:
         except (ImportError, AttributeError, KeyError) as error:
             raise ImportError(
                 "everloop.replace_anyio_pool() needs anyio 4 with its asyncio backend: install another version, or "
-                f"leave anyio's own threads in place ({error})"
+                f"leave anyio's own threads in place ({error})",
+                name=getattr(error, "name", None),
             ) from error
         self._backend: Any = backend.AsyncIOBackend
         self._would_block = WouldBlock
@@ -111,8 +116,8 @@ class AnyioThreads:
         self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
         # Tasks that hold a token of their loop's default limiter from one call to the next, within a step.
         self._kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
-        # The number of the thread that a task has been on. Such a task goes before others.
-        self._threads: weakref.WeakKeyDictionary[asyncio.Task[Any], int | None] = weakref.WeakKeyDictionary()
+        # Tasks that have entered context managers on threads, and have not left them: how many.
+        self._inside: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._last_release = 0.0
         # Since when those go on that wait in a stall, and how many have.
         self._stall, self._let_go = 0.0, 0
@@ -136,40 +141,44 @@ class AnyioThreads:
     async def run(self, loop: EventLoop, func: Any, args: Any, abandon: bool, limiter: Any) -> Any:
         """One call, for a task of `loop`."""
         task: Any = asyncio.current_task()
-        await self._backend.checkpoint_if_cancelled()
-        default = self._backend.current_default_thread_limiter()
-        if limiter is None or limiter is default:
-            beyond = await self._get_token(loop, default, task)
-            limiter = None
-        else:
-            await self._get_other_token(limiter, task)
-            beyond = False
-        try:
-            scope = self._scope(task)
-            lease = DefaultTokens(default) if limiter is None else OWN_TOKENS
-            if scope is None:
-                return await self._call(loop, func, args, task, lease, None, abandon)
-            with self._scope_class(shield=not abandon) as own:
-                worker_scope = own if abandon else scope
-                return await self._call(loop, func, args, task, lease, worker_scope, abandon)
-        finally:
-            if limiter is not None:
-                limiter.release_on_behalf_of(task)
-            elif not beyond:
-                self._give_token(loop, default, task)
-
-    async def _call(
-        self, loop: EventLoop, func: Any, args: Any, task: Any, limiter: "Tokens", scope: Any, abandon: bool
-    ) -> Any:
-        future = loop.create_future()
-        context = contextvars.copy_context()
-        if self._forget_library is not None:
-            context.run(self._forget_library)
+        state = self._task_states.get(task)
+        scope = None if state is None else state.cancel_scope
+        if scope is not None:
+            await self._backend.checkpoint_if_cancelled()
         if loop.anyio is None:
             loop.anyio = self._make_token(loop), self._backend.current_default_thread_limiter()
-        call = (self._threadlocals, loop.anyio[0], scope, context, func, args)
-        prefer = self._threads.get(task)
-        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, func, limiter, prefer)
+        token, default = loop.anyio
+        shared = limiter is None or limiter is default
+        if shared:
+            limiter = default
+        beyond = False
+        if not shared or self._kept.pop(task, None) is None:
+            try:
+                limiter.acquire_on_behalf_of_nowait(task)
+            except self._would_block:
+                beyond = await self._wait_for_token(loop, limiter, task, shared)
+        try:
+            context = contextvars.copy_context()
+            if self._forget_library is not None:
+                context.run(self._forget_library)
+            if scope is None:
+                call = (self._threadlocals, token, None, context, func, args)
+                return await self._call(loop, call, DefaultTokens(limiter) if shared else OWN_TOKENS, abandon)
+            with self._scope_class(shield=not abandon) as own:
+                call = (self._threadlocals, token, own if abandon else scope, context, func, args)
+                return await self._call(loop, call, DefaultTokens(limiter) if shared else OWN_TOKENS, abandon)
+        finally:
+            self._note_manager(task, func)
+            if shared:
+                self._last_release = loop.time()
+            if not shared or (not beyond and limiter.available_tokens > 0):
+                limiter.release_on_behalf_of(task)
+            elif not beyond:
+                self._keep_token(loop, limiter, task)
+
+    async def _call(self, loop: EventLoop, call: Any, tokens: "Tokens", abandon: bool) -> Any:
+        future = loop.create_future()
+        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, call[4], tokens, _thread_number.get())
         try:
             return await future
         except asyncio.CancelledError:
@@ -177,33 +186,25 @@ class AnyioThreads:
                 await let_end(job, loop, abandon)
             raise
         finally:
-            self._threads[task] = job.worker
+            _thread_number.set(job.worker)
 
-    def _scope(self, task: Any) -> Any:
-        state = self._task_states.get(task)
-        return None if state is None else state.cancel_scope
+    def _note_manager(self, task: Any, func: Any) -> None:
+        """A task that has entered a context manager may hold what others wait for, until it has left it."""
+        name = getattr(getattr(func, "func", func), "__name__", None)
+        if name == "__enter__":
+            self._inside[task] = self._inside.get(task, 0) + 1
+        elif name == "__exit__" and task in self._inside:
+            self._inside[task] -= 1
 
-    async def _get_other_token(self, limiter: Any, task: Any) -> None:
-        try:
-            limiter.acquire_on_behalf_of_nowait(task)
-        except self._would_block:
-            await limiter.acquire_on_behalf_of(task)
+    # ---- the tokens of the default limiter, which all requests share
 
-    # ---- the default limiter, which all requests share
-
-    async def _get_token(self, loop: EventLoop, limiter: Any, task: Any) -> bool:
+    async def _wait_for_token(self, loop: EventLoop, limiter: Any, task: Any, shared: bool) -> bool:
         """Waits for a token; True: it goes on without one."""
-        if self._kept.pop(task, None) is not None:
-            return False
-        try:
-            limiter.acquire_on_behalf_of_nowait(task)
-            return False
-        except self._would_block:
-            pass
-        if task not in self._threads:
+        if not (shared and self._inside.get(task)):
             await limiter.acquire_on_behalf_of(task)
             return False
-        # It may hold what those with tokens wait for, as a connection to a database: where nothing moves, it goes on.
+        # Those with tokens may wait for what this one holds, as a connection to a database: where nothing moves, it
+        # goes on.
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STALLED):
@@ -221,14 +222,13 @@ class AnyioThreads:
         self._let_go += 1
         return self._let_go <= max(tokens / 10, 1)
 
-    def _give_token(self, loop: EventLoop, limiter: Any, task: Any) -> None:
-        self._last_release = loop.time()
-        if limiter.statistics().tasks_waiting and not loop.is_closed():
-            # Its next call comes in the same step, most likely: it need not queue again behind those that have none.
+    def _keep_token(self, loop: EventLoop, limiter: Any, task: Any) -> None:
+        """The task's next call comes in the same step, most likely: it need not queue again behind all others."""
+        if loop.is_closed():
+            limiter.release_on_behalf_of(task)
+        else:
             self._kept[task] = limiter
             loop.call_soon(self._give_up, task)
-        else:
-            limiter.release_on_behalf_of(task)
 
     def _give_up(self, task: Any) -> None:
         limiter = self._kept.pop(task, None)
