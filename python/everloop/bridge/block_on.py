@@ -12,7 +12,7 @@ from ..loop import EventLoop, loop_of_context, run
 from .aside import raise_timeout, wait_in_step
 from .loop_future import LoopFuture, close_coroutine, submit_to
 
-__all__ = ["block_on", "through"]
+__all__ = ["block_on", "loop_of_this_context", "through"]
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
 def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
     """Waits on a thread that runs no loop: for the loop of the awaitable or of this context, or for a new one."""
     owner = _loop_of(awaitable)
-    loop = owner if owner is not None else _loop_of_this_context()
+    loop = owner if owner is not None else loop_of_this_context()
     if loop is not None and loop.is_running():
         return through(submit_to(loop, awaitable), timeout)
     if owner is not None:
@@ -83,7 +83,7 @@ def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
     return run(coroutine if timeout is None else _within(coroutine, timeout))
 
 
-def _loop_of_this_context() -> EventLoop | None:
+def loop_of_this_context() -> EventLoop | None:
     reference = loop_of_context.get()
     return reference() if reference is not None else None
 
