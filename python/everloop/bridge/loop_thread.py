@@ -90,6 +90,11 @@ class LoopThread:
             with blocking():
                 thread.join()
 
+    def close_nowait(self) -> None:
+        """Begins to end the loop, and does not wait: for finalizers, which run anywhere and take no lock."""
+        self._closed = True
+        self._begin_end()
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -236,8 +241,7 @@ def _end_all() -> None:
     """At the interpreter's end: those that nobody has closed end too, if they do it soon."""
     portals = list(_running)
     for portal in portals:
-        portal._closed = True
-        portal._begin_end()
+        portal.close_nowait()
     for portal in portals:
         if portal._thread is not None:
             portal._thread.join(EXIT_PATIENCE / len(portals))

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from ..loop import EventLoop
 from .block_on import block_on, loop_of_this_context, through
 from .loop_future import close_coroutine, submit_to
+from .loop_thread import LoopThread
 
-__all__ = ["Place", "PrivateLoop", "RunningLoop", "running_loop_here"]
+__all__ = ["LoopThreadOfItsOwn", "Place", "PrivateLoop", "RunningLoop", "running_loop_here"]
 
 T = TypeVar("T")
 
@@ -35,6 +36,21 @@ class RunningLoop:
 
     def close(self) -> None:
         """It belongs to others."""
+
+
+class LoopThreadOfItsOwn(RunningLoop):
+    """A loop on a thread of its own, which goes on while nobody waits: for what has tasks in the background."""
+
+    def __init__(self) -> None:
+        self._thread = LoopThread()
+        super().__init__(self._thread.loop)
+
+    def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        super().run_last(coroutine)
+        self._thread.close_nowait()
+
+    def close(self) -> None:
+        self._thread.close()
 
 
 class PrivateLoop:

@@ -1,0 +1,134 @@
+"""`asyncify()`: an asynchronous face for what is synchronous, and blocks."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, ParamSpec, TypeVar, overload
+
+from .aiterate import aiterate
+from .one_thread import OneThread
+from .syncify import is_asynchronous
+
+__all__ = ["AsyncContext", "asyncify"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@overload  # the most special first: a context manager or generator is also just a result
+def asyncify[**P, T](  # type: ignore[overload-overlap]
+    thing: Callable[P, AbstractContextManager[T]],
+) -> Callable[P, AbstractAsyncContextManager[T]]: ...
+@overload
+def asyncify[**P, T](thing: Callable[P, Iterator[T]]) -> Callable[P, AsyncIterator[T]]: ...  # type: ignore[overload-overlap]
+@overload
+def asyncify[**P, T](thing: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]: ...
+@overload
+def asyncify(thing: Any) -> Any: ...
+
+
+def asyncify(thing: Any) -> Any:
+    """Gives a function that blocks, or whatever else is synchronous, an asynchronous face. A decorator too.
+
+    Args:
+        thing: A function: its twin is a coroutine function that runs it in a thread. A generator function: its twin
+            returns what `aiterate()` does. A function made by `@contextlib.contextmanager`: its twin is for
+            `async with`, and enters and leaves on one thread. An object, or a class: a wrapper whose methods are
+            coroutine functions; all of them run on one thread, and so does the making of the object.
+
+    Returns:
+        The twin, with the same signature. Context variables go along.
+
+    Raises:
+        TypeError: it is asynchronous already.
+
+    The trap: a function that runs in a thread cannot be stopped. Cancelled, a twin function returns at once while the
+    thread goes on; generators, context managers and objects wait for it.
+
+    Example:
+        >>> import everloop, sqlite3
+        >>> async def main():
+        ...     async with everloop.asyncify(sqlite3.Connection)(":memory:") as connection:
+        ...         return [row async for row in await connection.execute("select 1 union select 2")]
+        >>> everloop.run(main())
+        [(1,), (2,)]
+    """
+    from .async_object import wrap_class, wrap_object  # it gives the results of its methods such faces in turn
+
+    if is_asynchronous(thing):
+        name = getattr(thing, "__qualname__", repr(thing))
+        raise TypeError(f"asyncify() is for functions that block; {name}() is asynchronous already: use it as it is")
+    if inspect.isclass(thing):
+        return wrap_class(thing)
+    if inspect.isgeneratorfunction(thing):
+
+        @functools.wraps(thing)
+        def generator_twin(*args: Any, **kwargs: Any) -> Any:
+            return aiterate(functools.partial(thing, *args, **kwargs))
+
+        return generator_twin
+    if inspect.isroutine(thing) and inspect.isgeneratorfunction(inspect.unwrap(thing)):
+        # contextlib.contextmanager keeps it there
+
+        @functools.wraps(thing)
+        def context_twin(*args: Any, **kwargs: Any) -> Any:
+            return AsyncContext(functools.partial(thing, *args, **kwargs))
+
+        return context_twin
+    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+
+        @functools.wraps(thing)
+        async def twin(*args: Any, **kwargs: Any) -> Any:
+            return await _in_thread(thing, *args, **kwargs)
+
+        return twin
+    return wrap_object(thing)
+
+
+async def _in_thread[T](function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Runs it in a thread of the loop's default executor."""
+    call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+class AsyncContext(AbstractAsyncContextManager[Any]):
+    """An asynchronous context manager whose synchronous side is made, entered and left on one thread."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]], thread: OneThread | None = None) -> None:
+        self._make = make
+        self._thread = thread
+        self._entered: list[tuple[OneThread, AbstractContextManager[Any]]] = []
+
+    async def __aenter__(self) -> Any:
+        thread = self._thread or OneThread()
+        made: list[AbstractContextManager[Any]] = []
+
+        def enter() -> Any:
+            context = self._make()
+            value = context.__enter__()
+            made.append(context)
+            return value
+
+        try:
+            value = await thread.call(enter)
+        except BaseException:
+            if made:  # cancelled: nobody will leave it
+                await asyncio.shield(thread.call(made[0].__exit__, None, None, None))
+            self._let_go(thread)
+            raise
+        self._entered.append((thread, made[0]))
+        return value
+
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        thread, context = self._entered.pop()
+        try:
+            return await thread.call(context.__exit__, *exc_info)
+        finally:
+            self._let_go(thread)
+
+    def _let_go(self, thread: OneThread) -> None:
+        if thread is not self._thread:
+            thread.end()
