@@ -223,10 +223,23 @@ def _waited_for(node: Node) -> Iterator[Node]:
     yield from _sources(node)
     if isinstance(node, asyncio.Task):
         yield from _members_of_groups(node)
-    # A loop of others runs nothing while one of its steps waits.
+    if wait is None:
+        yield from _standing_loops(node)
+
+
+def _standing_loops(node: Node) -> Iterator[Node]:
+    """The loop of others that this needs, and that runs nothing while one of its steps waits."""
     loop = node.get_loop() if asyncio.isfuture(node) else getattr(node, "_loop", None)
-    if wait is None and loop in _waits:
-        yield loop
+    if loop is not None:
+        if loop in _waits:
+            yield loop
+        return
+    # What `run_coroutine_threadsafe` returns, as long as the loop has not even begun.
+    for loop in [each for each in list(_waits) if isinstance(each, asyncio.AbstractEventLoop)]:
+        for handle in list(getattr(loop, "_ready", ())):
+            function = handle._callback
+            if getattr(function, "__code__", None) is _THREADSAFE_CALLBACK and _cell(function, "future") is node:
+                yield loop
 
 
 def _code_inside(function: Any, name: str) -> CodeType | None:
@@ -240,6 +253,7 @@ _CHAINS = {
     _code_inside(futures._chain_future, "_call_check_cancel"): "source",  # type: ignore[attr-defined]
     _code_inside(tasks.shield, "_outer_done_callback"): "inner",
 }
+_THREADSAFE_CALLBACK = _code_inside(asyncio.run_coroutine_threadsafe, "callback")
 
 
 def _sources(node: Node) -> Iterator[Node]:
@@ -248,11 +262,17 @@ def _sources(node: Node) -> Iterator[Node]:
     for callback in list(callbacks):
         function = callback[0] if isinstance(callback, tuple) else callback
         name = _CHAINS.get(getattr(function, "__code__", None))
-        if name is not None:
-            cell = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)).get(name)
-            with contextlib.suppress(ValueError):  # emptied
-                if cell is not None:
-                    yield cell.cell_contents
+        source = _cell(function, name) if name is not None else None
+        if source is not None:
+            yield source
+
+
+def _cell(function: Any, name: str) -> Node | None:
+    """What a variable of the function around this one holds."""
+    try:
+        return function.__closure__[function.__code__.co_freevars.index(name)].cell_contents
+    except ValueError:  # emptied, or no such variable
+        return None
 
 
 _GROUP_EXITS = {

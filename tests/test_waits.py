@@ -1,0 +1,287 @@
+"""The wait graph: who waits for itself is told, with the lines of all who take part, instead of hanging."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import re
+import sys
+import threading
+
+import pytest
+
+import everloop
+from everloop.bridge import waits
+
+
+def outcome(future):
+    """What a future holds, deadlocks included; nothing here may hang."""
+    try:
+        return future.result()
+    except BaseException as error:
+        return error
+
+
+def deadlocks(outcomes):
+    return [error for error in outcomes if isinstance(error, everloop.DeadlockError)]
+
+
+@contextlib.contextmanager
+def portals(count):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(everloop.LoopThread()) for _ in range(count)]
+
+
+def this_line():
+    """The line of the caller, for a look at the message."""
+    frame = sys._getframe(1)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+# ---- cycles that a wait closes
+
+
+def test_the_message_names_all_members_and_their_lines(loop):
+    tasks, lines = {}, []
+
+    async def first():
+        lines.append(this_line()), everloop.block_on(tasks["second"])
+
+    async def second():
+        await asyncio.sleep(0)
+        lines.append(this_line()), everloop.block_on(tasks["first"])
+
+    async def main():
+        tasks["first"] = asyncio.create_task(first(), name="alpha")
+        tasks["second"] = asyncio.create_task(second(), name="omega")
+        return deadlocks(await asyncio.gather(*tasks.values(), return_exceptions=True))
+
+    message = str(loop.run_until_complete(main())[0])
+    assert len(lines) == 2
+    for line in lines:
+        assert f"at {line}" in message
+    assert re.search(r"'alpha' \(.*first\) waits for task 'omega'", message)
+    assert re.search(r"'omega' \(.*second\) waits for task 'alpha'", message)
+
+
+def test_a_job_of_an_executor_that_waits_for_a_task_that_waits_for_it(loop):
+    """Pool to loop to pool."""
+
+    async def main():
+        job = None
+
+        async def wait_for_the_job():
+            return await job
+
+        def work():
+            return everloop.block_on(wait_for_the_job())
+
+        job = asyncio.ensure_future(asyncio.to_thread(work))
+        with pytest.raises(everloop.DeadlockError, match="wait_for_the_job"):
+            await job
+        await loop.shutdown_default_executor()
+        return "told"
+
+    assert loop.run_until_complete(main()) == "told"
+
+
+def test_a_job_that_waits_for_a_step_that_waits_for_it(loop):
+    """The same, with a step that blocks where the task above awaits."""
+
+    async def main():
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+
+            async def wait_for_the_job():
+                return everloop.block_on(asyncio.wrap_future(job))
+
+            started = asyncio.Event()
+
+            def work():
+                loop.call_soon_threadsafe(started.set)
+                return everloop.block_on(wait_for_the_job())
+
+            job = pool.submit(contextvars.copy_context().run, work)
+            await started.wait()
+            with pytest.raises(everloop.DeadlockError):
+                await asyncio.wrap_future(job)
+        return "told"
+
+    assert loop.run_until_complete(main()) == "told"
+
+
+def test_two_loops_whose_steps_wait_for_each_other():
+    with portals(2) as (a, b):
+        futures = {}
+        both = threading.Barrier(2)
+
+        async def wait_for(name):
+            with everloop.blocking():
+                both.wait()
+            return futures[name].result()
+
+        futures["first"] = a.submit(wait_for("second"))
+        futures["second"] = b.submit(wait_for("first"))
+        outcomes = [outcome(future) for future in futures.values()]
+    assert deadlocks(outcomes)
+    assert "wait_for" in str(deadlocks(outcomes)[0])
+
+
+def test_a_step_that_waits_for_another_loop_s_task_that_awaits_it():
+    """The cycle is closed by an `await`, after the wait has begun: it is seen soon after."""
+    with portals(2) as (a, b):
+        ready = threading.Event()
+        futures = {}
+
+        async def await_the_first():
+            return await asyncio.wrap_future(futures["first"])
+
+        async def first():
+            with everloop.blocking():
+                ready.wait()
+            return b.run(await_the_first())
+
+        futures["first"] = a.submit(first())
+        ready.set()
+        with pytest.raises(everloop.DeadlockError, match="await_the_first") as caught:
+            futures["first"].result()
+    assert "in first" in str(caught.value)
+
+
+def test_through_shields_gathers_and_groups(loop):
+    async def main():
+        async def inner(outer):
+            everloop.block_on(outer)
+
+        def chains(outer):
+            async def shielded():
+                await asyncio.shield(inner(outer))
+
+            async def gathered():
+                await asyncio.gather(asyncio.sleep(0), inner(outer))
+
+            async def grouped():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(inner(outer))
+
+            return shielded, gathered, grouped
+
+        for number in range(3):
+            started = asyncio.Event()
+
+            async def outer(number=number, started=started):
+                await started.wait()
+                await chains(asyncio.current_task())[number]()
+
+            task = asyncio.create_task(outer())
+            started.set()
+            [error] = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            assert isinstance(error, everloop.DeadlockError), number
+
+    loop.run_until_complete(main())
+
+
+def test_a_standing_loop_of_asyncio_s_that_waits_for_one_that_needs_it():
+    with portals(1) as [portal]:
+
+        async def nothing():
+            pass
+
+        async def needs(loop):
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(nothing(), loop))
+
+        async def main():
+            coroutine = needs(asyncio.get_running_loop())
+            with pytest.raises(everloop.DeadlockError, match="stands still"):
+                portal.run(coroutine)
+            return "told"
+
+        assert asyncio.run(main()) == "told"
+
+
+def test_a_thread_that_iterates_for_a_task_that_waits_for_that_task(loop):
+    async def main():
+        me = asyncio.current_task()
+
+        def items():
+            yield everloop.block_on(me)
+
+        with pytest.raises(everloop.DeadlockError, match="everloop-iterate"):
+            await anext(everloop.aiterate(items))
+        return "told"
+
+    assert loop.run_until_complete(main()) == "told"
+
+
+# ---- no cycles
+
+
+def test_a_wait_that_a_time_out_ends_is_no_deadlock(loop):
+    """Neither at its beginning nor later."""
+
+    async def main():
+        async def awaits(outer, ready):
+            ready.set()
+            try:
+                async with asyncio.timeout(0.2):
+                    await asyncio.shield(outer)
+            except TimeoutError:
+                return "in time"
+
+        async def outer():
+            ready = asyncio.Event()
+            inner = asyncio.create_task(awaits(asyncio.current_task(), ready))
+            return everloop.block_on(inner)
+
+        return await asyncio.create_task(outer())
+
+    assert loop.run_until_complete(main()) == "in time"
+
+
+def test_long_waits_that_end_are_left_alone(loop):
+    """Longer than the first two looks for a cycle."""
+    with portals(1) as [portal]:
+
+        async def main():
+            return everloop.block_on(asyncio.to_thread(portal.run, asyncio.sleep(0.2, "slept")))
+
+        assert loop.run_until_complete(main()) == "slept"
+
+
+def test_nothing_is_remembered_of_waits_that_are_over(loop):
+    async def main():
+        everloop.block_on(asyncio.sleep(0.001))
+        with pytest.raises(TimeoutError):
+            everloop.block_on(asyncio.sleep(60), timeout=0.001)
+
+    loop.run_until_complete(main())
+    assert waits._waits == {}
+
+
+# ---- what others write
+
+
+def test_who_works_for_a_future_waits_on_its_behalf():
+    job, other = concurrent.futures.Future(), concurrent.futures.Future()
+    waits.link(other, job)
+    with waits.working(job), pytest.raises(everloop.DeadlockError, match="Future"), waits.waiting(other):
+        pass
+    with waits.waiting(other):  # no longer for the job
+        pass
+    assert waits._waits == {}
+
+
+def test_a_nested_wait_gives_back_what_was_there():
+    outer, inner = concurrent.futures.Future(), concurrent.futures.Future()
+    with waits.waiting(outer) as wait:
+        with waits.waiting(inner):
+            pass
+        assert waits._waits[threading.get_ident()] is wait
+
+
+def test_the_pauses_make_the_time_out():
+    assert list(waits.pauses(0.02)) == [0.02]
+    assert sum(waits.pauses(10)) == pytest.approx(10)
+    pauses = waits.pauses(None)
+    assert max(next(pauses) for _ in range(30)) == 60
