@@ -214,6 +214,104 @@ def test_a_thread_that_iterates_for_a_task_that_waits_for_that_task(loop):
     assert loop.run_until_complete(main()) == "told"
 
 
+# ---- run_coroutine_threadsafe
+
+
+async def answer():
+    await asyncio.sleep(0)
+    return 42
+
+
+def test_run_coroutine_threadsafe_on_the_loop_s_own_thread_returns(loop):
+    """asyncio hangs here, silently and for ever."""
+
+    async def main():
+        return asyncio.run_coroutine_threadsafe(answer(), loop).result()
+
+    assert loop.run_until_complete(main()) == 42
+    assert loop.statistics()["rescues"] == 0
+
+
+def test_it_keeps_asyncio_s_time_outs(loop):
+    """The coroutine goes on; it is cancelled when somebody says so."""
+
+    async def main():
+        future = asyncio.run_coroutine_threadsafe(asyncio.Event().wait(), loop)
+        for wait in (future.result, future.exception):
+            with pytest.raises(TimeoutError):
+                wait(0.002)
+        assert not future.done()
+        assert future.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result()
+
+    loop.run_until_complete(main())
+
+
+def test_it_keeps_asyncio_s_ways_on_other_threads(loop):
+    async def main():
+        def on_thread():
+            future = asyncio.run_coroutine_threadsafe(asyncio.Event().wait(), loop)
+            with pytest.raises(TimeoutError):
+                future.result(0.002)
+            future.cancel()
+            return asyncio.run_coroutine_threadsafe(answer(), loop).result(20)
+
+        value = await asyncio.to_thread(on_thread)
+        await loop.shutdown_default_executor()
+        return value
+
+    assert loop.run_until_complete(main()) == 42
+
+
+def test_cancelling_a_task_that_waits_so_cancels_the_coroutine(loop):
+    async def main():
+        async def waiting():
+            futures.append(asyncio.run_coroutine_threadsafe(asyncio.Event().wait(), loop))
+            futures[0].result()
+
+        futures = []
+        task = asyncio.create_task(waiting())
+        while not futures:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return futures[0].cancelled()
+
+    assert loop.run_until_complete(main())
+
+
+def test_run_coroutine_threadsafe_that_waits_for_its_caller_is_a_deadlock(loop):
+    async def main():
+        me = asyncio.current_task()
+
+        async def wait_for(task):
+            await task
+
+        with pytest.raises(everloop.DeadlockError, match="wait_for"):
+            asyncio.run_coroutine_threadsafe(wait_for(me), loop).result()
+        return "told"
+
+    assert loop.run_until_complete(main()) == "told"
+
+
+def test_a_loop_that_is_closed_under_a_wait_ends_it():
+    """asyncio waits for ever."""
+    portal = everloop.LoopThread()
+    stopped = threading.Event()
+
+    async def never():
+        stopped.set()
+        await asyncio.Event().wait()
+
+    future = asyncio.run_coroutine_threadsafe(never(), portal.loop)
+    stopped.wait()
+    portal.close()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+
+
 # ---- no cycles
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Self, TypeVarTuple, Unpack
 
 Ts = TypeVarTuple("Ts")
@@ -620,6 +620,9 @@ def forget_sites() -> None:
 
 def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
+
+def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
+    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. Once."""
 
 def set_reporter(reporter: object | None) -> None:
     """Registers the object that makes the texts."""

@@ -6,6 +6,7 @@
 //! - `registry`: anybody, under its lock, which is held for a system call at the most and never while Python runs;
 //! - flags: atomics, written under the GIL.
 
+use crate::adoption;
 use crate::clock;
 use crate::errors::os_error;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
@@ -435,8 +436,11 @@ macro_rules! schedule_method {
                     check_debug(slf, &arguments, $name, 0, $check)?;
                 }
                 let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
-                if !$check && waits_for_callbacks(py) {
-                    handle.get().set_thread_safe(py);
+                if !$check {
+                    adoption::look_at(arguments.get(0))?;
+                    if waits_for_callbacks(py) {
+                        handle.get().set_thread_safe(py);
+                    }
                 }
                 if debug {
                     note_source(py, &handle)?;

@@ -229,6 +229,12 @@ pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
 }
 
+/// Whether an object is a Python function with this code.
+pub fn is_function_of(object: &Bound<'_, PyAny>, code: &Py<PyAny>) -> bool {
+    // SAFETY: both are alive; the code is only asked for of a function, which lends it, and compared by its address.
+    unsafe { ffi::PyFunction_Check(object.as_ptr()) != 0 && ffi::PyFunction_GetCode(object.as_ptr()) == code.as_ptr() }
+}
+
 /// What became of a call in a context.
 pub enum Called {
     Returned,

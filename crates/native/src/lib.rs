@@ -5,6 +5,7 @@
 //! pipes), [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks),
 //! [`drive`] (turning the loop).
 
+mod adoption;
 mod alarm;
 mod clock;
 mod drive;
@@ -56,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
     module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
+    module.add_function(wrap_pyfunction!(adoption::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     transport::install(module)?;

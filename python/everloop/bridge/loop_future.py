@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import inspect
 import os
@@ -15,7 +16,7 @@ from .aside import wait_in_step
 from .lending import lent
 from .waits import DeadlockError, link, pauses, waiting
 
-__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
+__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "is_done_within", "submit_to", "wake_when_done"]
 
 T = TypeVar("T")
 
@@ -102,11 +103,8 @@ class LoopFuture(concurrent.futures.Future[T]):
         """Ends once this is done: cancelled, if it was cancelled from here."""
         asked = False
         while not self.done():
-            arrived = loop.create_future()
-            link(arrived, self)
-            self.add_done_callback(lambda _, arrived=arrived: _set_threadsafe(loop, arrived))  # type: ignore[misc]
             try:
-                await arrived
+                await wake_when_done(self, loop)
             except asyncio.CancelledError:
                 asked = True
                 self.cancel()
@@ -131,22 +129,9 @@ class LoopFuture(concurrent.futures.Future[T]):
                 raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
 
     def _is_done_within(self, timeout: float | None, check: Callable[[], None]) -> bool:
-        for pause in pauses(timeout):
-            if self._process != os.getpid():
-                raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
-            try:
-                super().exception(pause)
-            except concurrent.futures.CancelledError:
-                return True
-            except TimeoutError:
-                pass
-            else:
-                return True
-            if self._loop.is_closed() and not self.done():
-                super().cancel()
-                raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
-            check()
-        return self.done()
+        if self._process != os.getpid():
+            raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
+        return is_done_within(self, timeout, check)
 
     def _clean_up(self) -> None:
         if self._process == os.getpid() and self.cancel():
@@ -179,13 +164,39 @@ class LoopFuture(concurrent.futures.Future[T]):
             self.set_result(task.result())
 
 
-def _set_threadsafe(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
-    def arrive() -> None:
-        if not future.done():
-            future.set_result(None)
+def is_done_within(future: Any, timeout: float | None, check: Callable[[], None]) -> bool:
+    """Waits on this thread for a future with a `_loop`, and calls `check` from time to time."""
+    for pause in pauses(timeout):
+        try:
+            concurrent.futures.Future.exception(future, pause)
+        except concurrent.futures.CancelledError:
+            return True
+        except TimeoutError:
+            pass
+        else:
+            return True
+        if future._loop.is_closed() and not future.done():
+            concurrent.futures.Future.cancel(future)
+            raise RuntimeError(f"the event loop was closed before the coroutine ended: {future._loop!r}")
+        check()
+    return bool(future.done())
 
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(arrive)
+
+def wake_when_done(future: "concurrent.futures.Future[Any]", loop: EventLoop) -> "asyncio.Future[None]":
+    """A future of this loop that is done once the other one is. Cancelled, it leaves that alone."""
+    arrived: asyncio.Future[None] = loop.create_future()
+    link(arrived, future)
+
+    def arrive() -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # closed
+            loop.call_soon_threadsafe(arrive)
+
+    future.add_done_callback(tell)
+    return arrived
 
 
 def close_coroutine(awaitable: Any) -> None:

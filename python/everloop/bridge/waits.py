@@ -34,7 +34,7 @@ from typing import Any
 
 from .. import _native
 
-__all__ = ["DeadlockError", "link", "pauses", "waiting", "working"]
+__all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "cell_of", "link", "pauses", "waiting", "working"]
 
 Node = Any  # a future, the ident of a thread, or an event loop
 
@@ -238,7 +238,7 @@ def _standing_loops(node: Node) -> Iterator[Node]:
     for loop in [each for each in list(_waits) if isinstance(each, asyncio.AbstractEventLoop)]:
         for handle in list(getattr(loop, "_ready", ())):
             function = handle._callback
-            if getattr(function, "__code__", None) is _THREADSAFE_CALLBACK and _cell(function, "future") is node:
+            if getattr(function, "__code__", None) is THREADSAFE_CALLBACK and cell_of(function, "future") is node:
                 yield loop
 
 
@@ -253,7 +253,8 @@ _CHAINS = {
     _code_inside(futures._chain_future, "_call_check_cancel"): "source",  # type: ignore[attr-defined]
     _code_inside(tasks.shield, "_outer_done_callback"): "inner",
 }
-_THREADSAFE_CALLBACK = _code_inside(asyncio.run_coroutine_threadsafe, "callback")
+# What `run_coroutine_threadsafe` has the loop call; its closure holds the future that it returns.
+THREADSAFE_CALLBACK = _code_inside(asyncio.run_coroutine_threadsafe, "callback")
 
 
 def _sources(node: Node) -> Iterator[Node]:
@@ -262,12 +263,12 @@ def _sources(node: Node) -> Iterator[Node]:
     for callback in list(callbacks):
         function = callback[0] if isinstance(callback, tuple) else callback
         name = _CHAINS.get(getattr(function, "__code__", None))
-        source = _cell(function, name) if name is not None else None
+        source = cell_of(function, name) if name is not None else None
         if source is not None:
             yield source
 
 
-def _cell(function: Any, name: str) -> Node | None:
+def cell_of(function: Any, name: str) -> Node | None:
     """What a variable of the function around this one holds."""
     try:
         return function.__closure__[function.__code__.co_freevars.index(name)].cell_contents

@@ -1,0 +1,30 @@
+//! What `asyncio.run_coroutine_threadsafe` returns is handed to the bridge, which has it wait aside in a step.
+//!
+//! asyncio makes a plain `concurrent.futures.Future` and tells nobody but `call_soon_threadsafe`, in the closure of the
+//! callback. Its `result()` on the loop's own thread is asyncio's classic hang.
+
+use crate::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// The code of asyncio's callback, and who is called with one. Set once by the bridge.
+static ADOPTER: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+
+/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. Once.
+#[pyfunction]
+pub fn set_adopter(py: Python<'_>, code: Py<PyAny>, adopt: Py<PyAny>) {
+    // A second call is of no effect: the module may have been imported anew.
+    _ = ADOPTER.set(py, (code, adopt));
+}
+
+/// Looks at a callback of `call_soon_threadsafe`: two loads and a comparison for all but asyncio's.
+#[inline]
+pub fn look_at(callback: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<()> {
+    let Some(callback) = callback else { return Ok(()) };
+    let py = callback.py();
+    let Some((code, adopt)) = ADOPTER.get(py) else { return Ok(()) };
+    if ffi::is_function_of(&callback, code) {
+        adopt.call1(py, (callback,))?;
+    }
+    Ok(())
+}
