@@ -65,6 +65,7 @@ def test_every_public_name_says_what_it_is():
 
 @pytest.mark.parametrize(
     "name", ["run", "new_event_loop", "blocking", "block_on", "EventLoop", "LoopThread", "LoopThread.submit"]
+    "name", ["run", "new_event_loop", "blocking", "block_on", "EventLoop", "to_executor", "to_interpreter"]
 )
 def test_the_examples_of_a_docstring_run(name):
     thing = operator.attrgetter(name)(everloop)

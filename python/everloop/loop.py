@@ -152,6 +152,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._warned_no_relief = False
         self._own_pool: pool.ThreadPool | None = None
         self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
+        self._at_close: list[Callable[[], object]] = []  # what the bridge keeps for this loop, and how it ends
         _live_loops.add(self)
 
     # ---- running
@@ -200,6 +201,9 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             self._own_pool.shutdown(wait=False)
         self._close_core()
         self._join_relief()
+        for end in self._at_close:
+            end()
+        self._at_close.clear()
 
     # ---- relief threads
 

@@ -1,0 +1,407 @@
+"""`to_executor()` and `to_interpreter()`: a coroutine has work done elsewhere, by an executor or a subinterpreter.
+
+What comes back takes the same way from each of them: the executor's future ends on some thread, its outcome is taken
+there (a cluster's may have to be fetched), and the loop is told. Nothing here waits on the loop's own thread.
+"""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import importlib
+import inspect
+import logging
+import os
+import pickle
+import platform
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from ..loop import EventLoop, loop_of_context
+
+__all__ = ["to_executor", "to_interpreter"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("everloop")
+
+type Outcome = tuple[BaseException | None, Any]
+
+
+class SubmitsCalls(Protocol):
+    """What to_executor() needs of an executor; every `concurrent.futures.Executor` has it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Returns a future with `add_done_callback`, `cancel`, and `result`."""
+
+
+async def to_executor[**P, R](executor: SubmitsCalls, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Has an executor call a function, and waits for the result while the loop goes on.
+
+    On a `ThreadPoolExecutor` the function runs in a copy of the caller's context, and the context variables that it
+    has set are set in the caller's context afterwards. To any other executor it is submitted as it is.
+
+    Args:
+        executor: Any `concurrent.futures.Executor`: threads, processes, Dask's `client.get_executor()`, mpi4py's. Or
+            an object whose `submit` returns a future with `add_done_callback`, `cancel` and `result`.
+        f: The function. Where the executor leaves the process, it must pickle, and so must arguments and result.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments. They pass through the executor's `submit`, which may have some of its own.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        TypeError: no executor, no function, or a coroutine function.
+        RuntimeError: the executor is shut down, or its threads or processes were left behind by a fork.
+        asyncio.CancelledError: the task was cancelled, or somebody cancelled the executor's future.
+        BaseException: whatever the function raises; the same object, if the executor hands over that.
+
+    The trap: cancelling the task takes work out of the executor's queue, but does not stop work that has begun. The
+    CancelledError comes at once, as from asyncio's `run_in_executor`, and the work goes on; its outcome is dropped.
+
+    Example:
+        >>> import concurrent.futures, everloop
+        >>> with concurrent.futures.ThreadPoolExecutor() as executor:
+        ...     everloop.run(everloop.to_executor(executor, sum, [1, 2]))
+        3
+    """
+    _check_executor(executor)
+    _check_function("to_executor", f)
+
+    if not _runs_on_threads_of_this_interpreter(executor):
+        return cast(R, await _outcome(executor, _submit("to_executor", f, executor, f, args, kwargs)))
+
+    before = contextvars.copy_context()
+    there = before.copy()
+    # No variable holds the executor's future: its exception would hold this frame, and so itself.
+    return cast(
+        R,
+        await _outcome(executor, _submit("to_executor", f, executor, there.run, (f, *args), kwargs), (before, there)),
+    )
+
+
+async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Calls a function in a subinterpreter, which has a GIL of its own, and waits while the loop goes on.
+
+    Each loop keeps a pool of them, made when it is first needed, at the most one for each processor, and ended when
+    the loop is closed.
+
+    Args:
+        f: The function. It must pickle, or be one that uses no name from outside of itself but builtins.
+        *args: Its positional arguments, which must pickle.
+        **kwargs: Its keyword arguments, which must pickle.
+
+    Returns:
+        A copy of what the function returns, which must pickle too.
+
+    Raises:
+        RuntimeError: CPython is older than 3.14; or the function raised an exception that cannot be pickled.
+        ImportError: the function's module imports one that refuses to be loaded in a subinterpreter.
+        TypeError: no function, a coroutine function, or something that cannot be pickled.
+        asyncio.CancelledError: the task was cancelled. As with `to_executor`, work that has begun goes on.
+        BaseException: a copy of what the function raises; its cause shows the traceback over there.
+
+    The trap: a subinterpreter cannot import everloop, nor any other extension that is not made for it (numpy is not).
+    So the function must not come from a module that imports one, and hardly from the program's main file.
+
+    Source: PEP 734, and `concurrent.futures.InterpreterPoolExecutor`.
+
+    Example:
+        >>> import math, sys, everloop
+        >>> if sys.version_info >= (3, 14):
+        ...     assert everloop.run(everloop.to_interpreter(math.factorial, 5)) == 120
+    """
+    _check_function("to_interpreter", f)
+    if sys.version_info < (3, 14):
+        raise RuntimeError(
+            f"everloop.to_interpreter() needs CPython 3.14 or newer, and this is {platform.python_version()}; use "
+            "everloop.to_process(), or everloop.to_executor() with a ProcessPoolExecutor"
+        )
+    try:
+        payload = pickle.dumps((args, kwargs))
+    except Exception as error:
+        raise TypeError(f"everloop.to_interpreter() cannot pickle the arguments of {_name(f)}: {error}") from error
+
+    interpreters: Any = importlib.import_module("concurrent.interpreters")
+    pool = _interpreters_of(asyncio.get_running_loop())
+    try:
+        reply = await _outcome(pool, _submit("to_interpreter", f, pool, _call_over_there, (f, payload), {}))
+    except interpreters.NotShareableError as error:
+        raise _not_sent(f, error) from error
+    return cast(R, _unpack(f, reply))
+
+
+# ---- from the executor's future to the awaiting task
+
+
+def _submit(
+    caller: str, f: Callable[..., Any], executor: SubmitsCalls, function: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """The executor's future; refusals say who was refused."""
+    try:
+        future = executor.submit(function, *args, **kwargs)
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:
+            raise  # a broken pool says so itself
+        raise RuntimeError(f"everloop.{caller}() cannot submit {_name(f)} to {executor!r}: {error}") from error
+
+    if not all(hasattr(future, method) for method in ("add_done_callback", "cancel", "result")):
+        if inspect.iscoroutine(future):
+            future.close()
+        raise TypeError(
+            f"everloop.{caller}() needs an executor whose submit() returns a future with add_done_callback(), cancel() "
+            f"and result(); that of {executor!r} returned {type(future).__name__}"
+        )
+    if _left_behind_by_a_fork(executor):
+        future.cancel()
+        raise RuntimeError(
+            f"everloop.{caller}() cannot run {_name(f)}: {executor!r} was used before this process was forked, and "
+            "what ran its work has stayed with the parent; make another executor in the child"
+        )
+    return future
+
+
+async def _outcome(
+    executor: SubmitsCalls, future: Any, contexts: tuple[contextvars.Context, contextvars.Context] | None = None
+) -> Any:
+    """Waits for the executor's future. Tells it when the awaiting task is cancelled.
+
+    `contexts` are what the function's context was before, and the one that it has run in.
+    """
+    waiter = _waiter_for(future, asyncio.get_running_loop())
+    try:
+        error, value = await waiter
+    except BaseException:
+        # The task was cancelled, or the coroutine closed: an error of the function is in the outcome.
+        _cancel(executor, future)
+        raise
+    if contexts is not None:
+        _set_changed(*contexts)
+    try:
+        if error is not None:
+            raise error
+        return value
+    finally:
+        del error, value, waiter, future  # an exception must not keep alive the frame that holds it
+
+
+def _waiter_for(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Outcome]":
+    """Gets the outcome as its result, so that nobody is told of an exception that is not awaited any more."""
+    waiter: asyncio.Future[Outcome] = loop.create_future()
+
+    def deliver(future: Any) -> None:
+        # On the executor's thread, because taking the outcome of a remote future may block.
+        outcome = _take(future)
+        try:
+            loop.call_soon_threadsafe(_set_unless_done, waiter, outcome)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
+    future.add_done_callback(deliver)
+    return waiter
+
+
+def _take(future: Any) -> Outcome:
+    """The outcome of a future that is done: an exception, or else the result."""
+    try:
+        if hasattr(future, "cancelled") and future.cancelled():
+            return asyncio.CancelledError(), None
+        # Asked for first, because result() raises it, which adds frames to its traceback.
+        error = future.exception() if hasattr(future, "exception") else None
+        return error, None if error is not None else future.result()
+    except concurrent.futures.CancelledError:
+        return asyncio.CancelledError(), None
+    except BaseException as error:
+        return error, None
+
+
+def _set_unless_done(waiter: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+    if not waiter.done():
+        waiter.set_result(outcome)
+
+
+def _cancel(executor: SubmitsCalls, future: Any) -> None:
+    """Takes the work out of the queue, if it has not begun."""
+    if isinstance(executor, concurrent.futures.ThreadPoolExecutor | concurrent.futures.ProcessPoolExecutor):
+        future.cancel()
+        return
+    # Others may ask a server first: Dask's waits for its scheduler, without end if that is gone.
+    threading.Thread(target=_cancel_far_away, args=(future,), name="everloop-cancel", daemon=True).start()
+
+
+def _cancel_far_away(future: Any) -> None:
+    try:
+        future.cancel()
+    except Exception:
+        # Nobody waits for it any more: typically the connection was closed meanwhile.
+        logger.debug("%r could not be cancelled", future, exc_info=True)
+
+
+def _runs_on_threads_of_this_interpreter(executor: SubmitsCalls) -> bool:
+    if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+        return False
+    # A subclass of ThreadPoolExecutor. While nobody has imported its module there can be none.
+    interpreter: Any = sys.modules.get("concurrent.futures.interpreter")
+    return interpreter is None or not isinstance(executor, interpreter.InterpreterPoolExecutor)
+
+
+def _set_changed(before: contextvars.Context, after: contextvars.Context) -> None:
+    """Sets here what was set there. A variable that has no value there any more keeps the one that it has here."""
+    missing = object()
+    for variable, value in after.items():
+        # But not the loop that the function made for itself.
+        if variable is not loop_of_context and before.get(variable, missing) is not value:
+            variable.set(value)
+
+
+def _left_behind_by_a_fork(executor: SubmitsCalls) -> bool:
+    """Whether what the standard library's executors have just taken will never be run: their threads are gone.
+
+    A child inherits the object without the threads, and submit() waits for ever for one that it believes to be idle.
+    """
+    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+        threads: Any = getattr(executor, "_threads", ())
+        return bool(threads) and not any(thread.is_alive() for thread in threads)
+    if isinstance(executor, concurrent.futures.ProcessPoolExecutor):
+        thread: Any = getattr(executor, "_executor_manager_thread", None)
+        return thread is not None and not thread.is_alive()
+    return False
+
+
+# ---- what is refused at once
+
+
+def _check_executor(executor: object) -> None:
+    if isinstance(executor, type):
+        raise TypeError(
+            f"everloop.to_executor() needs an executor, not the class {executor.__qualname__}: make one, and keep it"
+        )
+    if not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            f"everloop.to_executor() needs an executor, which has a submit(), not {type(executor).__name__}: "
+            f"{executor!r}; make one, such as concurrent.futures.ThreadPoolExecutor() or ProcessPoolExecutor()"
+        )
+
+
+def _check_function(caller: str, f: object) -> None:
+    if not callable(f):
+        if inspect.iscoroutine(f):
+            f.close()  # it will not be awaited, and must not warn of that too
+        raise TypeError(
+            f"everloop.{caller}() needs a function and, after it, its arguments, not {type(f).__name__}: {f!r}"
+        )
+    if inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(type(f).__call__):
+        raise TypeError(
+            f"everloop.{caller}() calls functions that block; {_name(f)}() would only return a coroutine, where your "
+            "loop is not: await it here, or hand over a function that runs it with asyncio.run()"
+        )
+
+
+def _name(f: object) -> str:
+    return getattr(f, "__qualname__", None) or repr(f)
+
+
+# ---- subinterpreters
+
+# The pool of each loop: written and read by its steps, and emptied in a forked child, where no thread is left.
+_interpreters: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any]" = weakref.WeakKeyDictionary()
+os.register_at_fork(after_in_child=_interpreters.clear)
+
+_futures: Any = concurrent.futures  # with names that type checkers do not know before CPython 3.14
+_os: Any = os
+
+
+def _interpreters_of(loop: asyncio.AbstractEventLoop) -> Any:
+    pool = _interpreters.get(loop)
+    if pool is None:
+        pool = _interpreters[loop] = _futures.InterpreterPoolExecutor(
+            _os.process_cpu_count() or 1, thread_name_prefix="everloop-interpreter"
+        )
+        if isinstance(loop, EventLoop):
+            loop._at_close.append(lambda: pool.shutdown(wait=False, cancel_futures=True))
+        else:
+            weakref.finalize(loop, pool.shutdown, wait=False)
+    return pool
+
+
+def _call_over_there(f: Callable[..., Any], payload: bytes) -> bytes:
+    """Runs in the subinterpreter.
+
+    It names nothing of this module: only then does CPython send the code itself, instead of a name that would have to
+    be imported from here. It always returns bytes, since InterpreterPoolExecutor drops what it cannot send back.
+    """
+    import pickle
+    import traceback
+
+    try:
+        args, kwargs = pickle.loads(payload)
+        result = f(*args, **kwargs)
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error))
+        summary = "".join(traceback.format_exception_only(error)).strip()
+        try:
+            return pickle.dumps(("raised", pickle.dumps(error), summary, text))
+        except BaseException:
+            return pickle.dumps(("raised", b"", summary, text))
+    try:
+        return pickle.dumps(("returned", pickle.dumps(result), "", ""))
+    except BaseException as error:
+        return pickle.dumps(("returned", b"", str(error), "".join(traceback.format_exception(error))))
+
+
+class _TracebackOverThere(Exception):
+    """The cause of an exception from a subinterpreter: its text is the traceback."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def _unpack(f: Callable[..., Any], reply: bytes) -> Any:
+    """The result of the function, or its exception."""
+    kind, payload, summary, text = pickle.loads(reply)
+    if kind == "returned":
+        if payload:
+            return pickle.loads(payload)
+        raise TypeError(
+            f"everloop.to_interpreter() cannot pickle what {_name(f)} returned: {summary}"
+        ) from _TracebackOverThere(text)
+    try:
+        error = pickle.loads(payload)
+    except Exception:
+        error = RuntimeError(f"{_name(f)} raised an exception that cannot be pickled: {summary}")
+    if isinstance(error, ImportError):
+        _note_trap(error, summary)
+    raise error from _TracebackOverThere(text)
+
+
+_TRAP = (
+    "a subinterpreter cannot load everloop or any other extension module that is not made for it; let the function "
+    "come from a module that imports none, or use everloop.to_process()"
+)
+
+
+def _note_trap(error: ImportError, text: str) -> None:
+    if "interpreter" in text:
+        error.add_note(f"everloop.to_interpreter(): {_TRAP}")
+
+
+def _not_sent(f: Callable[..., Any], error: BaseException) -> Exception:
+    """The function did not get over there. CPython says why in the text of the error's causes."""
+    reasons = []
+    cause: BaseException | None = error
+    while cause is not None:
+        reasons.append(str(cause))
+        cause = cause.__cause__
+    reason = reasons[-1].strip().splitlines()[-1]
+
+    if "ImportError" in reason:
+        return ImportError(f"everloop.to_interpreter() cannot import {_name(f)} over there: {reason}: {_TRAP}")
+    return TypeError(
+        f"everloop.to_interpreter() cannot send {_name(f)} over there: {reason}; put it at the top of a module of its "
+        "own, which can be imported without everloop: the program's main file is not imported there"
+    )
