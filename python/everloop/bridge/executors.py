@@ -106,7 +106,9 @@ async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: 
         BaseException: a copy of what the function raises; its cause shows the traceback over there.
 
     The trap: a subinterpreter cannot import everloop, nor any other extension that is not made for it (numpy is not).
-    So the function must not come from a module that imports one, and hardly from the program's main file.
+    So the function must not come from a module that imports one, nor from the program's main file. And while there are
+    subinterpreters the process must not be forked: CPython crashes the child (its issue gh-139759). Closing the loop
+    ends them.
 
     Source: PEP 734, and `concurrent.futures.InterpreterPoolExecutor`.
 
@@ -308,9 +310,8 @@ def _name(f: object) -> str:
 
 # ---- subinterpreters
 
-# The pool of each loop: written and read by its steps, and emptied in a forked child, where no thread is left.
+# The pool of each loop: written and read by its steps.
 _interpreters: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any]" = weakref.WeakKeyDictionary()
-os.register_at_fork(after_in_child=_interpreters.clear)
 
 _futures: Any = concurrent.futures  # with names that type checkers do not know before CPython 3.14
 _os: Any = os
@@ -320,13 +321,23 @@ def _interpreters_of(loop: asyncio.AbstractEventLoop) -> Any:
     pool = _interpreters.get(loop)
     if pool is None:
         pool = _interpreters[loop] = _futures.InterpreterPoolExecutor(
-            _os.process_cpu_count() or 1, thread_name_prefix="everloop-interpreter"
+            _os.process_cpu_count() or 1,
+            thread_name_prefix="everloop-interpreter",
+            initializer=_set_path_over_there,
+            initargs=tuple(path for path in sys.path if isinstance(path, str)),
         )
         if isinstance(loop, EventLoop):
             loop._at_close.append(lambda: pool.shutdown(wait=False, cancel_futures=True))
         else:
             weakref.finalize(loop, pool.shutdown, wait=False)
     return pool
+
+
+def _set_path_over_there(*path: str) -> None:
+    """Runs first in each subinterpreter: what was put on sys.path here (by pytest, by uvicorn) is missing there."""
+    import sys
+
+    sys.path[:] = path
 
 
 def _call_over_there(f: Callable[..., Any], payload: bytes) -> bytes:
@@ -391,13 +402,12 @@ def _note_trap(error: ImportError, text: str) -> None:
 
 
 def _not_sent(f: Callable[..., Any], error: BaseException) -> Exception:
-    """The function did not get over there. CPython says why in the text of the error's causes."""
-    reasons = []
-    cause: BaseException | None = error
-    while cause is not None:
-        reasons.append(str(cause))
+    """The function did not get over there."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
         cause = cause.__cause__
-    reason = reasons[-1].strip().splitlines()[-1]
+    # What failed over there comes as the text of a chain of tracebacks; the first of them ends with the reason.
+    reason = str(cause).split("\n\nThe above exception")[0].strip().splitlines()[-1]
 
     if "ImportError" in reason:
         return ImportError(f"everloop.to_interpreter() cannot import {_name(f)} over there: {reason}: {_TRAP}")
