@@ -7,6 +7,8 @@ speak through FIFOs: what opens one waits for who opens its other end.
 import contextlib
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -275,3 +277,20 @@ def test_without_pure_equal_calls_are_one_call_with_one_fate(cluster, tmp_path):
         """,
     )
     assert said == [True, False, [True, True]]
+
+
+@pytest.mark.parametrize("page", ["clusters.md", "zh-CN/clusters.md"])
+def test_the_program_of_the_page_runs_as_it_stands(cluster, tmp_path, page):
+    text = (Path(__file__).parent.parent / "docs" / page).read_text()
+    [program] = re.findall(r"^```python\n(import .*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "DASK_SCHEDULER_ADDRESS": json.loads(cluster.read_text())["address"]},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["49", "[0, 1, 4, 9, 16]", "121"]

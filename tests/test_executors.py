@@ -292,10 +292,11 @@ def test_a_future_that_is_cancelled_in_the_executor_cancels_the_await(run):
             queued = asyncio.create_task(everloop.to_executor(executor, int))
             await asyncio.sleep(0)
             executor.shutdown(wait=False, cancel_futures=True)
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError, match="the executor has cancelled the call"):
                 await queued
             gate.open()
             await first
+            assert asyncio.current_task().cancelling() == 0
 
     run(main())
 

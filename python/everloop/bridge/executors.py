@@ -57,7 +57,8 @@ async def to_executor[**P, R](executor: SubmitsCalls, f: Callable[P, R], /, *arg
     Raises:
         TypeError: no executor, no function, or a coroutine function.
         RuntimeError: the executor is shut down, or its threads or processes were left behind by a fork.
-        asyncio.CancelledError: the task was cancelled, or somebody cancelled the executor's future.
+        asyncio.CancelledError: the task was cancelled; or the executor has cancelled the call, because it was shut down
+            or has lost its cluster. Then `asyncio.current_task().cancelling()` is 0.
         BaseException: whatever the function raises; the same object, if the executor hands over that.
 
     The trap: cancelling the task takes work out of the executor's queue, but does not stop work that has begun. The
@@ -212,14 +213,16 @@ def _take(future: Any) -> Outcome:
     """The outcome of a future that is done: an exception, or else the result."""
     try:
         if hasattr(future, "cancelled") and future.cancelled():
-            return asyncio.CancelledError(), None
+            return _cancelled_by_the_executor(), None
         # Asked for first, because result() raises it, which adds frames to its traceback.
         error = future.exception() if hasattr(future, "exception") else None
         return error, None if error is not None else future.result()
-    except concurrent.futures.CancelledError:
-        return asyncio.CancelledError(), None
     except BaseException as error:
         return error, None
+
+
+def _cancelled_by_the_executor() -> asyncio.CancelledError:
+    return asyncio.CancelledError("the executor has cancelled the call: it was shut down, or lost its connection")
 
 
 def _set_unless_done(waiter: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
