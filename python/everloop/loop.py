@@ -42,7 +42,7 @@ import warnings
 import weakref
 from asyncio import base_events, constants, events, tasks
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, pool
 from .sockets import SocketMethods
@@ -95,6 +95,10 @@ class _Keys(dict[Any, selectors.SelectorKey]):
         return self[_file_number(file)]
 
 
+class _Belonging(Protocol):
+    def close(self) -> None: ...
+
+
 class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     """An asyncio event loop that keeps running when code blocks.
 
@@ -116,6 +120,9 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         ...     runner.run(asyncio.sleep(0, "done"))
         'done'
     """
+
+    # How many processes `everloop.to_process` may keep; None: as many as there are processors.
+    max_processes: int | None = None
 
     if TYPE_CHECKING:  # asyncio's, unknown to type checkers
         _ssock: Any
@@ -153,6 +160,8 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._own_pool: pool.ThreadPool | None = None
         self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
         self._at_close: list[Callable[[], object]] = []  # what the bridge keeps for this loop, and how it ends
+        # What the bridge keeps for this loop, by its class; closed with the loop.
+        self._belongings: dict[type, _Belonging] = {}
         _live_loops.add(self)
 
     # ---- running
@@ -196,6 +205,8 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             logger.warning(
                 "%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside
             )
+        for belonging in self._belongings.values():
+            belonging.close()
         super().close()
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)

@@ -1,0 +1,9 @@
+"""What can go wrong with a call in another process, besides what the function itself raises."""
+
+
+class TransferError(RuntimeError):
+    """An argument, a result or an exception cannot be passed to or from another process: pickle does not take it."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The process of a call ended before the call did. Other calls are not concerned."""
