@@ -159,7 +159,6 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._warned_no_relief = False
         self._own_pool: pool.ThreadPool | None = None
         self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
-        self._at_close: list[Callable[[], object]] = []  # what the bridge keeps for this loop, and how it ends
         # What the bridge keeps for this loop, by its class; closed with the loop.
         self._belongings: dict[type, _Belonging] = {}
         _live_loops.add(self)
@@ -212,9 +211,6 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             self._own_pool.shutdown(wait=False)
         self._close_core()
         self._join_relief()
-        for end in self._at_close:
-            end()
-        self._at_close.clear()
 
     # ---- relief threads
 

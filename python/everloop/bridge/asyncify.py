@@ -1,16 +1,17 @@
 """`asyncify()`: an asynchronous face for what is synchronous, and blocks."""
 
 import asyncio
-import contextvars
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, ParamSpec, TypeVar, overload
 
+from ..loop import EventLoop
 from .aiterate import aiterate
 from .one_thread import OneThread
 from .syncify import is_asynchronous
+from .threads import to_thread
 
 __all__ = ["AsyncContext", "asyncify"]
 
@@ -45,14 +46,15 @@ def asyncify(thing: Any) -> Any:
     Raises:
         TypeError: it is asynchronous already.
 
-    The trap: a function that runs in a thread cannot be stopped. Cancelled, a twin function returns at once while the
-    thread goes on; generators, context managers and objects wait for it.
+    The trap: what runs in a thread cannot be stopped. Cancelled, all of them wait until the thread is done with it.
 
     Example:
         >>> import everloop, sqlite3
         >>> async def main():
-        ...     async with everloop.asyncify(sqlite3.Connection)(":memory:") as connection:
-        ...         return [row async for row in await connection.execute("select 1 union select 2")]
+        ...     connection = await everloop.asyncify(sqlite3.Connection)(":memory:")
+        ...     rows = [row async for row in await connection.execute("select 1 union select 2")]
+        ...     await connection.close()
+        ...     return rows
         >>> everloop.run(main())
         [(1,), (2,)]
     """
@@ -89,9 +91,11 @@ def asyncify(thing: Any) -> Any:
 
 
 async def _in_thread[T](function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Runs it in a thread of the loop's default executor."""
-    call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+    """Runs it on a thread of the loop."""
+    call = functools.partial(function, *args, **kwargs)
+    if isinstance(asyncio.get_running_loop(), EventLoop):
+        return await to_thread(call)
+    return await asyncio.to_thread(call)
 
 
 class AsyncContext(AbstractAsyncContextManager[Any]):
