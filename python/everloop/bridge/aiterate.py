@@ -81,14 +81,14 @@ class ThreadIterator[T](AsyncIterator[T]):
         if self._taken % self._feed.block == 0:
             await asyncio.sleep(0)  # items that are there already must not keep other tasks from running
         while not self._feed.has_news():
-            await self._feed.wait()
+            await self._feed.wait(self._feed.has_news)
         return self._feed.take()
 
     async def aclose(self) -> None:
         """Closes the iterator on its thread, and waits for that. Again: of no effect."""
         self._feed.abandon()
         while self._started and not self._feed.ended:
-            await self._feed.wait()
+            await self._feed.wait(lambda: self._feed.ended)
         self._feed.raise_error_of_close()
 
     def __del__(self) -> None:
@@ -104,8 +104,22 @@ class ThreadIterator[T](AsyncIterator[T]):
         self._feed.thread.start()
 
 
+class _Waiter:
+    """The consumer, waiting."""
+
+    __slots__ = ("future", "woken")
+
+    def __init__(self, future: "asyncio.Future[None]") -> None:
+        self.future = future
+        self.woken = False  # by the thread
+
+
 class _Feed[T]:
-    """What the thread and the consumer share; it does not keep the consumer's object."""
+    """What the thread and the consumer share; it does not keep the consumer's object.
+
+    Without a mutex: a finalizer may call `abandon()` anywhere, on the thread too, in the middle of anything. Each side
+    writes what the other one looks for, and looks for the other's after that; under the GIL one of them sees it.
+    """
 
     def __init__(self, iterable: Any, is_function: bool, block: int) -> None:
         self.block = block
@@ -113,12 +127,13 @@ class _Feed[T]:
         self.ended = False  # set by the thread: nothing more comes
         self._iterable = iterable  # dropped by the thread
         self._is_function = is_function
-        self._changed = threading.Condition()  # guards what follows; reentrant, for finalizers
         self._items: collections.deque[T] = collections.deque()  # the thread appends, the consumer takes
         self._error: BaseException | None = None  # of the iterator: behind the items
         self._error_of_close: BaseException | None = None
         self._abandoned = False  # set by the consumer: the thread is to end
-        self._waiter: asyncio.Future[None] | None = None  # the consumer's; taken by the thread that wakes it
+        self._waiter: _Waiter | None = None  # set and cleared by the consumer
+        # Taken by the thread to wait for room, given back to wake it. A bare lock, whose use nothing interrupts.
+        self._room = threading.Lock()
 
     # ---- the consumer
 
@@ -126,42 +141,33 @@ class _Feed[T]:
         return bool(self._items) or self.ended or self._abandoned
 
     def take(self) -> T:
-        with self._changed:
-            if self._items:
-                item = self._items.popleft()
-                self._changed.notify()
-                return item
-            error, self._error = self._error, None
+        """The next item. Only where there are news."""
+        if self._items and not self._abandoned:
+            item = self._items.popleft()
+            self._wake_thread()
+            return item
+        error, self._error = self._error, None
         try:
-            raise error if error is not None else StopAsyncIteration
+            raise error if error is not None and not self._abandoned else StopAsyncIteration
         finally:
             del error
 
-    async def wait(self) -> None:
-        """Until there is something to take, or the thread has ended."""
-        loop = asyncio.get_running_loop()
-        with self._changed:
-            if self._waiter is not None:
-                raise RuntimeError("another task waits for the next item of this iterator already")
-            if self.ended or (self._items and not self._abandoned):
-                return
-            self._waiter = waiter = loop.create_future()
+    async def wait(self, until: Callable[[], bool]) -> None:
+        """Until the thread has done something, unless the condition holds already."""
+        if self._waiter is not None:
+            raise RuntimeError("another task waits for the next item of this iterator already")
+        waiter = self._waiter = _Waiter(asyncio.get_running_loop().create_future())
         if self.thread is not None and self.thread.ident is not None:
-            link(waiter, self.thread.ident)
+            link(waiter.future, self.thread.ident)
         try:
-            await waiter
+            if not until():
+                await waiter.future
         finally:
-            with self._changed:
-                if self._waiter is waiter:
-                    self._waiter = None
+            self._waiter = None
 
     def abandon(self) -> None:
-        with self._changed:
-            self._abandoned = True
-            dropped, self._items = self._items, collections.deque()
-            self._error = None
-            self._changed.notify()
-        dropped.clear()
+        self._abandoned = True
+        self._wake_thread()
 
     def raise_error_of_close(self) -> None:
         error, self._error_of_close = self._error_of_close, None
@@ -170,6 +176,10 @@ class _Feed[T]:
                 raise error
         finally:
             del error
+
+    def _wake_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # woken already
+            self._room.release()
 
     # ---- the thread
 
@@ -189,16 +199,11 @@ class _Feed[T]:
                     item = next(iterator)
                 except StopIteration:
                     break
-                self._put(item)
+                self._items.append(item)
                 del item
+                self._wake_consumer()
         except BaseException as error:
-            # The end of a coroutine, or of an asynchronous iterator, is not what these would mean there.
-            if isinstance(error, StopIteration | StopAsyncIteration):
-                wrong = RuntimeError(f"the iterable raised {type(error).__name__}")
-                wrong.__cause__ = error
-                self._error = wrong
-            else:
-                self._error = error
+            self._error = _as_error(error)
         finally:
             try:
                 if hasattr(closes, "close"):
@@ -207,34 +212,37 @@ class _Feed[T]:
                 self._error_of_close = error
             del iterator, closes
             self._iterable = None
-            self._end()
+            if self._abandoned:
+                self._items.clear()
+            self.ended = True
+            self._wake_consumer()
 
     def _waits_for_room(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._abandoned or len(self._items) < self.block)
-            return not self._abandoned
+        """False: nobody wants more."""
+        while not self._abandoned:
+            if len(self._items) < self.block:
+                return True
+            self._room.acquire()
+        return False
 
-    def _put(self, item: T) -> None:
-        with self._changed:
-            if not self._abandoned:
-                self._items.append(item)
-            waiter, self._waiter = self._waiter, None
-        self._wake(waiter)
-
-    def _end(self) -> None:
-        with self._changed:
-            self.ended = True
-            waiter, self._waiter = self._waiter, None
-        self._wake(waiter)
-
-    def _wake(self, waiter: "asyncio.Future[None] | None") -> None:
-        if waiter is None:
+    def _wake_consumer(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.woken:
             return
+        waiter.woken = True
         try:
-            waiter.get_loop().call_soon_threadsafe(_set, waiter)
+            waiter.future.get_loop().call_soon_threadsafe(_set, waiter.future)
         except RuntimeError:  # the loop is closed, and the consumer gone
-            with contextlib.suppress(RuntimeError):
-                self.abandon()
+            self.abandon()
+
+
+def _as_error(error: BaseException) -> BaseException:
+    """The end of an iterator, out of place, must not be taken for that of the coroutine that gets it."""
+    if not isinstance(error, StopIteration | StopAsyncIteration):
+        return error
+    wrong = RuntimeError(f"the iterable raised {type(error).__name__}")
+    wrong.__cause__ = error
+    return wrong
 
 
 def _set(waiter: "asyncio.Future[None]") -> None:
