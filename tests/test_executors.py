@@ -552,14 +552,17 @@ def test_a_broken_pool_raises_its_own_error(run):
     run(main())
 
 
-def test_a_pool_that_was_left_behind_by_a_fork_says_so():
+@pytest.mark.parametrize("kind", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_a_pool_that_was_left_behind_by_a_fork_says_so(kind):
     """Its threads are the parent's: what it takes in the child would wait for ever."""
-    done = run_script("""
-        import concurrent.futures, os, sys, warnings
+    done = run_script(
+        """
+        import concurrent.futures, multiprocessing, os, sys, warnings
         import everloop
 
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is what is tested
-        executor = concurrent.futures.ThreadPoolExecutor(1)
+        multiprocessing.set_start_method("spawn")
+        executor = getattr(concurrent.futures, sys.argv[1])(1)
         everloop.run(everloop.to_executor(executor, int))
         child = os.fork()
         if not child:
@@ -572,7 +575,9 @@ def test_a_pool_that_was_left_behind_by_a_fork_says_so():
             os._exit(0)
         os.waitpid(child, 0)
         executor.shutdown()
-    """)
+        """,
+        kind,
+    )
     assert done.returncode == 0, done.stderr
     said, another = done.stdout.splitlines()
     assert "cannot run int" in said

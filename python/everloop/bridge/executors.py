@@ -159,7 +159,7 @@ def _submit(
             f"everloop.{caller}() needs an executor whose submit() returns a future with add_done_callback(), cancel() "
             f"and result(); that of {executor!r} returned {type(future).__name__}"
         )
-    if _left_behind_by_a_fork(executor):
+    if _left_behind_by_a_fork(executor) and not future.done():
         future.cancel()
         raise RuntimeError(
             f"everloop.{caller}() cannot run {_name(f)}: {executor!r} was used before this process was forked, and "
@@ -399,7 +399,7 @@ def _unpack(f: Callable[..., Any], reply: bytes) -> Any:
     except Exception:
         error = RuntimeError(f"{_name(f)} raised an exception that cannot be pickled: {summary}")
     if isinstance(error, ImportError):
-        _note_trap(error, summary)
+        _note_trap(error, text)
     raise error from _TracebackOverThere(text)
 
 
@@ -410,7 +410,7 @@ _TRAP = (
 
 
 def _note_trap(error: ImportError, text: str) -> None:
-    if "interpreter" in text:
+    if "subinterpreters" in text:  # in the error, or in one that it came from, as with numpy
         error.add_note(f"everloop.to_interpreter(): {_TRAP}")
 
 
