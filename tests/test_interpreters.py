@@ -143,6 +143,25 @@ def test_a_module_that_imports_everloop_cannot_come_along(run, far):
 
 
 @needs_interpreters
+def test_a_module_that_is_not_found_over_there_is_named(run, far, tmp_path, monkeypatch):
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "later_module.py").write_text("ONE = 1\ndef one(): return ONE\n")
+
+    async def main():
+        assert await everloop.to_interpreter(far.add, 2) == 42
+        # sys.path is what it was when the pool was made
+        monkeypatch.syspath_prepend(tmp_path / "later")
+        later = __import__("later_module")
+        with pytest.raises(ImportError, match=r"cannot import one over there: .*No module named 'later_module'$"):
+            await everloop.to_interpreter(later.one)
+
+    try:
+        run(main())
+    finally:
+        sys.modules.pop("later_module", None)
+
+
+@needs_interpreters
 def test_system_exit_ends_the_call_not_the_interpreter(run, far):
     async def main():
         try:

@@ -1,6 +1,7 @@
 """`to_thread`: results, context variables, limits, cancellation, and the threads behind it."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import logging
@@ -57,6 +58,20 @@ def test_a_stop_iteration_arrives():
     async def main():
         with pytest.raises((RuntimeError, TypeError), match="StopIteration"):
             await everloop.to_thread(next, iter(()))
+
+    everloop.run(main())
+
+
+def test_errors_of_other_futures_arrive_as_asyncio_s():
+    def fail():
+        raise concurrent.futures.CancelledError("why")
+
+    async def main():
+        for call in (asyncio.to_thread, everloop.to_thread):
+            with pytest.raises(asyncio.CancelledError, match="why"):
+                await call(fail)
+        with pytest.raises(concurrent.futures.CancelledError):
+            asyncio.get_running_loop().own_pool().submit(fail).result()
 
     everloop.run(main())
 
@@ -220,8 +235,6 @@ def test_submitted_futures_can_be_cancelled_before_they_begin():
 
 
 def test_a_program_s_own_default_executor_is_left_alone():
-    import concurrent.futures
-
     async def main():
         asyncio.get_running_loop().set_default_executor(
             concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="mine")

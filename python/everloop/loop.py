@@ -25,6 +25,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 | `base_events._check_ssl_socket` | no socket of TLS (sockets.py) |
 | `events._ThreadSafeHandle` | what handles of `call_soon_threadsafe` claim to be, from CPython 3.14 on |
 | `events._set_running_loop`, `events._get_running_loop` | the running loop |
+| `futures._convert_future_exc` | errors of `concurrent.futures` that come from a thread |
 | `_asyncio._swap_current_task`, `tasks._py_swap_current_task` | the current task of a step that is aside |
 | `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
 """

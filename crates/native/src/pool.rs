@@ -17,6 +17,7 @@ use crate::handle::{Handle, Native};
 use everloop_core::parker::{Parker, Wake};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use std::cell::RefCell;
@@ -135,11 +136,17 @@ impl Job {
         }
         match outcome {
             Some(Ok(result)) => future.call_method1(intern!(py, "set_result"), (result,)).map(drop),
-            Some(Err(error)) => match future.call_method1(intern!(py, "set_exception"), (error.into_value(py),)) {
-                Ok(_) => Ok(()),
-                // a StopIteration, which no future takes up to CPython 3.12.1: its caller must not wait for ever
-                Err(refused) => future.call_method1(intern!(py, "set_exception"), (refused.into_value(py),)).map(drop),
-            },
+            Some(Err(error)) => {
+                let error =
+                    if self.core.is_some() { asyncio_error(error, py)? } else { error.into_value(py).into_any() };
+                match future.call_method1(intern!(py, "set_exception"), (error,)) {
+                    Ok(_) => Ok(()),
+                    // a StopIteration, which no future takes up to CPython 3.12.1: its caller must not wait for ever
+                    Err(refused) => {
+                        future.call_method1(intern!(py, "set_exception"), (refused.into_value(py),)).map(drop)
+                    }
+                }
+            }
             None => Ok(()),
         }
     }
@@ -152,6 +159,15 @@ impl Job {
             _ => Ok(()),
         }
     }
+}
+
+/// asyncio's own errors in place of those of `concurrent.futures`, as asyncio passes them on.
+fn asyncio_error(error: PyErr, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let convert = CONVERT.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("_convert_future_exc")?.unbind())
+    })?;
+    convert.call1(py, (error.into_value(py),))
 }
 
 #[pymethods]

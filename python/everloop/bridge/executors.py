@@ -1,4 +1,4 @@
-"""`to_executor()` and `to_interpreter()`: a coroutine has work done elsewhere, by an executor or a subinterpreter.
+"""`to_executor()`: a coroutine has an executor call a function.
 
 What comes back takes the same way from each of them: the executor's future ends on some thread, its outcome is taken
 there (a cluster's may have to be fetched), and the loop is told. Nothing here waits on the loop's own thread.
@@ -7,21 +7,16 @@ there (a cluster's may have to be fetched), and the loop is told. Nothing here w
 import asyncio
 import concurrent.futures
 import contextvars
-import importlib
 import inspect
 import logging
-import os
-import pickle
-import platform
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from ..loop import EventLoop, loop_of_context
+from ..loop import loop_of_context
 
-__all__ = ["to_executor", "to_interpreter"]
+__all__ = ["to_executor"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,77 +66,26 @@ async def to_executor[**P, R](executor: SubmitsCalls, f: Callable[P, R], /, *arg
         3
     """
     _check_executor(executor)
-    _check_function("to_executor", f)
+    check_function("to_executor", f)
 
     if not _runs_on_threads_of_this_interpreter(executor):
-        return cast(R, await _outcome(executor, _submit("to_executor", f, executor, f, args, kwargs)))
+        return cast(R, await outcome_of(executor, submit_for("to_executor", f, executor, f, args, kwargs)))
 
     before = contextvars.copy_context()
     there = before.copy()
     # No variable holds the executor's future: its exception would hold this frame, and so itself.
     return cast(
         R,
-        await _outcome(executor, _submit("to_executor", f, executor, there.run, (f, *args), kwargs), (before, there)),
+        await outcome_of(
+            executor, submit_for("to_executor", f, executor, there.run, (f, *args), kwargs), (before, there)
+        ),
     )
-
-
-async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Calls a function in a subinterpreter, which has a GIL of its own, and waits while the loop goes on.
-
-    Each loop keeps a pool of them, made when it is first needed, at the most one for each processor, and ended when
-    the loop is closed.
-
-    Args:
-        f: The function. It must pickle, or be one that uses no name from outside of itself but builtins.
-        *args: Its positional arguments, which must pickle.
-        **kwargs: Its keyword arguments, which must pickle.
-
-    Returns:
-        A copy of what the function returns, which must pickle too.
-
-    Raises:
-        RuntimeError: CPython is older than 3.14; or the function raised an exception that cannot be pickled.
-        ImportError: the function's module imports one that refuses to be loaded in a subinterpreter.
-        TypeError: no function, a coroutine function, or something that cannot be pickled.
-        asyncio.CancelledError: the task was cancelled. As with `to_executor`, work that has begun goes on.
-        BaseException: a copy of what the function raises; its cause shows the traceback over there.
-
-    The trap: a subinterpreter cannot import everloop, nor any other extension that is not made for it (numpy is not).
-    So the function must not come from a module that imports one, nor from the program's main file. And while there are
-    subinterpreters the process must not be forked: CPython crashes the child (its issue gh-139759). Closing the loop
-    ends them.
-
-    Source: PEP 734, and `concurrent.futures.InterpreterPoolExecutor`.
-
-    Example:
-        >>> import math, sys, everloop
-        >>> if sys.version_info >= (3, 14):
-        ...     assert everloop.run(everloop.to_interpreter(math.factorial, 5)) == 120
-    """
-    _check_function("to_interpreter", f)
-    if sys.version_info < (3, 14):
-        raise RuntimeError(
-            f"everloop.to_interpreter() needs CPython 3.14 or newer, and this is {platform.python_version()}; use "
-            "everloop.to_process(), or everloop.to_executor() with a ProcessPoolExecutor"
-        )
-    try:
-        payload = pickle.dumps((args, kwargs))
-    except Exception as error:
-        raise TypeError(f"everloop.to_interpreter() cannot pickle the arguments of {_name(f)}: {error}") from error
-
-    interpreters: Any = importlib.import_module("concurrent.interpreters")
-    pool = _interpreters_of(asyncio.get_running_loop())
-    try:
-        reply = await _outcome(pool, _submit("to_interpreter", f, pool, _call_over_there, (f, payload), {}))
-    except interpreters.NotShareableError as error:
-        raise _not_sent(f, error) from error
-    return cast(R, _unpack(f, reply))
 
 
 # ---- from the executor's future to the awaiting task
 
 
-def _submit(
+def submit_for(
     caller: str, f: Callable[..., Any], executor: SubmitsCalls, function: Callable[..., Any], args: Any, kwargs: Any
 ) -> Any:
     """The executor's future; refusals say who was refused."""
@@ -150,7 +94,7 @@ def _submit(
     except RuntimeError as error:
         if type(error) is not RuntimeError:
             raise  # a broken pool says so itself
-        raise RuntimeError(f"everloop.{caller}() cannot submit {_name(f)} to {executor!r}: {error}") from error
+        raise RuntimeError(f"everloop.{caller}() cannot submit {name_of(f)} to {executor!r}: {error}") from error
 
     if not all(hasattr(future, method) for method in ("add_done_callback", "cancel", "result")):
         if inspect.iscoroutine(future):
@@ -162,13 +106,13 @@ def _submit(
     if _left_behind_by_a_fork(executor) and not future.done():
         future.cancel()
         raise RuntimeError(
-            f"everloop.{caller}() cannot run {_name(f)}: {executor!r} was used before this process was forked, and "
+            f"everloop.{caller}() cannot run {name_of(f)}: {executor!r} was used before this process was forked, and "
             "what ran its work has stayed with the parent; make another executor in the child"
         )
     return future
 
 
-async def _outcome(
+async def outcome_of(
     executor: SubmitsCalls, future: Any, contexts: tuple[contextvars.Context, contextvars.Context] | None = None
 ) -> Any:
     """Waits for the executor's future. Tells it when the awaiting task is cancelled.
@@ -293,7 +237,7 @@ def _check_executor(executor: object) -> None:
         )
 
 
-def _check_function(caller: str, f: object) -> None:
+def check_function(caller: str, f: object) -> None:
     if not callable(f):
         if inspect.iscoroutine(f):
             f.close()  # it will not be awaited, and must not warn of that too
@@ -302,12 +246,12 @@ def _check_function(caller: str, f: object) -> None:
         )
     if inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(type(f).__call__):
         raise TypeError(
-            f"everloop.{caller}() calls functions that block; {_name(f)}() would only return a coroutine, where your "
+            f"everloop.{caller}() calls functions that block; {name_of(f)}() would only return a coroutine, where your "
             "loop is not: await it here, or hand over a function that runs it with asyncio.run()"
         )
 
 
-def _name(f: object) -> str:
+def name_of(f: object) -> str:
     return getattr(f, "__qualname__", None) or repr(f)
 
 
