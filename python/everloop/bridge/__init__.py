@@ -5,7 +5,8 @@ from .anyio_threads import replace_anyio_pool, restore_anyio_pool, switch_anyio_
 from .asyncify import asyncify
 from .block_on import block_on
 from .blocking import blocking
-from .executors import to_executor, to_interpreter
+from .executors import to_executor
+from .interpreters import to_interpreter
 from .iterate import iterate
 from .limiter import Limiter
 from .loop_thread import LoopThread

@@ -16,7 +16,7 @@ def wait_in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | N
     """Waits in a step of this loop; after `timeout` seconds cancels, waits for the clean-up, raises TimeoutError."""
     waiter = asyncio.current_task(loop)
     future = asyncio.ensure_future(awaitable, loop=loop)
-    with waiting(future) as wait:
+    with waiting(future, () if waiter is None else (waiter,), is_new=future is not awaitable) as wait:
         return _wait(loop, waiter, future, timeout, wait)
 
 

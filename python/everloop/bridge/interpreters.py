@@ -96,10 +96,20 @@ def _interpreters_of(loop: asyncio.AbstractEventLoop) -> Any:
             initargs=tuple(path for path in sys.path if isinstance(path, str)),
         )
         if isinstance(loop, EventLoop):
-            loop._at_close.append(lambda: pool.shutdown(wait=False, cancel_futures=True))
+            loop._belongings[_Interpreters] = _Interpreters(pool)
         else:
             weakref.finalize(loop, pool.shutdown, wait=False)
     return pool
+
+
+class _Interpreters:
+    """Ends the interpreters of a loop with it."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _set_path_over_there(*path: str) -> None:

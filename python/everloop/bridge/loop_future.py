@@ -26,7 +26,9 @@ def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "L
     future: LoopFuture[T] = LoopFuture(loop)
     context = contextvars.copy_context()
     # What it starts in turn, threads among it, belongs to the loop it runs on.
-    context.run(loop_of_context.set, getattr(loop, "_reference", None))
+    reference = getattr(loop, "_reference", None)
+    if loop_of_context.get() is not reference:
+        context.run(loop_of_context.set, reference)
     try:
         loop.call_soon_threadsafe(future._start, awaitable, context=context)
     except RuntimeError:
@@ -51,6 +53,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         super().__init__()
         self._loop = loop  # where the coroutine runs; the wait graph reads it too
         self._process = os.getpid()
+        self._task: asyncio.Future[T] | None = None  # made by the loop; the wait graph reads it too
 
     def cancel(self) -> bool:
         """Asks the coroutine to end. False: it has ended already."""
@@ -115,7 +118,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     def _wait_on_thread(self, timeout: float | None) -> None:
         try:
-            with waiting(self) as wait, lent():
+            with waiting(self, is_new=self._task is None) as wait, lent():
                 done = self._is_done_within(timeout, wait.check)
         except DeadlockError:
             raise
@@ -145,11 +148,10 @@ class LoopFuture(concurrent.futures.Future[T]):
         except BaseException as error:  # a future of another loop
             self.set_exception(error)
             return
-        link(self, self._task)
         self._task.add_done_callback(self._finish)
 
     def _cancel_task(self) -> None:
-        if not self.done():
+        if self._task is not None:
             self._task.cancel()
 
     def _finish(self, task: "asyncio.Future[T]") -> None:

@@ -6,7 +6,7 @@ loops of others, which stand still while a step of theirs waits. An edge from a 
 | edges | written by | read by |
 |---|---|---|
 | what a step, thread, job or standing loop waits for | `waiting()`, on its thread | who looks for a cycle |
-| what a future depends on | `link()`, by who makes the future | the same |
+| what a future depends on | `link()`, by who makes it; `LoopFuture._task`, by its loop | the same |
 | for which future a thread works | `working()`, the pool, others by their frames | that thread, as it waits |
 | what tasks await, gather, shield, wrap and group | asyncio itself | who looks for a cycle |
 
@@ -59,23 +59,25 @@ class waiting:  # lower case: it reads as what it does
     Raises DeadlockError at its beginning, and from `check()`, where the future cannot end before the waiter does.
     """
 
-    __slots__ = ("_before", "_waiters", "future", "ident", "since")
+    __slots__ = ("_before", "_is_new", "_waiters", "future", "ident", "since")
 
-    def __init__(self, future: Node) -> None:
+    def __init__(self, future: Node, waiters: tuple[Node, ...] | None = None, is_new: bool = False) -> None:
         self.future = future
         self.ident = threading.get_ident()
         self.since = time.monotonic()
+        self._waiters = waiters if waiters is not None else tuple(_waiters(self.ident))
+        self._is_new = is_new  # a task that has not begun waits for nobody yet
 
     def __enter__(self) -> "waiting":
-        self._waiters = list(_waiters(self.ident))
         self._before = [_waits.get(waiter) for waiter in self._waiters]
         for waiter in self._waiters:
             _waits[waiter] = self
-        try:
-            self.check()
-        except BaseException:
-            self._forget()
-            raise
+        if not self._is_new:
+            try:
+                self.check()
+            except BaseException:
+                self._forget()
+                raise
         return self
 
     def __exit__(
@@ -85,7 +87,7 @@ class waiting:  # lower case: it reads as what it does
 
     def check(self) -> None:
         """Looks for a cycle."""
-        path = _path(self.future, self._waiters)
+        path = _path(self.future, self._waiters) if self._waiters else None
         if path is not None and not _may_time_out(path):
             raise DeadlockError(_tell([path[-1], *path]))
 
@@ -184,7 +186,7 @@ def _job_of_executor(frame: FrameType | None) -> Node | None:
 # ---- the edges
 
 
-def _path(start: Node, targets: list[Node]) -> list[Node] | None:
+def _path(start: Node, targets: tuple[Node, ...]) -> list[Node] | None:
     """The nodes from `start` to one of the targets, each of which waits for the next. O(nodes waited for)."""
     reached_from: dict[Node, Node] = {start: None}
     open_nodes = [start]
@@ -212,17 +214,16 @@ def _waited_for(node: Node) -> Iterator[Node]:
         return
     if wait is not None:
         yield wait.future
-    linked = _links.get(node)
+    linked = _links.get(node) or getattr(node, "_task", None)
     if linked is not None:
         yield linked
     # What a suspended task awaits, and what a gather waits for.
     waited = getattr(node, "_fut_waiter", None)
     if waited is not None:
         yield waited
+        yield from _members_of_groups(node)
     yield from getattr(node, "_children", ())
     yield from _sources(node)
-    if isinstance(node, asyncio.Task):
-        yield from _members_of_groups(node)
     if wait is None:
         yield from _standing_loops(node)
 
