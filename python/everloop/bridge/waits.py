@@ -128,7 +128,7 @@ def pauses(timeout: float | None) -> Iterator[float]:
 
 def check_somebody_ends(holders: Iterable[Node], waiters: Iterable[Node], why: str) -> None:
     """Raises DeadlockError where each of the holders waits for one of the waiters, who wait for a holder to end."""
-    targets = list(waiters)
+    targets = tuple(waiters)
     paths = []
     for holder in holders:
         path = _path(holder, targets) if holder in _waits else None
