@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import gc
+import multiprocessing.forkserver
 import signal
 import sys
 
@@ -30,6 +31,16 @@ def pytest_configure(config):
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()  # each test ends with a collection, which need not look at all modules again
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """multiprocessing's fork server: it stays until this process ends, with its descriptors, so it is here first."""
+    forkserver = multiprocessing.forkserver
+    multiprocessing.set_forkserver_preload(["everloop"])  # processes start sooner
+    forkserver.ensure_running()
+    yield
+    forkserver._forkserver._stop()
 
 
 @pytest.fixture(autouse=True)

@@ -162,8 +162,8 @@ class WorkerPool:
             elif not waiter.cancelled() and waiter.exception() is None:
                 self._release(waiter.result())  # given in the same turn, and not taken
             raise
+        self.check_usable()
         if worker_or_none is None:
-            self.check_usable()
             raise WorkerDiedError(f"to_process({name}): {_STILLBORN}")
         return worker_or_none
 
