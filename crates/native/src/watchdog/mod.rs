@@ -108,11 +108,15 @@ pub fn end(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     drop(core);
     let now = clock::now();
     // The watchdog may be inside, waiting for the GIL.
-    let reports = py.detach(|| {
-        let reports = std::mem::take(&mut lock(&watch.seen).reports);
+    let (reports, sample) = py.detach(|| {
+        let mut seen = lock(&watch.seen);
+        let taken = (std::mem::take(&mut seen.reports), seen.sample.take());
+        drop(seen);
         exit::gate();
-        reports
+        taken
     });
+    // It keeps the frames of a step, and all that their variables name; without the GIL they could not be let go of.
+    drop(sample);
     reports.finish(py, now)
 }
 
@@ -362,6 +366,7 @@ impl Watch {
             if lock(&self.core).is_none() {
                 // The run has ended meanwhile, and `end` has not found what we had taken.
                 outcome = outcome.and(std::mem::take(&mut seen.reports).finish(py, clock::now()));
+                seen.sample = None;
             }
             *lock(&self.seen) = seen;
             if let Err(error) = outcome {
