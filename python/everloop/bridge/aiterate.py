@@ -75,7 +75,7 @@ class ThreadIterator[T](AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
-        if not self._started:
+        if not self._started and not self._feed.has_news():  # not closed before it began
             self._start()
         self._taken += 1
         if self._taken % self._feed.block == 0:
