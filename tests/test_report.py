@@ -1,6 +1,7 @@
 """The report: which line blocked the loop, for how long, what waited for it, and what to write instead."""
 
 import asyncio
+import concurrent.futures
 import inspect
 import logging
 import os
@@ -318,7 +319,9 @@ def test_help_for_waiting_on_the_own_loop(rescuing_loop, reports, caplog):
     rescuing_loop.slow_callback_duration = 0.02
 
     async def main():
-        return asyncio.run_coroutine_threadsafe(asyncio.sleep(0.15, "slept"), rescuing_loop).result()
+        future = concurrent.futures.Future()
+        rescuing_loop.call_later(0.15, future.set_result, "slept")
+        return future.result()
 
     assert rescuing_loop.run_until_complete(main()) == "slept"
     wait_until(lambda: reports("blocked"), "the report")
