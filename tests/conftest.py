@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import gc
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import signal
 import sys
 
@@ -33,14 +34,15 @@ def pytest_collection_finish():
     gc.freeze()  # each test ends with a collection, which need not look at all modules again
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fork_server():
-    """multiprocessing's fork server: it stays until this process ends, with its descriptors, so it is here first."""
+    """multiprocessing's fork server: it would stay until this process ends, so it is here first and goes last."""
     forkserver = multiprocessing.forkserver
     multiprocessing.set_forkserver_preload(["everloop"])  # processes start sooner
     forkserver.ensure_running()
     yield
     forkserver._forkserver._stop()
+    multiprocessing.resource_tracker._resource_tracker._stop()
 
 
 @pytest.fixture(autouse=True)

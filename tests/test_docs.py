@@ -65,6 +65,7 @@ def test_every_public_name_says_what_it_is():
 
 
 @pytest.mark.parametrize("name", [*sorted(set(everloop.__all__) - WITHOUT_EXAMPLES), "LoopThread.submit"])
+@pytest.mark.usefixtures("fork_server")
 def test_the_examples_of_a_docstring_run(name):
     thing = operator.attrgetter(name)(everloop)
     tests = doctest.DocTestFinder(recurse=False).find(thing, name, module=False, globs={"everloop": everloop})
@@ -77,6 +78,7 @@ def test_the_examples_of_a_docstring_run(name):
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name)
+@pytest.mark.usefixtures("fork_server")
 def test_the_examples_of_a_page_run(path):
     results = doctest.testfile(
         str(path), module_relative=False, globs={"everloop": everloop}, optionflags=doctest.ELLIPSIS, encoding="utf-8"
