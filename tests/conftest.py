@@ -13,6 +13,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key  # the real stderr,
 
 import everloop
 from everloop import _native
+from process_support import Hall
 from stages import STAGES, Stage
 from support import PATIENCE, Gate, ResettingPeer, Witness, everloop_threads, open_descriptors, wait_until
 from support import rescuing_loop as new_rescuing_loop
@@ -125,6 +126,11 @@ def peer(_no_leftovers):
     peer = ResettingPeer()
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def hall(tmp_path):
+    return Hall(str(tmp_path / "hall"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import everloop
 from everloop import _native
 
 ROOT = pathlib.Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STUB = ast.parse((pathlib.Path(everloop.__file__).parent / "_native.pyi").read_text())
 WITHOUT_EXAMPLES = {"DeadlockError", "EventLoopPolicy", "TransferError", "WorkerDiedError"}
 PUBLIC = [name for name in dir(everloop) if not name.startswith("_") and not inspect.ismodule(getattr(everloop, name))]
@@ -77,7 +78,7 @@ def test_the_examples_of_a_docstring_run(name):
     assert not results.failed
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 @pytest.mark.usefixtures("fork_server")
 def test_the_examples_of_a_page_run(path):
     results = doctest.testfile(

@@ -1,4 +1,7 @@
-"""to_process: functions computed by other processes, none of which spoils the call of another or outlives its loop."""
+"""to_process: functions computed by other processes, none of which spoils the call of another.
+
+How calls are cancelled and how processes end is in test_process_ends.py.
+"""
 
 import asyncio
 import functools
@@ -6,6 +9,8 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,15 +18,10 @@ import pytest
 import everloop
 import process_work
 from everloop.bridge import worker_pool
-from process_support import Hall, exists, visit
-from support import run_script
+from process_support import exists, visit
+from support import PATIENCE, run_script
 
 pytestmark = pytest.mark.usefixtures("fork_server")
-
-
-@pytest.fixture
-def hall(tmp_path):
-    return Hall(str(tmp_path / "hall"))
 
 
 # ---- a call
@@ -358,165 +358,61 @@ def test_a_process_that_cannot_be_started_fails_the_call_that_waits_for_it(loop,
     assert loop.run_until_complete(main()) == 120
 
 
-# ---- cancelling
+# ---- the main module
 
 
-def test_cancelling_kills_that_process_and_no_other(loop, hall):
-    loop.max_processes = 2
+def test_a_program_whose_main_module_is_not_guarded_is_told_so(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text("import math, everloop\nprint(everloop.run(everloop.to_process(math.factorial, 5)))\n")
+    ran = run_script(f"import runpy, sys; sys.argv = [{str(script)!r}]; runpy.run_path(sys.argv[0], run_name='x')")
+    assert ran.stdout == "120\n"  # it is not the main module there
 
-    async def main():
-        async with hall:
-            calls = {"victim": visit(hall, "victim"), "innocent": visit(hall, "innocent")}
-            visitors = {visitor.name: visitor for visitor in [await hall.next(), await hall.next()]}
-            calls["victim"].cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await calls["victim"]
-            assert not exists(visitors["victim"].pid)
-
-            # the slot is free again
-            third = visit(hall, "third")
-            visitors["third"] = await hall.next()
-            visitors["innocent"].let_go()
-            visitors["third"].let_go()
-            assert await calls["innocent"] == visitors["innocent"].pid
-            assert await third == visitors["third"].pid
-
-    loop.run_until_complete(main())
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("everloop.bridge.process_errors.WorkerDiedError: to_process(math.")
+    assert "if __name__ == '__main__'" in ran.stderr.splitlines()[-1]
 
 
-def test_cancelling_frees_the_slot_for_who_waits(loop, hall):
-    loop.max_processes = 1
-
-    async def main():
-        async with hall:
-            first, second = visit(hall, "first"), visit(hall, "second")
-            visitor = await hall.next()
-            first.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await first
-            assert not exists(visitor.pid)
-            visitor = await hall.next()
-            assert visitor.name == "second"
-            visitor.let_go()
-            assert await second == visitor.pid
-
-    loop.run_until_complete(main())
-
-
-def test_a_timeout_kills_the_process(loop, hall):
-    async def main():
-        async with hall:
-            call = visit(hall)
-            visitor = await hall.next()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.001):
-                    await call
-            assert not exists(visitor.pid)
-
-    loop.run_until_complete(main())
-
-
-def test_even_c_code_that_keeps_the_gil_is_ended(loop, hall):
-    async def main():
-        async with hall:
-            call = asyncio.create_task(everloop.to_process(process_work.visit_and_compute, hall.address))
-            visitor = await hall.next()
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
-            assert not exists(visitor.pid)
-
-    loop.run_until_complete(main())
-
-
-def test_a_second_cancel_does_not_hasten_the_first(loop, hall):
-    async def main():
-        async with hall:
-            call = visit(hall)
-            visitor = await hall.next()
-            for _ in range(3):
-                call.cancel()
-                await asyncio.sleep(0)
-            with pytest.raises(asyncio.CancelledError):
-                await call
-            assert not exists(visitor.pid)
-
-    loop.run_until_complete(main())
-
-
-def test_what_still_waits_is_never_begun(loop, hall):
-    loop.max_processes = 1
-
-    async def main():
-        async with hall:
-            first, second, third = (visit(hall, name) for name in ("first", "second", "third"))
-            visitor = await hall.next()
-            second.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await second
-            visitor.let_go()
-            assert (await hall.next()).name == "third"
-            third.cancel()
-            await asyncio.wait([first, third])
-
-    loop.run_until_complete(main())
-
-
-def test_a_call_that_is_cancelled_while_its_process_starts_leaves_that_to_the_next(loop):
-    loop.max_processes = 1
-
-    async def main():
-        call = asyncio.create_task(everloop.to_process(process_work.die, "kill"))
-        await asyncio.sleep(0)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        return await everloop.to_process(math.factorial, 5)
-
-    assert loop.run_until_complete(main()) == 120
-
-
-def test_a_process_given_to_a_call_in_the_turn_of_its_cancel_is_not_lost(loop, hall):
-    loop.max_processes = 1
-
-    async def main():
-        async with hall:
-
-            async def call_and_cancel_the_next():
-                pid = await everloop.to_process(process_work.visit, hall.address)
-                second.cancel()  # in the step in which the process was handed on
-                return pid
-
-            first = asyncio.create_task(call_and_cancel_the_next())
-            visitor = await hall.next()
-            second = visit(hall, "second")
-            await asyncio.sleep(0)
-            visitor.let_go()
-            await asyncio.wait([first, second])
-            assert await first == visitor.pid
-            assert second.cancelled()
-            assert hall.is_empty
-            assert await everloop.to_process(math.factorial, 5) == 120
-
-    loop.run_until_complete(main())
-
-
-def test_a_shield_lets_the_call_go_on(loop, hall):
-    async def main():
-        async with hall:
-            call = visit(hall)
-            outer = asyncio.shield(call)
-            visitor = await hall.next()
-            outer.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await outer
-            visitor.let_go()
-            assert await call == visitor.pid
-
-    loop.run_until_complete(main())
+def test_a_function_of_the_main_module_is_found(tmp_path):
+    script = tmp_path / "guarded.py"
+    script.write_text(
+        "import contextvars, everloop\n"
+        "variable = contextvars.ContextVar('variable', default='none')\n"
+        "def compute(number): return number + 1, variable.get()\n"
+        "async def main():\n"
+        "    variable.set('carried')\n"
+        "    print(await everloop.to_process(compute, 41))\n"
+        "if __name__ == '__main__': everloop.run(main())\n"
+    )
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ran.stdout, ran.stderr) == ("(42, 'carried')\n", "")
 
 
 # ---- bad input
+
+
+def test_a_function_that_the_process_cannot_find_fails_its_own_call():
+    """As in an interactive session."""
+    ran = run_script("""
+        import math
+        import everloop
+
+        def compute(): pass
+
+        async def main():
+            try:
+                await everloop.to_process(compute)
+            except everloop.TransferError as error:
+                print(error)
+                print(await everloop.to_process(math.factorial, 5))
+
+        everloop.run(main())
+    """)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    message, factorial = ran.stdout.splitlines()
+    assert message.startswith("to_process(__main__.compute): the call cannot be unpickled in the process (Attribute")
+    assert message.endswith("Put that into a module")
+    assert factorial == "120"
 
 
 def test_what_is_not_a_function_is_a_type_error(loop):

@@ -81,10 +81,7 @@ def result(answer: Answer, name: str) -> Any:
     """Returns or raises what a process has answered."""
     status, text, payload = answer
     if status == FAILED:
-        raise TransferError(
-            f"to_process({name}): {str(payload, 'utf-8')}. Both sides must be able to import its class, and it must "
-            "hold nothing that is open, locked or running"
-        ) from RemoteTraceback(text)
+        raise TransferError(f"to_process({name}): {str(payload, 'utf-8')}") from RemoteTraceback(text)
     try:
         value = pickle.loads(payload)
     except Exception as error:
@@ -92,9 +89,8 @@ def result(answer: Answer, name: str) -> Any:
     if status == RETURNED:
         return value
     if not isinstance(value, BaseException):
-        raise TransferError(_not_unpickled(status, text, name, TypeError(f"it became {value!r}"))) from RemoteTraceback(
-            text
-        )
+        problem = TypeError(f"it becomes {value!r}")
+        raise TransferError(_not_unpickled(status, text, name, problem)) from RemoteTraceback(text)
     value.__cause__ = RemoteTraceback(text)
     try:
         raise value
@@ -104,10 +100,9 @@ def result(answer: Answer, name: str) -> Any:
 
 def _not_unpickled(status: int, text: str, name: str, error: BaseException) -> str:
     if status == RETURNED:
-        what = "what it returned"
+        what, remedy = "what it returned", "Its class must be one that this process can import"
     else:
-        what = f"what it raised ({text.strip().splitlines()[-1] if text.strip() else 'unknown'})"
-    return (
-        f"to_process({name}): {what} cannot be unpickled here ({describe(error)}). A class whose __init__ takes other "
-        "arguments than its exception passes on needs a __reduce__ method that names them"
-    )
+        last_line = text.strip().rpartition("\n")[2]
+        what = f"what it raised ({last_line})"
+        remedy = "A class whose __init__ takes other arguments than those in its `args` needs a __reduce__ method"
+    return f"to_process({name}): {what} cannot be unpickled here ({describe(error)}). {remedy}"

@@ -73,7 +73,9 @@ async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwarg
 
     name = _name_of(function)
     request = crossing.request(function, args, kwargs, name)
-    result: R = crossing.result(await pool_of(loop).call(request, name), name)
+    answer = pool_of(loop).call(request, name)
+    del request  # it may be large, and is not needed for as long as this waits
+    result: R = crossing.result(await answer, name)
     return result
 
 

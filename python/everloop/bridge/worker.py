@@ -53,6 +53,8 @@ class Worker:
         self.is_ready = False
         # What the pool does when it has been idle for long.
         self.retirement: asyncio.TimerHandle | None = None
+        # Set by the pool when it has this worker ended: done when the process is gone.
+        self.ending: asyncio.Future[None] | None = None
         # How the process ended, once it has.
         self.exit_code: int | None = None
         self.pid: int | None = None
@@ -122,9 +124,11 @@ class Worker:
         return self._answer
 
     def is_there(self) -> bool:
-        """Whether an idle worker is still there, as far as the kernel knows."""
+        """Whether a worker that has no call is still there, as far as the kernel knows."""
+        if self._socket is None:
+            return False
         try:
-            return self._connection().recv(1, socket.MSG_PEEK) != b""
+            return self._socket.recv(1, socket.MSG_PEEK) != b""
         except BlockingIOError:
             return True
         except OSError:
@@ -158,7 +162,8 @@ class Worker:
             self._loop.add_writer(connection, self._send)
             return
         except OSError:
-            self._unsent = memoryview(b"")  # it is gone: the reader will see that too
+            pass  # it is gone: the reader will see that too
+        self._unsent = memoryview(b"")  # an empty rest would keep the whole
         self._loop.remove_writer(connection)
 
     def _receive(self) -> None:

@@ -95,10 +95,12 @@ class WorkerPool:
         """
         worker = await self._acquire(name)
         try:
-            answer = await worker.call(request)
+            waiting = worker.call(request)
+            del request
+            answer = await waiting
         except BaseException as error:
             ending = self._end(worker, patience=0)
-            if isinstance(error, asyncio.CancelledError):  # and no GeneratorExit, which may not await
+            if isinstance(error, asyncio.CancelledError):  # not GeneratorExit: that may not await
                 await _wait_whatever_comes(ending)
             raise
         if answer is None:
@@ -143,33 +145,35 @@ class WorkerPool:
 
     async def _acquire(self, name: str) -> Worker:
         """An idle worker, or the next one that becomes free: first come, first served."""
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.is_there():
-                if worker.retirement is not None:
-                    worker.retirement.cancel()
-                return worker
+        worker = self._idle.pop() if self._idle else await self._wait_for_worker(name, self._waiting.append)
+        while not worker.is_there():
+            # It ended while it was idle, or on its way to this call, whose turn it still is.
             self._end(worker, patience=GRACE_SECONDS)
+            worker = self._idle.pop() if self._idle else await self._wait_for_worker(name, self._waiting.appendleft)
+        if worker.retirement is not None:
+            worker.retirement.cancel()
+        return worker
 
+    async def _wait_for_worker(self, name: str, queue: "Callable[[asyncio.Future[Worker | None]], None]") -> Worker:
         waiter: asyncio.Future[Worker | None] = self._loop.create_future()
-        self._waiting.append(waiter)
-        self._start_as_needed()
+        queue(waiter)
         try:
-            worker_or_none = await waiter
-        except asyncio.CancelledError:
+            self._start_as_needed()
+            worker = await waiter
+        except BaseException:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            elif not waiter.cancelled() and waiter.exception() is None:
-                self._release(waiter.result())  # given in the same turn, and not taken
+            elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release(waiter.result())  # given in the turn of the cancel, and not taken
             raise
         self.check_usable()
-        if worker_or_none is None:
+        if worker is None:
             raise WorkerDiedError(f"to_process({name}): {_STILLBORN}")
-        return worker_or_none
+        return worker
 
     def _release(self, worker: Worker | None) -> None:
         """A worker is free for the next call."""
-        if worker is None:
+        if worker is None or self._closed:
             return
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -206,10 +210,8 @@ class WorkerPool:
         if error is None and not self._closed:
             worker.attend()
         elif error is not None:
-            self._starting -= 1
             self._workers.discard(worker)
-            self._fail_next(error)
-            self._start_as_needed()
+            self._on_stillborn(error)
 
     def _on_ready(self, worker: Worker) -> None:
         self._starting -= 1
@@ -221,8 +223,13 @@ class WorkerPool:
             self._idle.remove(worker)
         ending = self._end(worker, patience=GRACE_SECONDS)
         if not worker.is_ready:
-            self._starting -= 1
-            ending.add_done_callback(lambda _: self._fail_next(None))
+            ending.add_done_callback(lambda _: self._on_stillborn(None))
+
+    def _on_stillborn(self, error: BaseException | None) -> None:
+        """A worker ended before it was ready: the call that has waited longest is told, the others get another one."""
+        self._starting -= 1
+        self._fail_next(error)
+        self._start_as_needed()
 
     def _retire(self, worker: Worker) -> None:
         self._idle.remove(worker)
@@ -231,13 +238,14 @@ class WorkerPool:
     def _end(self, worker: Worker, patience: float) -> "asyncio.Future[None]":
         """Has a worker ended; the future is done when its process is gone and its slot is free."""
         worker.hang_up()
-        if self._closed or self._process_number != os.getpid():
-            done = self._loop.create_future()
-            done.cancel()
-            return done
-        ending = self._in_thread(worker.stop, patience)
-        ending.add_done_callback(lambda _: self._on_gone(worker))
-        return ending
+        if worker.ending is None:
+            if self._closed or self._process_number != os.getpid():
+                worker.ending = self._loop.create_future()
+                worker.ending.cancel()  # by close(), or not at all
+            else:
+                worker.ending = self._in_thread(worker.stop, patience)
+                worker.ending.add_done_callback(lambda _: self._on_gone(worker))
+        return worker.ending
 
     def _on_gone(self, worker: Worker) -> None:
         self._workers.discard(worker)

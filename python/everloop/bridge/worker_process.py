@@ -36,6 +36,7 @@ from typing import Any, BinaryIO
 CALL_SIZE = struct.Struct("!Q")
 ANSWER = struct.Struct("!BQQ")  # status, bytes of text, bytes of payload
 READY, RETURNED, RAISED, FAILED = range(4)
+SMALL = 64 * 1024  # bytes that are cheaper to copy than to send on their own
 
 Answer = tuple[int, str, "bytes | memoryview"]
 Variable = tuple[str, str, bytes]  # a context variable's module, its name there, and its pickled value
@@ -96,8 +97,12 @@ def _next_call(calls: BinaryIO) -> bytes | None:
 def _send(connection: socket.socket, answer: Answer) -> None:
     status, text, payload = answer
     encoded = text.encode(errors="backslashreplace")
-    connection.sendall(ANSWER.pack(status, len(encoded), len(payload)) + encoded)
-    connection.sendall(payload)
+    head = ANSWER.pack(status, len(encoded), len(payload)) + encoded
+    if len(payload) <= SMALL:  # in one piece, for which the parent wakes up once
+        connection.sendall(head + payload)
+    else:
+        connection.sendall(head)
+        connection.sendall(payload)
 
 
 def _answer(call: bytes) -> Answer:
@@ -105,7 +110,12 @@ def _answer(call: bytes) -> Answer:
     try:
         function, args, kwargs, variables = pickle.loads(call)
     except Exception as error:
-        return _failed(error, "the call cannot be unpickled in the process")
+        return _failed(
+            error,
+            "the call cannot be unpickled in the process",
+            "The process imports what it is called with: what is defined in an interactive session, or under "
+            "`if __name__ == '__main__':`, it cannot find. Put that into a module",
+        )
     try:
         result = contextvars.copy_context().run(_run, variables, function, args, kwargs)
     except BaseException as error:
@@ -115,7 +125,8 @@ def _answer(call: bytes) -> Answer:
     try:
         return RETURNED, "", ForkingPickler.dumps(result, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        return _failed(error, f"its result, an object of type {type(result).__qualname__}, cannot be pickled")
+        what = f"its result, an object of type {type(result).__qualname__}, cannot be pickled"
+        return _failed(error, what, "Return plain data: what is open, locked or running stays in its process")
 
 
 def _run(variables: list[Variable], function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -132,12 +143,13 @@ def _raised(error: BaseException) -> Answer:
     try:
         return RAISED, text, ForkingPickler.dumps(error, pickle.HIGHEST_PROTOCOL)
     except Exception as problem:
-        what = f"it raised {type(error).__qualname__}, which cannot be pickled ({describe(problem)})"
-        return FAILED, text, what.encode(errors="backslashreplace")
+        what = f"it raised {type(error).__qualname__}, which cannot be pickled"
+        _, _, message = _failed(problem, what, "Keep in an exception only what can be")
+        return FAILED, text, message
 
 
-def _failed(error: BaseException, what: str) -> Answer:
-    return FAILED, _traceback_of(error), f"{what} ({describe(error)})".encode(errors="backslashreplace")
+def _failed(error: BaseException, what: str, remedy: str) -> Answer:
+    return FAILED, _traceback_of(error), f"{what} ({describe(error)}). {remedy}".encode(errors="backslashreplace")
 
 
 def describe(error: BaseException) -> str:
