@@ -606,6 +606,12 @@ class TlsTransport(asyncio.Transport):
     def can_write_eof(self) -> bool:
         """False: see `write_eof`."""
 
+def before_fork() -> None:
+    """The calling thread is about to fork: what threads without the GIL may lock is locked by it."""
+
+def after_fork_in_parent() -> None:
+    """It has forked, or could not."""
+
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""
 

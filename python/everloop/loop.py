@@ -616,7 +616,9 @@ def _after_fork_in_child() -> None:
         loop._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_native.before_fork, after_in_parent=_native.after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 def _at_exit() -> None:

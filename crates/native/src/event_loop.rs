@@ -188,7 +188,7 @@ impl LoopCore {
         self.shared.wake_sleeper();
     }
 
-    /// As `schedule`, of a thread that does not run this loop. It calls `Shared::wake_sleeper` soon, when it has let go of
+    /// As `schedule`, of a thread that does not run this loop. It wakes the loop soon, when it has let go of
     /// the GIL: a loop that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
         self.inbox.push(Post::Soon(handle));

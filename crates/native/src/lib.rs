@@ -33,6 +33,18 @@ fn begin_exit(py: Python<'_>, loops: Vec<Py<event_loop::LoopCore>>) {
     });
 }
 
+/// The calling thread is about to fork: what threads without the GIL may lock is locked by it.
+#[pyfunction]
+fn before_fork() {
+    watchdog::before_fork();
+}
+
+/// It has forked, or could not.
+#[pyfunction]
+fn after_fork_in_parent() {
+    watchdog::after_fork_in_parent();
+}
+
 /// In a forked child: forgets the threads that the parent has.
 #[pyfunction]
 fn after_fork() {
@@ -59,6 +71,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
     module.add_function(wrap_pyfunction!(adoption::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     transport::install(module)?;
     event_loop::install_methods(module.py())

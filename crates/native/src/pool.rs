@@ -15,6 +15,7 @@ use crate::exit;
 use crate::ffi::{GilCell, thread_ident};
 use crate::handle::{Handle, Native};
 use everloop_core::parker::{Parker, Wake};
+use everloop_core::poll::Poller;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -103,7 +104,7 @@ impl Job {
     }
 
     /// Hands what came of it to its loop, which the caller wakes soon. A closed loop takes nothing any more.
-    fn end(slf: &Bound<'_, Self>, outcome: PyResult<Py<PyAny>>) -> PyResult<Option<Arc<Shared>>> {
+    fn end(slf: &Bound<'_, Self>, outcome: PyResult<Py<PyAny>>) -> PyResult<Option<ToWake>> {
         let py = slf.py();
         let this = slf.get();
         let old = this.body.with(py, |body| body.outcome.replace(outcome));
@@ -115,7 +116,8 @@ impl Job {
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
         let handle = Handle::new_native(job, &DELIVER, this.context.clone_ref(py), loop_);
         core.get().post_quietly(Py::new(py, handle)?);
-        Ok(Some(Arc::clone(&core.get().shared)))
+        let shared = Arc::clone(&core.get().shared);
+        Ok(shared.poller().map(|poller| ToWake { shared, poller }))
     }
 
     /// In the loop, if there is one: gives the future what came of the job.
@@ -520,13 +522,28 @@ impl PoolCore {
 
 // ---- a thread of the pool
 
+/// A loop that has got something, and may sleep.
+struct ToWake {
+    shared: Arc<Shared>,
+    /// Its poller: asked for under the GIL, since another thread that forks must not leave that lock taken in the child.
+    poller: Arc<Poller>,
+}
+
+impl ToWake {
+    fn wake(&self) {
+        if self.shared.baton.is_polling() {
+            self.poller.wake();
+        }
+    }
+}
+
 struct WorkerState {
     /// Whether the pool counts on this thread to look for a job.
     coming: bool,
     job: Option<Py<Job>>,
     /// The loop that has got something from this thread, and is to be woken. Before another job begins, or when the GIL is
     /// let go of.
-    to_wake: Option<Arc<Shared>>,
+    to_wake: Option<ToWake>,
 }
 
 /// What a thread of the pool asks for its calls.
@@ -574,8 +591,8 @@ impl Worker {
         let seat = &self.seat;
         let to_wake = self.state.with(py, |state| state.to_wake.take());
         py.detach(|| {
-            if let Some(shared) = to_wake {
-                shared.wake_sleeper();
+            if let Some(to_wake) = to_wake {
+                to_wake.wake();
             }
             let deadline = Instant::now() + LINGER;
             loop {
@@ -607,16 +624,16 @@ impl Worker {
 
     fn end(&self, job: &Bound<'_, Job>, outcome: PyResult<Py<PyAny>>) -> PyResult<()> {
         let py = job.py();
-        if let Some(shared) = Job::end(job, outcome)? {
-            let other = self.state.with(py, |state| state.to_wake.replace(shared));
+        if let Some(to_wake) = Job::end(job, outcome)? {
+            let other = self.state.with(py, |state| state.to_wake.replace(to_wake));
             drop(other);
         }
         Ok(())
     }
 
     fn wake_now(&self, py: Python<'_>) {
-        if let Some(shared) = self.state.with(py, |state| state.to_wake.take()) {
-            shared.wake_sleeper();
+        if let Some(to_wake) = self.state.with(py, |state| state.to_wake.take()) {
+            to_wake.wake();
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::place::{Place, lock};
 use everloop_core::parker::Wake;
 use pyo3::prelude::*;
 use report::Reports;
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -134,13 +135,27 @@ pub fn stop() {
     }
 }
 
-/// In a forked child there is no watchdog thread; loops that are still in the list belong to the parent.
+thread_local! {
+    /// The lock, from before a fork until after it: the watchdog would hold it for ever in the child.
+    static FORKING: RefCell<Option<MutexGuard<'static, Watchdog>>> = const { RefCell::new(None) };
+}
+
+/// The calling thread is about to fork. It has the GIL, which nobody who has the lock waits for.
+pub fn before_fork() {
+    FORKING.set(Some(lock(&WATCHDOG)));
+}
+
+/// It has forked, or could not.
+pub fn after_fork_in_parent() {
+    FORKING.set(None);
+}
+
+/// In a forked child: there is no watchdog, and the loops that it watched are the parent's.
 pub fn after_fork() {
-    let gone = {
-        let mut watchdog = lock(&WATCHDOG);
-        watchdog.running = false;
-        (std::mem::take(&mut watchdog.watches), watchdog.thread.take())
-    };
+    let mut watchdog = FORKING.take().unwrap_or_else(|| lock(&WATCHDOG));
+    watchdog.running = false;
+    let gone = (std::mem::take(&mut watchdog.watches), watchdog.thread.take());
+    drop(watchdog);
     // Their locks may have been held by the watchdog of the parent.
     std::mem::forget(gone);
     DOZE.after_fork();
