@@ -110,10 +110,15 @@ pub fn release(
     }
     let released = if since == 0 { 0 } else { clock::now() };
     place.put_aside(Aside { kind, site, since, released, task: None, serial, gated });
-    this.shared.counters.aside.fetch_add(1, Ordering::Relaxed);
-    if matches!(kind, Kind::Blocking | Kind::Waiting) {
-        this.shared.counters.releases.fetch_add(1, Ordering::Relaxed);
-    }
+    let counters = &this.shared.counters;
+    counters.aside.fetch_add(1, Ordering::Relaxed);
+    // Before others run, who may look.
+    let total = match kind {
+        Kind::Blocking | Kind::Waiting => &counters.releases,
+        Kind::Rescued => &counters.rescues,
+        Kind::Learned => &counters.learned,
+    };
+    total.fetch_add(1, Ordering::Relaxed);
     if kind == Kind::Waiting {
         this.shared.counters.waiting.fetch_add(1, Ordering::Relaxed);
     }

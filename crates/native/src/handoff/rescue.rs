@@ -150,6 +150,5 @@ pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, s
         sites::unwatch(py, site.map(|(code, offset)| (code.unbind(), offset)))?;
         return Ok(None);
     };
-    this.shared.counters.rescues.fetch_add(1, Ordering::Relaxed);
     Ok(Some(serial))
 }

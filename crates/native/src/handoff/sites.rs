@@ -270,9 +270,7 @@ fn on_call(
             return Ok(None); // `release` would refuse
         }
         note_away(code, offset);
-        if release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?.is_some() {
-            core.get().shared.counters.learned.fetch_add(1, Ordering::Relaxed);
-        }
+        release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?;
     }
     Ok(None)
 }
