@@ -208,7 +208,9 @@ class PoolCore:
     def slots(self) -> int:
         """The number of slots: how many counted jobs run at once, beside those that wait in the bridge."""
     def _after_fork(self) -> None:
-        """In a forked child: the threads are the parent's, and so is what they did."""
+        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts no
+        more, so whatever it gives back is taken without asking.
+        """
     def _enter(self, number: int) -> Worker:
         """What a thread of the pool asks for its calls. Made on that thread."""
     def _numbers(self) -> tuple[int, int, int, int, int]:

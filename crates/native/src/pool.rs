@@ -498,7 +498,8 @@ impl PoolCore {
         })
     }
 
-    /// In a forked child: the threads are the parent's, and so is what they did.
+    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts no
+    /// more, so whatever it gives back is taken without asking.
     fn _after_fork(&self, py: Python<'_>) {
         let old = self.state.with(py, |state| {
             let slots = state.slots;
@@ -564,7 +565,7 @@ impl Worker {
     fn take(&self, py: Python<'_>) -> Option<Py<Job>> {
         let coming = self.state.with(py, |state| std::mem::replace(&mut state.coming, false));
         self.pool.get().state.with(py, |state| {
-            state.coming -= usize::from(coming);
+            state.coming = state.coming.saturating_sub(usize::from(coming));
             state.take()
         })
     }
@@ -572,7 +573,7 @@ impl Worker {
     /// The slot is free again.
     fn leave_slot(&self, py: Python<'_>, job: &Job) {
         if job.is_counted() {
-            self.pool.get().state.with(py, |state| state.running -= 1);
+            self.pool.get().state.with(py, |state| state.running = state.running.saturating_sub(1));
         }
     }
 
@@ -648,7 +649,7 @@ impl Worker {
                     continue;
                 }
                 self.wake_now(py);
-                self.pool.get().state.with(py, |state| state.threads -= 1);
+                self.pool.get().state.with(py, |state| state.threads = state.threads.saturating_sub(1));
                 return Ok(None);
             };
             self.wake_now(py);
@@ -717,7 +718,7 @@ pub fn take_back(job: &Bound<'_, Job>) -> PyResult<()> {
     match &job.get().limiter {
         Some(limiter) => limiter.call_method1(py, intern!(py, "take_back"), (job,)).map(drop),
         None => {
-            job.get().pool.get().state.with(py, |state| state.lent -= 1);
+            job.get().pool.get().state.with(py, |state| state.lent = state.lent.saturating_sub(1));
             Ok(())
         }
     }
