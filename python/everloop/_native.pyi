@@ -208,8 +208,8 @@ class PoolCore:
     def slots(self) -> int:
         """The number of slots: how many counted jobs run at once, beside those that wait in the bridge."""
     def _after_fork(self) -> None:
-        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts no
-        more, so whatever it gives back is taken without asking.
+        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts
+        no more, so whatever it gives back is taken without asking.
         """
     def _enter(self, number: int) -> Worker:
         """What a thread of the pool asks for its calls. Made on that thread."""
@@ -630,7 +630,9 @@ def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
-    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. Once."""
+    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns what is
+    to be called instead, or None. Once.
+    """
 
 def set_reporter(reporter: object | None) -> None:
     """Registers the object that makes the texts."""

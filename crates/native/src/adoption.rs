@@ -10,21 +10,24 @@ use pyo3::sync::PyOnceLock;
 /// The code of asyncio's callback, and who is called with one. Set once by the bridge.
 static ADOPTER: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
 
-/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. Once.
+/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns what is
+/// to be called instead, or None. Once.
 #[pyfunction]
 pub fn set_adopter(py: Python<'_>, code: Py<PyAny>, adopt: Py<PyAny>) {
     // A second call is of no effect: the module may have been imported anew.
     _ = ADOPTER.set(py, (code, adopt));
 }
 
-/// Looks at a callback of `call_soon_threadsafe`: two loads and a comparison for all but asyncio's.
+/// Looks at a callback of `call_soon_threadsafe`: two loads and a comparison for all but asyncio's. What to call instead.
 #[inline]
-pub fn look_at(callback: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<()> {
-    let Some(callback) = callback else { return Ok(()) };
+pub fn look_at(callback: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(callback) = callback else { return Ok(None) };
     let py = callback.py();
-    let Some((code, adopt)) = ADOPTER.get(py) else { return Ok(()) };
-    if ffi::is_function_of(&callback, code) {
-        adopt.call1(py, (callback,))?;
+    match ADOPTER.get(py) {
+        Some((code, adopt)) if ffi::is_function_of(&callback, code) => {
+            let other = adopt.call1(py, (callback,))?;
+            Ok((!other.is_none(py)).then_some(other))
+        }
+        _ => Ok(None),
     }
-    Ok(())
 }

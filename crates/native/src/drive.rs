@@ -185,21 +185,7 @@ impl<'py> Driver<'py> {
             return Err(error);
         }
 
-        // What other threads have sent.
-        if this.inbox.is_filled() {
-            let mut posts = std::mem::take(&mut self.posts);
-            this.inbox.take(&mut posts);
-            self.on_turn(|turn| {
-                for post in posts.drain(..) {
-                    match post {
-                        Post::Soon(handle) => turn.push(handle),
-                        Post::At(when, handle) => turn.timers.insert(when, handle),
-                    }
-                }
-            });
-            self.posts = posts;
-            self.share.heard = true;
-        }
+        self.take_posts();
         if this.shared.counters.waiting.load(Ordering::Relaxed) != 0 {
             waiting::pass_on_cancellations(&core)?;
         }
@@ -420,6 +406,7 @@ impl<'py> Driver<'py> {
             }
             found = !self.events.is_empty();
             now = clock::now();
+            self.take_posts(); // what has ended the sleep, most likely
         }
 
         if sleeps {
@@ -438,6 +425,25 @@ impl<'py> Driver<'py> {
             dead.iter().for_each(|_| this.cancelled.remove());
         }
         Ok(true)
+    }
+
+    /// Queues what other threads have sent.
+    fn take_posts(&mut self) {
+        if !self.this().inbox.is_filled() {
+            return;
+        }
+        let mut posts = std::mem::take(&mut self.posts);
+        self.this().inbox.take(&mut posts);
+        self.on_turn(|turn| {
+            for post in posts.drain(..) {
+                match post {
+                    Post::Soon(handle) => turn.push(handle),
+                    Post::At(when, handle) => turn.timers.insert(when, handle),
+                }
+            }
+        });
+        self.posts = posts;
+        self.share.heard = true;
     }
 
     /// The one place where a loop sleeps and lets go of the GIL for it. False: the baton was taken meanwhile, and a relief

@@ -437,7 +437,9 @@ macro_rules! schedule_method {
                 }
                 let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
                 if !$check {
-                    adoption::look_at(arguments.get(0))?;
+                    if let Some(other) = adoption::look_at(arguments.get(0))? {
+                        handle.get().replace_callback(py, other);
+                    }
                     if waits_for_callbacks(py) {
                         handle.get().set_thread_safe(py);
                     }

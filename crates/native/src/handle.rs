@@ -144,6 +144,12 @@ impl Handle {
         self.0.with(py, |body| body.running = Some(Arc::new(Running::new())));
     }
 
+    /// Another callback, with the same arguments. Only before it is queued.
+    pub fn replace_callback(&self, py: Python<'_>, callback: Py<PyAny>) {
+        let old = self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
+        drop(old);
+    }
+
     /// A call of a method of `object` that is native.
     pub fn new_native(object: Py<PyAny>, native: &'static Native, context: Py<PyAny>, loop_: Py<PyAny>) -> Self {
         Self::new(object, Args::Native(native), context, loop_)

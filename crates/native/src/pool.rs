@@ -498,8 +498,8 @@ impl PoolCore {
         })
     }
 
-    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts no
-    /// more, so whatever it gives back is taken without asking.
+    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts
+    /// no more, so whatever it gives back is taken without asking.
     fn _after_fork(&self, py: Python<'_>) {
         let old = self.state.with(py, |state| {
             let slots = state.slots;

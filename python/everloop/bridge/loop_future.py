@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import os
 from asyncio import events
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from .. import _native
@@ -16,9 +16,12 @@ from .aside import wait_in_step
 from .lending import lent
 from .waits import DeadlockError, link, pauses, waiting
 
-__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "is_done_within", "submit_to", "wake_when_done"]
+__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
 
 T = TypeVar("T")
+
+# Most waits are shorter, and so cost no more than a plain one. In seconds.
+_SOON = 0.001
 
 
 def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "LoopFuture[T]":
@@ -49,11 +52,14 @@ class LoopFuture(concurrent.futures.Future[T]):
     that waits for the result goes aside meanwhile. Waits that could never end raise `DeadlockError`.
     """
 
+    _loop: asyncio.AbstractEventLoop  # where the coroutine runs; the wait graph reads it too
+    _task: "asyncio.Future[T] | None" = None  # made by the loop; the wait graph reads it too
+    _process: int  # where all this is
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._loop = loop  # where the coroutine runs; the wait graph reads it too
+        self._loop = loop
         self._process = os.getpid()
-        self._task: asyncio.Future[T] | None = None  # made by the loop; the wait graph reads it too
 
     def cancel(self) -> bool:
         """Asks the coroutine to end. False: it has ended already."""
@@ -89,8 +95,6 @@ class LoopFuture(concurrent.futures.Future[T]):
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
-        if self.done():
-            return
         running = events._get_running_loop()
         if isinstance(running, EventLoop) and _native.is_in_step():
             self._wait_in_step(running, timeout)
@@ -118,8 +122,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     def _wait_on_thread(self, timeout: float | None) -> None:
         try:
-            with waiting(self, is_new=self._task is None) as wait, lent():
-                done = self._is_done_within(timeout, wait.check)
+            done = self._is_done_within(timeout)
         except DeadlockError:
             raise
         except BaseException:
@@ -131,24 +134,44 @@ class LoopFuture(concurrent.futures.Future[T]):
             if self.cancelled():
                 raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
 
-    def _is_done_within(self, timeout: float | None, check: Callable[[], None]) -> bool:
+    def _is_done_within(self, timeout: float | None) -> bool:
         if self._process != os.getpid():
             raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
-        return is_done_within(self, timeout, check)
+        soon = _SOON if timeout is None else min(timeout, _SOON)
+        if self._is_done_soon(soon):
+            return True
+        with waiting(self) as wait, lent():
+            for pause in pauses(None if timeout is None else timeout - soon):
+                if self._is_done_soon(pause):
+                    return True
+                if self._loop.is_closed() and not self.done():
+                    super().cancel()
+                    raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                wait.check()
+        return self.done()
+
+    def _is_done_soon(self, seconds: float) -> bool:
+        try:
+            super().exception(seconds)
+        except concurrent.futures.CancelledError:
+            return True
+        except TimeoutError:
+            return self.done()
+        return True
 
     def _clean_up(self) -> None:
         if self._process == os.getpid() and self.cancel():
-            self._is_done_within(None, lambda: None)
+            self._is_done_within(None)
 
     # ---- in the loop
 
     def _start(self, awaitable: Awaitable[T]) -> None:
         try:
-            self._task = asyncio.ensure_future(awaitable, loop=self._loop)
+            self._task = task = asyncio.ensure_future(awaitable, loop=self._loop)
         except BaseException as error:  # a future of another loop
             self.set_exception(error)
             return
-        self._task.add_done_callback(self._finish)
+        task.add_done_callback(self._finish)
 
     def _cancel_task(self) -> None:
         if self._task is not None:
@@ -164,24 +187,6 @@ class LoopFuture(concurrent.futures.Future[T]):
             self.set_exception(error.__cause__ if isinstance(error, ExitOfCoroutine) else error)
         else:
             self.set_result(task.result())
-
-
-def is_done_within(future: Any, timeout: float | None, check: Callable[[], None]) -> bool:
-    """Waits on this thread for a future with a `_loop`, and calls `check` from time to time."""
-    for pause in pauses(timeout):
-        try:
-            concurrent.futures.Future.exception(future, pause)
-        except concurrent.futures.CancelledError:
-            return True
-        except TimeoutError:
-            pass
-        else:
-            return True
-        if future._loop.is_closed() and not future.done():
-            concurrent.futures.Future.cancel(future)
-            raise RuntimeError(f"the event loop was closed before the coroutine ended: {future._loop!r}")
-        check()
-    return bool(future.done())
 
 
 def wake_when_done(future: "concurrent.futures.Future[Any]", loop: EventLoop) -> "asyncio.Future[None]":

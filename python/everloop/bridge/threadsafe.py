@@ -7,50 +7,39 @@ is replaced, and no other loop's futures are touched.
 
 import asyncio
 import concurrent.futures
-from asyncio import events
+import contextlib
+import os
+from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop
 from .aside import wait_in_step
-from .loop_future import is_done_within, wake_when_done
-from .waits import THREADSAFE_CALLBACK, cell_of, waiting
+from .loop_future import LoopFuture, wake_when_done
+from .waits import THREADSAFE_CALLBACK, cell_of
 
 __all__ = ["ThreadsafeFuture"]
 
 T = TypeVar("T")
 
 
-class ThreadsafeFuture(concurrent.futures.Future[T]):
+class ThreadsafeFuture(LoopFuture[T]):
     """A future whose `result()` goes aside in a step of an everloop, and takes part in the wait graph anywhere.
 
-    Time-outs and interrupts leave the coroutine alone, as asyncio has it; `LoopThread.submit` makes others.
+    As asyncio has it, time-outs and interrupts leave the coroutine alone, and `cancel()` ends the future at once, the
+    coroutine soon.
     """
 
-    _loop: asyncio.AbstractEventLoop  # where the coroutine runs: put in by `_adopt`; the wait graph reads it too
+    def cancel(self) -> bool:
+        """Ends the future, and asks the coroutine to end. False: it has ended already."""
+        cancelled = concurrent.futures.Future.cancel(self)
+        if cancelled and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        return cancelled
 
-    def result(self, timeout: float | None = None) -> T:
-        """Waits for the result, `timeout` seconds at the most."""
-        try:
-            self._wait(timeout)
-            return super().result(0)
-        finally:
-            del self  # an exception must not keep the future that holds it
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Waits as `result()` does, and returns the exception, or None."""
-        self._wait(timeout)
-        return super().exception(0)
-
-    def _wait(self, timeout: float | None) -> None:
-        if self.done():
-            return
-        running = events._get_running_loop()
-        if isinstance(running, EventLoop) and _native.is_in_step():
-            self._wait_in_step(running, timeout)
-        else:
-            with waiting(self) as wait:
-                is_done_within(self, timeout, wait.check)
+    def _wait_on_thread(self, timeout: float | None) -> None:
+        self._is_done_within(timeout)
 
     def _wait_in_step(self, loop: EventLoop, timeout: float | None) -> None:
         try:
@@ -61,13 +50,42 @@ class ThreadsafeFuture(concurrent.futures.Future[T]):
             self.cancel()  # as an await would
             raise
 
+    def _start(self, awaitable: Awaitable[T]) -> None:
+        try:
+            self._task = task = asyncio.ensure_future(awaitable, loop=self._loop)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if self.set_running_or_notify_cancel():
+                self.set_exception(error)
+            raise
+        if self.cancelled():  # before it began; from here on `cancel` sees the task
+            task.cancel()
+        task.add_done_callback(self._finish)
 
-def _adopt(callback: Any) -> None:
+    def _finish(self, task: "asyncio.Future[T]") -> None:
+        if task.cancelled():
+            concurrent.futures.Future.cancel(self)
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled by another thread just now
+            if self.cancelled():
+                self.set_running_or_notify_cancel()
+            elif (error := task.exception()) is not None:
+                self.set_exception(_convert_future_exc(error))
+            else:
+                self.set_result(task.result())
+
+
+def _adopt(callback: Any) -> Callable[[], None] | None:
+    """What is to be called in place of asyncio's callback; None: that itself."""
     future = cell_of(callback, "future")
-    if type(future) is concurrent.futures.Future:
-        future.__class__ = ThreadsafeFuture
-        adopted: Any = future
-        adopted._loop = cell_of(callback, "loop")
+    if type(future) is not concurrent.futures.Future:
+        return None
+    future.__class__ = ThreadsafeFuture
+    adopted: Any = future
+    adopted._loop = cell_of(callback, "loop")
+    adopted._process = os.getpid()
+    coroutine: Any = cell_of(callback, "coro")
+    return lambda: adopted._start(coroutine)
 
 
 if THREADSAFE_CALLBACK is not None:
