@@ -5,9 +5,10 @@ import collections
 import time
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from .. import _native
-from .waits import check_somebody_ends
+from .waits import DeadlockError, check_somebody_ends, pauses
 
 __all__ = ["Limiter"]
 
@@ -44,6 +45,7 @@ class Limiter:
         _limiters.add(self)
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
+        self._timers: dict[asyncio.Future[None], asyncio.TimerHandle] = {}  # when each of these looks for a circle
 
     def __repr__(self) -> str:
         waiting = f", {len(self._waiters)} wait" if self._waiters else ""
@@ -77,12 +79,15 @@ class Limiter:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = holder
         try:
-            # This task does not wait for its waiter yet.
-            waiting = [*self._waiters, asyncio.current_task()]
-            check_somebody_ends(self._holders, waiting, "all calls that hold a token of this limiter wait for one")
-            await waiter
+            self._check(asyncio.current_task())  # which does not wait for its waiter yet
+            self._look_later(waiter, pauses(None))
+            try:
+                await waiter
+            finally:
+                self._timers.pop(waiter).cancel()
         except BaseException:
-            if self._waiters.pop(waiter, None) is None and waiter.done() and not waiter.cancelled():
+            waits_still = self._waiters.pop(waiter, None) is not None
+            if not waits_still and waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release(holder)  # it came too late
             raise
 
@@ -96,6 +101,26 @@ class Limiter:
 
     def take_back(self, job: _native.Job) -> None:
         """On a thread: it has waited."""
+
+    def _check(self, *tasks: Any) -> None:
+        why = "all calls that hold a token of this limiter wait for one"
+        check_somebody_ends(self._holders, [*self._waiters, *tasks], why)
+
+    def _look_later(self, waiter: "asyncio.Future[None]", looks: Iterator[float]) -> None:
+        self._timers[waiter] = waiter.get_loop().call_later(next(looks), self._look_again, waiter, looks)
+
+    def _look_again(self, waiter: "asyncio.Future[None]", looks: Iterator[float]) -> None:
+        """A holder may have begun to wait since. What it ends is the call that has waited longest."""
+        if waiter not in self._waiters:
+            return
+        try:
+            self._check()
+        except DeadlockError as error:
+            del self._waiters[waiter]  # one is enough
+            if not waiter.done():
+                waiter.set_exception(error)
+        else:
+            self._look_later(waiter, looks)
 
     def _hand_out(self) -> None:
         for waiter in self._ready():

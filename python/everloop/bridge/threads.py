@@ -136,6 +136,8 @@ def running_loop(name: str) -> EventLoop:
 
 def check_function(function: object, name: str) -> None:
     """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
+    if type(function) is types.FunctionType and not function.__code__.co_flags & inspect.CO_COROUTINE:
+        return
     if not callable(function):
         raise TypeError(f"everloop.{name}() needs a function to call, not {type(function).__name__}: {function!r}")
     code = getattr(function, "__code__", None)

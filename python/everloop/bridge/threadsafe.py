@@ -33,7 +33,7 @@ class ThreadsafeFuture(LoopFuture[T]):
 
     def cancel(self) -> bool:
         """Ends the future, and asks the coroutine to end. False: it has ended already."""
-        cancelled = concurrent.futures.Future.cancel(self)
+        cancelled = self._cancel_now()
         if cancelled and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
         return cancelled
@@ -65,7 +65,7 @@ class ThreadsafeFuture(LoopFuture[T]):
 
     def _finish(self, task: "asyncio.Future[T]") -> None:
         if task.cancelled():
-            concurrent.futures.Future.cancel(self)
+            self._cancel_now()
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled by another thread just now
             if self.cancelled():
                 self.set_running_or_notify_cancel()
