@@ -643,8 +643,9 @@ def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
-    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns what
-    is to be called instead, or None. Once.
+    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
+
+    It returns what is to be called instead, or None. Once.
     """
 
 def set_reporter(reporter: object | None) -> None:
