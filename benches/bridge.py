@@ -115,12 +115,7 @@ async def block_on_in_step() -> measure.Times:
 
 def run(name: str) -> measure.Times:
     """A loop for one trivial coroutine: `asyncio.run` and its like."""
-    with concurrent.futures.ThreadPoolExecutor(1) as other:  # this thread may have a loop already
-        return other.submit(run_often, measure.module(name)).result()
-
-
-def run_often(name: str) -> measure.Times:
-    run = importlib.import_module(name).run
+    run = importlib.import_module(measure.module(name)).run
 
     def once() -> float:
         begin = time.perf_counter()

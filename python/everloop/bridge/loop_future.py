@@ -104,7 +104,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     def _wait(self, timeout: float | None) -> None:
         running = events._get_running_loop()
-        if isinstance(running, EventLoop) and _native.is_in_step():
+        if running is not None and isinstance(running, EventLoop) and _native.is_in_step():
             self._wait_in_step(running, timeout)
         else:
             self._wait_on_thread(timeout)
@@ -148,10 +148,10 @@ class LoopFuture(concurrent.futures.Future[T]):
         arrival = _native.Arrival()
         if not self._is_awaited_by(arrival):
             return True
-        soon = _SOON if timeout is None else min(timeout, _SOON)
+        soon = _SOON if timeout is None or timeout > _SOON else timeout
+        if arrival.wait(soon):
+            return True
         try:
-            if arrival.wait(soon):
-                return True
             with waiting(self) as wait, lent():
                 for pause in pauses(None if timeout is None else timeout - soon):
                     if arrival.wait(pause):
