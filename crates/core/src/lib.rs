@@ -12,6 +12,7 @@ pub mod parker;
 pub mod poll;
 pub mod ready;
 pub mod registry;
+pub mod spot;
 pub mod timers;
 pub mod turn;
 pub mod waker;

@@ -1,7 +1,7 @@
 //! Who waits on a thread for a future of `concurrent.futures`.
 
 use crate::exit;
-use crate::spot::Spot;
+use everloop_core::spot::Spot;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

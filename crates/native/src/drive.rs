@@ -11,12 +11,12 @@ use crate::ffi;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, SIGNAL_CHECK, pinning, relief, rescue, sites, waiting};
 use crate::place::{Place, lock};
-use crate::spot::{AWAKE, Moment, SHORT};
 use crate::watchdog;
 use everloop_core::baton::{Spare, ThreadId};
 use everloop_core::parker::stay_awake;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::registry::Direction;
+use everloop_core::spot::{AWAKE, Habit, Moment};
 use everloop_core::turn::Wait;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -122,8 +122,8 @@ struct Driver<'py> {
     share: GilShare,
     /// The last sleep was one.
     idle: bool,
-    /// It was short, and ended by another thread.
-    is_quick: bool,
+    /// Of sleeping, where other threads end the sleep.
+    habit: Habit,
     /// Steps and turns left before files are looked at again.
     steps_left: usize,
     turns_left: u32,
@@ -144,7 +144,7 @@ impl<'py> Driver<'py> {
             lookout: pinning::Lookout::new(py)?,
             share: GilShare::default(),
             idle: false,
-            is_quick: false,
+            habit: Habit::default(),
             steps_left: 0,
             turns_left: 0,
             turns_awake: 0,
@@ -470,7 +470,7 @@ impl<'py> Driver<'py> {
         // Who pushed before we lay down saw no sleeper.
         if !this.inbox.is_filled() {
             let (poller, events) = (&self.poller, &mut self.events);
-            let stays_awake = self.is_quick && timeout.is_none_or(|timeout| timeout > AWAKE);
+            let stays_awake = timeout.is_none_or(|timeout| timeout > AWAKE) && self.habit.stays_awake();
             let (outcome, woke) = self.place.rest(self.py, || {
                 let outcome = if !stays_awake {
                     poller.wait(events, timeout)
@@ -482,7 +482,7 @@ impl<'py> Driver<'py> {
                 };
                 (outcome, clock::now())
             });
-            self.is_quick = poller.is_woken() && Duration::from_nanos(woke - now) < SHORT;
+            self.habit.learn(stays_awake, Duration::from_nanos(woke - now), poller.is_woken());
             self.idle = woke - now > IDLE;
             self.turns_awake = 0;
             if outcome.is_err() {

@@ -19,7 +19,6 @@ mod handoff;
 mod pins;
 mod place;
 mod pool;
-mod spot;
 mod transport;
 mod watchdog;
 

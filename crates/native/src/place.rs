@@ -2,8 +2,8 @@
 
 use crate::exit;
 use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
-use crate::spot;
 use everloop_core::baton::{Seat, ThreadId};
+use everloop_core::spot;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame};

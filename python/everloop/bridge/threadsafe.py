@@ -99,5 +99,5 @@ def _adopter(code: CodeType) -> Callable[[Any], Callable[[], None] | None]:
     return adopt
 
 
-if THREADSAFE_CALLBACK is not None:
+if THREADSAFE_CALLBACK is not None and {"future", "loop", "coro"} <= {*THREADSAFE_CALLBACK.co_freevars}:
     _native.set_adopter(THREADSAFE_CALLBACK, _adopter(THREADSAFE_CALLBACK))
