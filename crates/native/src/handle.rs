@@ -146,7 +146,8 @@ impl Handle {
 
     /// Another callback, with the same arguments. Only before it is queued.
     pub fn replace_callback(&self, py: Python<'_>, callback: Py<PyAny>) {
-        let old = self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
+        let old =
+            self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
         drop(old);
     }
 
