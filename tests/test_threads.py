@@ -4,11 +4,13 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import inspect
 import logging
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
@@ -122,18 +124,43 @@ def test_what_a_thread_does_not_set_is_left_alone():
 # ---- bad input
 
 
+class AsyncCallable:
+    async def __call__(self):
+        pass
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (7, r"everloop.to_thread\(\) needs a function to call, not int: 7"),
-        (asyncio.sleep, r"sleep\(\) would only return a coroutine: await it instead"),
-        (functools.partial(asyncio.sleep, 1), "would only return a coroutine: await it instead"),
+        (7, r"everloop.to_thread\(\) needs a function and, after it, its arguments, not int: 7"),
+        (asyncio.sleep, r"sleep\(\) would only return a coroutine: await it here"),
+        (functools.partial(asyncio.sleep, 1), "would only return a coroutine: await it here"),
+        (AsyncCallable(), "would only return a coroutine: await it here"),
+        (functools.partial(AsyncCallable()), "would only return a coroutine: await it here"),
+        (inspect.markcoroutinefunction(lambda: asyncio.sleep(0)), "would only return a coroutine: await it here"),
     ],
 )
 def test_what_is_no_function_is_refused(function, message):
     async def main():
         with pytest.raises(TypeError, match=message):
             await everloop.to_thread(function)
+
+    everloop.run(main())
+
+
+def test_a_coroutine_is_no_function_and_does_not_warn():
+    async def main():
+        with pytest.raises(TypeError, match="needs a function and, after it, its arguments, not coroutine"):
+            await everloop.to_thread(asyncio.sleep(0))
+
+    everloop.run(main())
+
+
+@pytest.mark.parametrize("limiter", [3, asyncio.Semaphore(3)])
+def test_what_is_no_limiter_is_refused(limiter):
+    async def main():
+        with pytest.raises(TypeError, match=r"needs an everloop\.Limiter as its limiter, not .*functools\.partial"):
+            await everloop.to_thread(int, limiter=limiter)
 
     everloop.run(main())
 
@@ -145,7 +172,7 @@ def test_it_needs_an_everloop():
 
     asyncio.run(main())
     coroutine = everloop.to_thread(int)
-    with pytest.raises(RuntimeError, match="no event loop runs here"):
+    with pytest.raises(RuntimeError, match="no event loop is running here"):
         coroutine.send(None)
 
 
@@ -153,7 +180,7 @@ def test_a_pool_that_was_shut_down_takes_nothing():
     async def main():
         await everloop.to_thread(int)
         await asyncio.get_running_loop().shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="shutdown"):
+        with pytest.raises(RuntimeError, match=r"to_thread\(\) cannot call int: .*shutdown.*everloop\.to_executor"):
             await everloop.to_thread(int)
 
     everloop.run(main())
@@ -345,6 +372,27 @@ def test_a_queued_call_that_is_cancelled_never_begins(limited):
     everloop.run(main())
 
 
+def test_a_call_whose_turn_comes_between_its_cancel_and_its_task_never_begins():
+    """A thread takes it, sees that nobody wants it, and leaves it to its task to take it back."""
+
+    async def main():
+        pool = asyncio.get_running_loop().own_pool()
+        begun, opened = [], threading.Event()
+        busy = [asyncio.create_task(everloop.to_thread(opened.wait, 20)) for _ in range(pool.slots)]
+        await turns()
+        call = asyncio.create_task(everloop.to_thread(begun.append, 1))
+        await turns()
+        call.cancel()
+        opened.set()
+        wait_until(lambda: pool._numbers()[4] == 0, "a thread to take it")  # in this very step
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.gather(*busy)
+        assert begun == []
+
+    everloop.run(main())
+
+
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_running_call_is_waited_for_when_its_task_is_cancelled(limited):
     async def main():
@@ -425,6 +473,48 @@ def test_an_abandoned_call_holds_its_token_to_the_end():
             await next_call
 
     everloop.run(main())
+
+
+def test_a_token_comes_back_though_the_loop_has_ended():
+    limiter = everloop.Limiter(1)
+    entered, done = threading.Event(), threading.Event()
+
+    def work():
+        entered.set()
+        done.wait()
+
+    async def abandon():
+        task = asyncio.create_task(everloop.to_thread(work, limiter=limiter, abandon_on_cancel=True))
+        await until(entered.is_set)
+        task.cancel()
+
+    everloop.run(abandon())
+    assert len(limiter.holders) == 1
+    done.set()
+    assert everloop.run(everloop.to_thread(abs, -7, limiter=limiter)) == 7
+    assert limiter.holders == {}
+
+
+def test_several_loops_share_a_limiter():
+    """In debug mode, where asyncio refuses what is not safe."""
+    limiter = everloop.Limiter(2)
+    running, most = [], []
+
+    def work():
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.001)
+        running.pop()
+
+    async def main():
+        await asyncio.gather(*(everloop.to_thread(work, limiter=limiter) for _ in range(20)))
+
+    threads = [threading.Thread(target=everloop.run, args=(main(),), kwargs={"debug": True}) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (len(most), max(most), limiter.holders) == (60, 2, {})
 
 
 def test_the_loop_does_not_wait_for_an_abandoned_call():
@@ -545,11 +635,62 @@ def test_a_limiter_that_waits_for_itself_is_an_error():
         results = await asyncio.gather(*calls, return_exceptions=True)
         errors = [result for result in results if isinstance(result, everloop.DeadlockError)]
         assert errors
-        assert "all calls that hold a token of this limiter wait for one" in str(errors[0])
+        assert "4 of 4 tokens are out" in str(errors[0])
+        assert "whose holders all wait" in str(errors[0])
         assert "in outer" in str(errors[0])
         assert [number for number, result in enumerate(results) if result not in (number, *errors)] == []
         assert most <= 4
-        assert limiter.holders == {}
+        await until(lambda: limiter.holders == {})  # calls that somebody has given up waiting for run all the same
+
+    everloop.run(main())
+
+
+def test_sixty_four_calls_that_each_ask_the_loop_as_asyncio_has_it():
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def outer(number):
+            return asyncio.run_coroutine_threadsafe(asyncio.to_thread(abs, -number), loop).result()
+
+        assert await asyncio.gather(*(asyncio.to_thread(outer, n) for n in range(64))) == list(range(64))
+
+    everloop.run(main())
+
+
+def test_a_call_that_waits_for_one_that_has_waited_for_its_token_before():
+    async def main():
+        limiter = everloop.Limiter(1)
+        queued = threading.Event()
+
+        def work():
+            queued.wait()
+            return everloop.block_on(second)
+
+        first = asyncio.create_task(everloop.to_thread(work, limiter=limiter))
+        await until(lambda: limiter.holders)
+        second = asyncio.create_task(everloop.to_thread(int, limiter=limiter))
+        await until(lambda: limiter.waiting)
+        queued.set()
+        with pytest.raises(everloop.DeadlockError, match="in work"):
+            await first
+        assert await second == 0
+
+    everloop.run(main())
+
+
+def test_two_limiters_whose_calls_wait_for_each_other():
+    async def main():
+        limiters = everloop.Limiter(1), everloop.Limiter(1)
+        both = threading.Barrier(2)
+
+        def work(limiter):
+            both.wait()
+            return everloop.block_on(everloop.to_thread(int, limiter=limiter))
+
+        calls = (everloop.to_thread(work, theirs, limiter=ours) for ours, theirs in (limiters, limiters[::-1]))
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results].count(everloop.DeadlockError) >= 1
+        await until(lambda: not any(limiter.holders for limiter in limiters))
 
     everloop.run(main())
 
@@ -585,6 +726,35 @@ def test_a_forked_child_has_working_threads():
         def child():
             asyncio._set_running_loop(None)
             return everloop.run(everloop.to_thread(abs, -7)) == 7
+
+        raise SystemExit(everloop.run(main()))
+        """
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_a_forked_child_has_all_tokens_of_a_limiter():
+    process = run_script(
+        """
+        import asyncio, os, threading, everloop
+
+        limiter = everloop.Limiter(1)
+        done = threading.Event()
+
+        async def main():
+            task = asyncio.create_task(everloop.to_thread(done.wait, limiter=limiter))
+            while not limiter.holders:
+                await asyncio.sleep(0)
+            pid = os.fork()
+            if not pid:
+                os._exit(0 if child() else 1)
+            done.set()
+            await task
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        def child():
+            asyncio._set_running_loop(None)
+            return everloop.run(everloop.to_thread(abs, -7, limiter=limiter)) == 7
 
         raise SystemExit(everloop.run(main()))
         """

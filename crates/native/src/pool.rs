@@ -88,16 +88,19 @@ impl Job {
     }
 
     fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
-        let call = self.body.with(py, |body| body.call.take());
-        let Some(call) = call else { return Ok(None) };
+        if self.body.with(py, |body| body.call.is_none()) {
+            return Ok(None); // withdrawn
+        }
         let future = self.future.bind(py);
         let wanted = match self.core {
             Some(_) => !future.call_method0(intern!(py, "done"))?.is_truthy()?,
             None => future.call_method0(intern!(py, "set_running_or_notify_cancel"))?.is_truthy()?,
         };
         if !wanted {
-            return Ok(None); // it was cancelled before it began
+            return Ok(None); // cancelled before it began: its task, which has yet to learn of that, withdraws it
         }
+        let call = self.body.with(py, |body| body.call.take());
+        let Some(call) = call else { return Ok(None) };
         let begun = Begun { thread: thread_ident(), since: clock::now(), worker };
         self.body.with(py, |body| body.begun = Some(begun));
         Ok(Some(call))
@@ -111,7 +114,7 @@ impl Job {
         drop(old);
         let Some(core) = &this.core else { return this.deliver(py).map(|()| None) };
         if core.get().is_closed() {
-            return Ok(None);
+            return this.give_back(py).map(|()| None); // the limiter may serve other loops
         }
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
         let handle = Handle::new_native(job, &DELIVER, this.context.clone_ref(py), loop_);
@@ -498,8 +501,8 @@ impl PoolCore {
         })
     }
 
-    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts
-    /// no more, so whatever it gives back is taken without asking.
+    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
+    /// counts no more, so whatever it gives back is taken without asking.
     fn _after_fork(&self, py: Python<'_>) {
         let old = self.state.with(py, |state| {
             let slots = state.slots;
