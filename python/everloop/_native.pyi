@@ -134,11 +134,11 @@ class LoopCore:
     def _wait_aside(
         self, future: Future[Any], task: Task[Any] | None, timeout: float | None = None, cancelled: bool = False
     ) -> tuple[bool, bool]:
-        """Waits aside until `future` is done, `timeout` seconds at the most, and passes a cancellation of `task` on to it.
+        """Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
 
-        Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so, since
-        each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and RuntimeError where
-        this thread does not run the loop.
+        Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
+        since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
+        RuntimeError where this thread does not run the loop.
         """
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
@@ -212,8 +212,8 @@ class PoolCore:
     def slots(self) -> int:
         """The number of slots: how many counted jobs run at once, beside those that wait in the bridge."""
     def _after_fork(self) -> None:
-        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child counts
-        no more, so whatever it gives back is taken without asking.
+        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
+        counts no more, so whatever it gives back is taken without asking.
         """
     def _enter(self, number: int) -> Worker:
         """What a thread of the pool asks for its calls. Made on that thread."""
@@ -634,8 +634,8 @@ def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
-    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns what is
-    to be called instead, or None. Once.
+    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns
+    what is to be called instead, or None. Once.
     """
 
 def set_reporter(reporter: object | None) -> None:

@@ -2,17 +2,20 @@
 
 import asyncio
 import collections
+import os
+import threading
 import time
 import weakref
-from collections.abc import Iterator
+from asyncio import events
+from collections.abc import Iterable
 
 from .. import _native
-from .waits import check_somebody_ends
+from .waits import HandedOn, link, waiting
 
 __all__ = ["Limiter"]
 
 
-class Limiter:
+class Limiter(HandedOn):
     """A number of tokens; each call on a thread that is given this limiter holds one until its thread is done.
 
     A call that finds no token waits in the order of arrival. Cancelling the task of a call does not give its token back
@@ -25,10 +28,10 @@ class Limiter:
         TypeError: `tokens` is not an int.
         ValueError: `tokens` is less than 1.
 
-    A call that waits for another call with the same limiter keeps its token. If all tokens are held so, the last such
-    call raises `DeadlockError`.
+    A call that waits for another call with the same limiter keeps its token. If all tokens are held so, one of these
+    waits raises `DeadlockError`.
 
-    The trap: a limiter belongs to the loop on which it is first waited for.
+    Several loops may share a limiter. In a forked child all tokens are back.
 
     Example:
         >>> import everloop
@@ -42,6 +45,7 @@ class Limiter:
     def __init__(self, tokens: int) -> None:
         self._tokens = _checked(tokens)
         _limiters.add(self)
+        self._lock = threading.Lock()  # around the two that follow: calls of several loops end on several threads
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
 
@@ -71,24 +75,25 @@ class Limiter:
 
     async def acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
-        if not self._waiters and len(self._holders) < self._tokens:
-            self._holders[holder] = time.monotonic()
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = holder
+        with self._lock:
+            if not self._waiters and len(self._holders) < self._tokens:
+                self._holders[holder] = time.monotonic()
+                return
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters[waiter] = holder
+        link(waiter, self)
         try:
-            # This task does not wait for its waiter yet.
-            waiting = [*self._waiters, asyncio.current_task()]
-            check_somebody_ends(self._holders, waiting, "all calls that hold a token of this limiter wait for one")
+            with waiting(waiter, (asyncio.current_task(),)):
+                pass  # only a look: the graph sees by itself what a task awaits
             await waiter
         except BaseException:
-            if self._waiters.pop(waiter, None) is None and waiter.done() and not waiter.cancelled():
+            if self._waiters.pop(waiter, None) is None:
                 self.release(holder)  # it came too late
             raise
 
     def release(self, holder: object) -> None:
-        """Gives a token back."""
-        del self._holders[holder]
+        """Gives a token back. On any thread."""
+        self._holders.pop(holder, None)  # gone already in a child that was forked meanwhile
         self._hand_out()
 
     def lend(self, job: _native.Job) -> None:
@@ -97,16 +102,42 @@ class Limiter:
     def take_back(self, job: _native.Job) -> None:
         """On a thread: it has waited."""
 
-    def _hand_out(self) -> None:
-        for waiter in self._ready():
-            holder = self._waiters.pop(waiter)
-            if not waiter.done():
-                self._holders[holder] = time.monotonic()
-                waiter.set_result(None)
+    def holding(self) -> Iterable[object]:
+        """For the wait graph: who has all the tokens; nobody where one is left."""
+        return list(self._holders) if len(self._holders) >= self._tokens else ()
 
-    def _ready(self) -> Iterator["asyncio.Future[None]"]:
-        while self._waiters and len(self._holders) < self._tokens:
-            yield next(iter(self._waiters))
+    def _hand_out(self) -> None:
+        while (granted := self._next()) is not None:
+            waiter, holder = granted
+            loop = waiter.get_loop()
+            if loop is events._get_running_loop():
+                _wake(waiter)
+                continue
+            try:
+                loop.call_soon_threadsafe(_wake, waiter)
+            except RuntimeError:  # closed, and nobody is left there
+                self._holders.pop(holder, None)
+
+    def _next(self) -> "tuple[asyncio.Future[None], object] | None":
+        """Gives a token to who has waited longest. None: there is none left, or nobody waits."""
+        with self._lock:
+            while self._waiters and len(self._holders) < self._tokens:
+                waiter, holder = self._waiters.popitem(last=False)
+                if not waiter.done():
+                    self._holders[holder] = time.monotonic()
+                    return waiter, holder
+        return None
+
+    def _after_fork(self) -> None:
+        """In the child: who held a token or waited has stayed with the parent."""
+        self._lock = threading.Lock()
+        self._holders.clear()
+        self._waiters.clear()
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 _limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
@@ -115,6 +146,14 @@ _limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
 def live_limiters() -> list[Limiter]:
     """All limiters of this process."""
     return list(_limiters)
+
+
+def _after_fork_in_child() -> None:
+    for limiter in live_limiters():
+        limiter._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _checked(tokens: int) -> int:

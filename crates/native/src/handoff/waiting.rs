@@ -39,11 +39,11 @@ impl WakeWaiter {
 
 #[pymethods]
 impl LoopCore {
-    /// Waits aside until `future` is done, `timeout` seconds at the most, and passes a cancellation of `task` on to it.
+    /// Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
     ///
-    /// Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so, since
-    /// each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and RuntimeError where
-    /// this thread does not run the loop.
+    /// Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
+    /// since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
+    /// RuntimeError where this thread does not run the loop.
     #[pyo3(signature = (future, task, timeout=None, cancelled=false))]
     fn _wait_aside(
         slf: &Bound<'_, Self>,
