@@ -13,6 +13,7 @@ import pytest
 
 import everloop
 from support import everloop_threads, gates, wait_until
+from test_fork import in_child
 from test_iterate import EVERYWHERE
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -399,6 +400,51 @@ def test_what_is_asynchronous_already_is_told_so():
     for thing in (double, count, heartbeat, asyncio.sleep):
         with pytest.raises(TypeError, match="asynchronous already"):
             everloop.asyncify(thing)
+
+
+# ---- who waits for itself, and what a fork leaves behind
+
+
+class Chain:
+    """Its only thread waits for a coroutine that needs the same thread."""
+
+    def begin(self):
+        return everloop.block_on(self.face.end())
+
+    def end(self):
+        return "ended"
+
+
+def test_an_object_that_waits_for_its_own_thread_is_told_so(loop):
+    chain = Chain()
+
+    async def main():
+        chain.face = everloop.asyncify(chain)
+        with pytest.raises(everloop.DeadlockError, match="in begin"):
+            await chain.face.begin()
+        return await chain.face.end()
+
+    assert loop.run_until_complete(main()) == "ended"
+
+
+def test_in_a_forked_child_objects_say_where_their_threads_are():
+    synchronous, asynchronous = everloop.syncify(asyncio.Queue)(), everloop.asyncify(Chain())
+    assert synchronous.qsize() == 0
+
+    async def end():
+        return await asynchronous.end()
+
+    assert everloop.run(end()) == "ended"
+
+    def child():
+        with pytest.raises(RuntimeError, match="before a fork"):
+            synchronous.qsize()
+        with pytest.raises(RuntimeError, match="stayed with the parent process"):
+            everloop.run(end())
+        return "told"
+
+    assert in_child(child) == repr("told")
+    assert synchronous.qsize() == 0
 
 
 def test_there_and_back(loop):
