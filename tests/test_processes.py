@@ -139,6 +139,22 @@ def test_calls_beyond_the_limit_wait_in_order(loop, hall):
     loop.run_until_complete(main())
 
 
+def test_statistics_count_processes_and_calls_that_wait(loop, hall):
+    loop.max_processes = 1
+
+    async def main():
+        async with hall:
+            calls = [visit(hall, name) for name in "ab"]
+            inside = await hall.next()
+            [seen] = [each["processes"] for each in everloop.statistics()["loops"] if each["running"]]
+            inside.let_go()
+            (await hall.next()).let_go()
+            await asyncio.gather(*calls)
+            return seen
+
+    assert loop.run_until_complete(main()) == {"limit": 1, "there": 1, "idle": 0, "waiting": 1}
+
+
 def test_a_limit_below_one_is_refused(loop):
     loop.max_processes = 0
     with pytest.raises(ValueError, match="max_processes must be at least 1, but is 0"):

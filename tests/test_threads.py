@@ -5,6 +5,7 @@ import concurrent.futures
 import contextvars
 import functools
 import inspect
+import json
 import logging
 import subprocess
 import sys
@@ -600,6 +601,38 @@ def test_a_closed_loop_is_told_nothing(caplog):
         pool.shutdown()
     assert not future.done()
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+# ---- what there is to see
+
+
+def test_statistics_say_who_holds_what_since_when():
+    limiter = everloop.Limiter(1)
+
+    def work(call):
+        return everloop.block_on(call)
+
+    async def main():
+        opened = asyncio.Event()
+        calls = [asyncio.create_task(everloop.to_thread(work, opened.wait(), limiter=limiter)) for _ in range(2)]
+        await until(lambda: everloop.statistics()["waits"])
+        seen = everloop.statistics()
+        assert json.loads(json.dumps(seen)) == seen
+        opened.set()
+        await asyncio.gather(*calls)
+        return seen
+
+    seen = everloop.run(main())
+    [mine] = [each for each in seen["limiters"] if each["waiting"]]
+    [holder] = mine["holders"]
+    assert (mine["tokens"], mine["out"], mine["waiting"]) == (1, 1, 1)
+    assert "work (" in holder["function"]
+    assert "test_threads.py:" in holder["function"]
+    assert holder["thread"] == "asyncio_0"
+    assert 0 < holder["seconds"] < 30
+    assert any("the call of " in wait["waiter"] and "work (" in wait["waiter"] for wait in seen["waits"])
+    [pool] = [each["pool"] for each in seen["loops"] if each["running"]]
+    assert [call["thread"] for call in pool["calls"]] == ["asyncio_0"]
 
 
 # ---- waiting in the bridge

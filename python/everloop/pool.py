@@ -146,6 +146,12 @@ def describe(function: object) -> str:
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
 
 
+def call_of(future: object) -> "tuple[threading.Thread, _native.Job] | None":
+    """The call that runs for this future, and where. O(threads)."""
+    running = (call for pool in list(_pools) for call in pool.jobs())
+    return next((call for call in running if call[1].future is future), None)
+
+
 def after_fork_in_child() -> None:
     """No thread of a pool is left there, and what was queued is the parent's."""
     for pool in list(_pools):

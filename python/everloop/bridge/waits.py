@@ -34,6 +34,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from .. import _native
+from ..pool import call_of, describe
 
 __all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "HandedOn", "cell_of", "link", "pauses", "waiting", "working"]
 
@@ -385,6 +386,9 @@ def _describe(node: Node) -> str:
         return f"task {node.get_name()!r} ({getattr(coroutine, '__qualname__', type(coroutine).__name__)})"
     if isinstance(node, concurrent.futures.Future):
         return f"{type(node).__name__} at {id(node):#x}"
+    call = call_of(node)
+    if call is not None:
+        return f"the call of {describe(call[1].function)}"
     return f"{type(node).__name__} {id(node):#x}"
 
 
