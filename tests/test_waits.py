@@ -12,6 +12,7 @@ import pytest
 
 import everloop
 from everloop.bridge import waits
+from support import wait_until
 
 
 def outcome(future):
@@ -346,6 +347,21 @@ def test_a_loop_that_is_closed_under_a_wait_ends_it():
     portal.close()
     with pytest.raises(concurrent.futures.CancelledError):
         future.result()
+
+
+def test_a_wait_for_a_loop_that_nobody_runs_says_so_and_goes_on(caplog):
+    """asyncio waits for ever, and says nothing. Somebody may still come and run it."""
+    loop = everloop.new_event_loop()
+    future = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "at last"), loop)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(future.result()), name="in-vain")
+    thread.start()
+    wait_until(lambda: caplog.messages, "the warning")
+    assert "thread in-vain waits for a coroutine" in caplog.text
+    assert "nobody runs: run it, or close it" in caplog.text
+    loop.run_until_complete(asyncio.to_thread(thread.join))
+    loop.close()
+    assert results == ["at last"]
 
 
 # ---- no cycles

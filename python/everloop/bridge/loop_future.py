@@ -5,7 +5,9 @@ import concurrent.futures
 import contextlib
 import contextvars
 import inspect
+import logging
 import os
+import threading
 from asyncio import events
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -22,6 +24,11 @@ T = TypeVar("T")
 
 # Most waits are shorter, and so cost no more than a plain one. In seconds.
 _SOON = 0.001
+
+# How many looks at a loop that nobody runs, until that is said: about a second and a half. It may run again.
+_PATIENCE = 5
+
+logger = logging.getLogger("everloop")
 
 
 def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "LoopFuture[T]":
@@ -140,6 +147,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         soon = _SOON if timeout is None else min(timeout, _SOON)
         if self._is_done_soon(soon):
             return True
+        looks_in_vain = 0
         with waiting(self) as wait, lent():
             for pause in pauses(None if timeout is None else timeout - soon):
                 if self._is_done_soon(pause):
@@ -148,6 +156,13 @@ class LoopFuture(concurrent.futures.Future[T]):
                     super().cancel()
                     raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
                 wait.check()
+                looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
+                if looks_in_vain == _PATIENCE:
+                    logger.warning(
+                        "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                        threading.current_thread().name,
+                        self._loop,
+                    )
         return self.done()
 
     def _is_done_soon(self, seconds: float) -> bool:
