@@ -47,7 +47,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "concurrent.futures.Future[T]":
         """As ThreadPoolExecutor.submit(): for those who have found this executor in its loop."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        future: PoolFuture[T] = PoolFuture()
         self._queue(None, future, function, args, kwargs)
         return future
 
@@ -95,6 +95,27 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
         except BaseException:
             del self._threads[number]
             raise
+
+
+class PoolFuture(concurrent.futures.Future[T]):
+    """What `submit()` returns: a thread of a pool that waits for it lends its slot meanwhile."""
+
+    def result(self, timeout: float | None = None) -> T:
+        """As that of `concurrent.futures.Future`."""
+        try:
+            self.exception(timeout)
+            return super().result(0)
+        finally:
+            del self  # an exception must not keep the future that holds it
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As that of `concurrent.futures.Future`."""
+        job = None if self.done() else _native.lend()
+        try:
+            return super().exception(timeout)
+        finally:
+            if job is not None:
+                _native.take_back(job)
 
 
 def default_slots() -> int:
