@@ -9,8 +9,8 @@ are the same code on each loop.
 
 import asyncio
 import concurrent.futures
+import importlib
 import time
-from asyncio import Runner
 from collections.abc import Awaitable, Callable
 
 import anyio.to_thread
@@ -114,20 +114,12 @@ async def block_on_in_step() -> measure.Times:
 
 
 def run(name: str) -> measure.Times:
-    """A loop for one trivial coroutine."""
-    with concurrent.futures.ThreadPoolExecutor(1) as other:  # this thread may have a loop already
-        return other.submit(run_often, measure.module(name)).result()
-
-
-def run_often(name: str) -> measure.Times:
-    import importlib
-
-    new_event_loop = importlib.import_module(name).new_event_loop
+    """A loop for one trivial coroutine: `asyncio.run` and its like."""
+    run = importlib.import_module(measure.module(name)).run
 
     def once() -> float:
         begin = time.perf_counter()
-        with Runner(loop_factory=new_event_loop) as runner:
-            runner.run(coroutine())
+        run(coroutine())
         return time.perf_counter() - begin
 
     cpu = time.process_time()

@@ -216,7 +216,8 @@ def count(name: str) -> dict[str, tuple[float, float]]:
         loop = asyncio.get_running_loop()
         sock = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(make_app(), http="httptools", log_level="warning", access_log=False, lifespan="off")
-        serving = asyncio.create_task(uvicorn.Server(config).serve(sockets=[sock]))
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
         reader, writer = await asyncio.open_connection(*sock.getsockname())
         results = {}
         for path in ENDPOINTS:
@@ -226,9 +227,8 @@ def count(name: str) -> dict[str, tuple[float, float]]:
                 await reader.readuntil(b"}")
             results[path] = hops / requests, (iterations(loop) - before) / requests
         writer.close()
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+        server.should_exit = True
+        await serving
         return results
 
     class Counting(asyncio.SelectorEventLoop):

@@ -170,6 +170,19 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     def when(self) -> float:
         """The time of `loop.time()` at which the callback is due, in seconds."""
 
+class Arrival:
+    """A waiter as `concurrent.futures` has them, in a future's `_waiters`. For one thread."""
+
+    def __new__(cls) -> Self: ...
+    def add_cancelled(self, _future: Any) -> None:
+        """The future is cancelled."""
+    def add_exception(self, future: Any) -> None:
+        """The future has an exception."""
+    def add_result(self, _future: Any) -> None:
+        """The future has a result."""
+    def wait(self, seconds: float | None, /) -> bool:
+        """Waits for the future, `seconds` at the most; None: as long as it takes. False: it is not done yet."""
+
 class Job:
     """One call on a thread of the pool, for a future."""
 
@@ -634,8 +647,9 @@ def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
-    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns
-    what is to be called instead, or None. Once.
+    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
+
+    It returns what is to be called instead, or None. Once.
     """
 
 def set_reporter(reporter: object | None) -> None:

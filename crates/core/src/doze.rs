@@ -1,7 +1,8 @@
 //! How the watchdog sleeps while every loop does, and is woken by the first that has something to do.
 
-use crate::parker::Parker;
+use crate::parker::{Parker, Wake};
 use crate::sync::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
 /// One sleeper, woken by anybody. Waking one that is awake costs a fence and a load.
 #[derive(Debug)]
@@ -34,14 +35,13 @@ impl Doze {
         self.parker.unpark();
     }
 
-    /// Sleeps until somebody wakes this thread, if there is `nothing_to_do` still when it has lain down.
-    pub fn sleep_while(&self, nothing_to_do: impl Fn() -> bool) {
+    /// Sleeps until somebody wakes this thread, or the time is up, if there is `nothing_to_do` still when it has lain down.
+    pub fn sleep_while(&self, timeout: Option<Duration>, nothing_to_do: impl Fn() -> bool) -> Wake {
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst); // lie down | look at the batons
-        if nothing_to_do() {
-            self.parker.park(None);
-        }
+        let wake = if nothing_to_do() { self.parker.park(timeout) } else { Wake::Unparked };
         self.asleep.store(false, Ordering::SeqCst);
+        wake
     }
 
     pub fn parker(&self) -> &Parker {

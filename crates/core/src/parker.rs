@@ -3,7 +3,16 @@
 //! Like `std::thread::park`, with two differences: a signal ends the sleep (the thread may be the interpreter's main
 //! thread, whose signal handlers are Python code), and the token belongs to the place, not to the thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Stays awake until `done` says so, for `limit` at the most: for what is expected at once, since being woken costs more
+/// than a short wait (5 to 50 microseconds, by how deep the processor sleeps).
+pub fn stay_awake(limit: Duration, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() && begin.elapsed() < limit {
+        std::thread::yield_now(); // the one who is waited for may need this processor
+    }
+}
 
 /// Why [`Parker::park`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +27,10 @@ pub enum Wake {
 
 #[cfg(all(not(loom), target_os = "linux"))]
 mod system {
-    use super::{Duration, Wake};
+    use super::{Duration, Wake, stay_awake};
     use rustix::thread::futex;
     use rustix::time::Timespec;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Instant;
 
     /// How long `park_briefly` stays awake: about what it costs to be woken.
     const SPIN: Duration = Duration::from_micros(20);
@@ -33,17 +41,15 @@ mod system {
     pub struct Parker(AtomicU32);
 
     impl Parker {
-        /// As [`park`](Self::park), for a wake-up that is expected at once: stays awake for a moment first, since waking up
-        /// costs more than a short wait (5 to 50 microseconds, by how deep the processor sleeps).
+        /// As [`park`](Self::park), for a wake-up that is expected at once: stays awake for a moment first.
         pub fn park_briefly(&self, timeout: Option<Duration>) -> Wake {
-            let begin = Instant::now();
-            while begin.elapsed() < SPIN {
-                if self.0.load(Ordering::Relaxed) == 1 {
-                    break;
-                }
-                std::thread::yield_now(); // the one who is to wake us may need this processor
-            }
+            stay_awake(SPIN, || self.is_unparked());
             self.park(timeout)
+        }
+
+        /// Whether the next [`park`](Self::park) would return at once.
+        pub fn is_unparked(&self) -> bool {
+            self.0.load(Ordering::Acquire) == 1
         }
 
         /// Sleeps until [`unpark`](Self::unpark), a signal, or the end of `timeout`.
@@ -97,6 +103,11 @@ mod system {
         /// As [`park`](Self::park): the lock of a condition variable has its own short wait.
         pub fn park_briefly(&self, timeout: Option<Duration>) -> Wake {
             self.park(timeout)
+        }
+
+        /// Whether the next [`park`](Self::park) would return at once.
+        pub fn is_unparked(&self) -> bool {
+            *crate::sync::lock(&self.token)
         }
 
         /// Sleeps until [`unpark`](Self::unpark), a signal, or the end of `timeout`.

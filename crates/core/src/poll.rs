@@ -68,6 +68,11 @@ impl Poller {
         self.waker.wake();
     }
 
+    /// Whether somebody has called [`wake`](Self::wake) since the last wake-up was taken.
+    pub fn is_woken(&self) -> bool {
+        self.waker.is_pending()
+    }
+
     /// Tells the kernel what the registry decided.
     ///
     /// # Errors

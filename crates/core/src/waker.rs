@@ -30,6 +30,11 @@ impl Waker {
         }
     }
 
+    /// Whether a wake-up is on its way, or there.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// Takes the wake-up: called by the poll that saw the file readable.
     pub fn drain(&self) {
         // Fails only when another thread was quicker, which is as good.

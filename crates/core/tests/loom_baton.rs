@@ -225,7 +225,7 @@ fn a_thread_that_has_left_its_poll_is_watched() {
         assert!(world.baton.enter(&home));
         let watchdog = {
             let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));
-            thread::spawn(move || doze.sleep_while(|| world.baton.is_polling()))
+            thread::spawn(move || doze.sleep_while(None, || world.baton.is_polling()))
         };
         let resumes = {
             let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));

@@ -10,8 +10,9 @@ use pyo3::sync::PyOnceLock;
 /// The code of asyncio's callback, and who is called with one. Set once by the bridge.
 static ADOPTER: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
 
-/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given. It returns
-/// what is to be called instead, or None. Once.
+/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
+///
+/// It returns what is to be called instead, or None. Once.
 #[pyfunction]
 pub fn set_adopter(py: Python<'_>, code: Py<PyAny>, adopt: Py<PyAny>) {
     // A second call is of no effect: the module may have been imported anew.

@@ -9,10 +9,12 @@ use crate::event_loop::{LoopCore, Post};
 use crate::exit;
 use crate::ffi;
 use crate::handle::{Handle, Ran};
-use crate::handoff::{self, pinning, relief, rescue, sites, waiting};
+use crate::handoff::{self, SIGNAL_CHECK, pinning, relief, rescue, sites, waiting};
 use crate::place::{Place, lock};
+use crate::spot::{AWAKE, Moment, SHORT};
 use crate::watchdog;
 use everloop_core::baton::{Spare, ThreadId};
+use everloop_core::parker::stay_awake;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::registry::Direction;
 use everloop_core::turn::Wait;
@@ -36,6 +38,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// A sleep that was shorter than this, in nanoseconds, was none: something was ready already, and letting go of the GIL for
 /// it was a risk for nothing.
 const IDLE: u64 = 5_000;
+
+/// How long a thread that has posted something, and need not tell, is given to let go of the GIL.
+const LETTING_GO: Duration = Duration::from_micros(10);
 
 /// How a thread stopped turning.
 enum Stop {
@@ -117,6 +122,8 @@ struct Driver<'py> {
     share: GilShare,
     /// The last sleep was one.
     idle: bool,
+    /// It was short, and ended by another thread.
+    is_quick: bool,
     /// Steps and turns left before files are looked at again.
     steps_left: usize,
     turns_left: u32,
@@ -137,6 +144,7 @@ impl<'py> Driver<'py> {
             lookout: pinning::Lookout::new(py)?,
             share: GilShare::default(),
             idle: false,
+            is_quick: false,
             steps_left: 0,
             turns_left: 0,
             turns_awake: 0,
@@ -462,7 +470,19 @@ impl<'py> Driver<'py> {
         // Who pushed before we lay down saw no sleeper.
         if !this.inbox.is_filled() {
             let (poller, events) = (&self.poller, &mut self.events);
-            let (outcome, woke) = self.place.rest(self.py, || (poller.wait(events, timeout), clock::now()));
+            let stays_awake = self.is_quick && timeout.is_none_or(|timeout| timeout > AWAKE);
+            let (outcome, woke) = self.place.rest(self.py, || {
+                let outcome = if !stays_awake {
+                    poller.wait(events, timeout)
+                } else if find_soon(poller, &this.shared.posted, events) {
+                    Ok(())
+                } else {
+                    // A signal that came meanwhile does not end this sleep: it is handled after it.
+                    poller.wait(events, Some(timeout.map_or(SIGNAL_CHECK, |timeout| timeout.min(SIGNAL_CHECK))))
+                };
+                (outcome, clock::now())
+            });
+            self.is_quick = poller.is_woken() && Duration::from_nanos(woke - now) < SHORT;
             self.idle = woke - now > IDLE;
             self.turns_awake = 0;
             if outcome.is_err() {
@@ -500,6 +520,19 @@ impl<'py> Driver<'py> {
         }
         self.events = events;
     }
+}
+
+/// Polls without sleeping, for a moment: another thread will send something soon. True: a file is ready.
+fn find_soon(poller: &Poller, posted: &Moment, events: &mut Events) -> bool {
+    let mut woken = None;
+    stay_awake(AWAKE, || {
+        if poller.is_woken() {
+            // By a thread that may have the GIL still, and does not always tell when it has let go of it.
+            return posted.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
+        }
+        poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
+    });
+    !events.is_empty()
 }
 
 fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Place>> {
@@ -544,7 +577,9 @@ impl LoopCore {
         drop(handoff::set_current(outer));
         leave_place(slf, &place);
         this.stopping.store(false, Ordering::Relaxed);
-        this.shared.wake(); // whoever is still in the poll has no business there
+        if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
+            this.shared.wake(); // whoever is still in the poll has no business there
+        }
         sites::forget_unused(slf.py());
         // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
         let fatal = lock(&this.fatal).take();

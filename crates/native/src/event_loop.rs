@@ -13,6 +13,7 @@ use crate::ffi::{self, Arguments, FastMethod, GilCell};
 use crate::handle::{Args, Handle, Native, TimerHandle};
 use crate::pins::Pins;
 use crate::place::{Place, lock, own_id};
+use crate::spot::Moment;
 use everloop_core::baton::{After, Baton, Pending, ThreadId};
 use everloop_core::guarded::Guarded;
 use everloop_core::heartbeat::Heartbeat;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub heartbeat: Heartbeat,
     /// Gone once the loop is closed. Whoever polls holds a reference of its own, so nobody's descriptor is closed under it.
     poller: Mutex<Option<Arc<Poller>>>,
+    /// When another thread has posted something last.
+    pub posted: Moment,
     /// Whether blocked steps are put aside.
     pub rescue: AtomicBool,
     /// How long a call may block before that, in nanoseconds.
@@ -184,6 +187,7 @@ impl LoopCore {
     }
 
     fn post(&self, post: Post) {
+        self.shared.posted.note();
         self.inbox.push(post);
         self.shared.wake_sleeper();
     }
@@ -191,6 +195,7 @@ impl LoopCore {
     /// As `schedule`, of a thread that does not run this loop. It wakes the loop soon, when it has let go of
     /// the GIL: a loop that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
+        self.shared.posted.note();
         self.inbox.push(Post::Soon(handle));
     }
 
@@ -545,6 +550,7 @@ impl LoopCore {
                 baton: Baton::default(),
                 heartbeat: Heartbeat::default(),
                 poller: Mutex::new(Some(Arc::new(Poller::new().map_err(os_error)?))),
+                posted: Moment::default(),
                 rescue: AtomicBool::new(false),
                 rescue_after: AtomicU64::new(20_000_000),
                 report_after: AtomicU64::new(100_000_000),

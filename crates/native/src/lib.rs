@@ -7,6 +7,7 @@
 
 mod adoption;
 mod alarm;
+mod arrival;
 mod clock;
 mod drive;
 mod errors;
@@ -18,6 +19,7 @@ mod handoff;
 mod pins;
 mod place;
 mod pool;
+mod spot;
 mod transport;
 mod watchdog;
 
@@ -62,6 +64,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::PoolCore>()?;
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;
+    module.add_class::<arrival::Arrival>()?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
     module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
     module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;

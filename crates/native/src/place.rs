@@ -2,6 +2,7 @@
 
 use crate::exit;
 use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
+use crate::spot;
 use everloop_core::baton::{Seat, ThreadId};
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
@@ -141,6 +142,7 @@ impl Place {
     pub fn rest<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
         py.detach(|| {
             self.resting.store(true, Ordering::SeqCst);
+            spot::note_free_gil();
             let result = f();
             exit::gate();
             self.resting.store(false, Ordering::SeqCst);

@@ -14,7 +14,8 @@ use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi::{GilCell, name, thread_ident};
 use crate::handle::{Handle, Native};
-use everloop_core::parker::{Parker, Wake};
+use crate::spot::{self, Spot};
+use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -294,7 +295,7 @@ impl Job {
 /// Where one thread of the pool waits.
 struct Seat {
     number: u32,
-    parker: Parker,
+    spot: Spot,
 }
 
 #[derive(Default)]
@@ -367,7 +368,7 @@ impl PoolCore {
         match slf.get().state.with(py, |state| state.rouse(prefer)) {
             Rouse::Nobody => Ok(()),
             Rouse::Idle(seat) => {
-                seat.parker.unpark();
+                seat.spot.rouse();
                 Ok(())
             }
             Rouse::Start => {
@@ -464,7 +465,7 @@ impl PoolCore {
         Worker {
             pool: slf.clone().unbind(),
             no_keywords: PyDict::new(slf.py()).unbind(),
-            seat: Arc::new(Seat { number, parker: Parker::default() }),
+            seat: Arc::new(Seat { number, spot: Spot::default() }),
             state: GilCell::new(WorkerState { coming: true, job: None, to_wake: None }),
         }
     }
@@ -483,7 +484,7 @@ impl PoolCore {
             (std::mem::take(&mut state.idle), dropped)
         });
         for seat in idle {
-            seat.parker.unpark();
+            seat.spot.rouse();
         }
         dropped.iter().map(|job| job.get().future.clone_ref(py)).collect()
     }
@@ -596,12 +597,13 @@ impl Worker {
         let to_wake = self.state.with(py, |state| state.to_wake.take());
         py.detach(|| {
             if let Some(to_wake) = to_wake {
+                spot::note_free_gil();
                 to_wake.wake();
             }
             let deadline = Instant::now() + LINGER;
             loop {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if seat.parker.park(Some(left)) == Wake::Unparked || left.is_zero() {
+                if seat.spot.wait(Some(left)) == Wake::Unparked || left.is_zero() {
                     break;
                 }
             }

@@ -114,8 +114,6 @@ class AnyioThreads:
         self._threadlocals = threadlocals
         self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
         self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
-        # Tasks that hold a token of their loop's default limiter from one call to the next, within a step.
-        self._kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
         # Tasks that have entered context managers on threads, and have not left them: how many.
         self._inside: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._last_release = 0.0
@@ -123,13 +121,13 @@ class AnyioThreads:
         self._stall, self._let_go = 0.0, 0
         threads = self
 
-        async def run_sync_in_worker_thread(
+        def run_sync_in_worker_thread(
             cls: Any, func: Any, args: Any, abandon_on_cancel: bool = False, limiter: Any = None
         ) -> Any:
             loop = events._get_running_loop()
             if isinstance(loop, EventLoop):
-                return await threads.run(loop, func, args, abandon_on_cancel, limiter)
-            return await threads._originals[NAME].__func__(cls, func, args, abandon_on_cancel, limiter)
+                return threads.run(loop, func, args, abandon_on_cancel, limiter)
+            return threads._originals[NAME].__func__(cls, func, args, abandon_on_cancel, limiter)
 
         setattr(self._backend, NAME, classmethod(run_sync_in_worker_thread))
         setattr(self._backend, WAITS, classmethod(_lending(self._originals[WAITS].__func__)))
@@ -146,13 +144,16 @@ class AnyioThreads:
         if scope is not None:
             await self._backend.checkpoint_if_cancelled()
         if loop.anyio is None:
-            loop.anyio = self._make_token(loop), self._backend.current_default_thread_limiter()
-        token, default = loop.anyio
+            default = self._backend.current_default_thread_limiter()
+            loop.anyio = self._make_token(loop), default, DefaultTokens(default), {}
+        # `kept`: tasks that hold a token from one call to the next, within a step.
+        token, default, default_tokens, kept = loop.anyio
         shared = limiter is None or limiter is default
         if shared:
             limiter = default
+        tokens = default_tokens if shared else OWN_TOKENS
         beyond = False
-        if not shared or self._kept.pop(task, None) is None:
+        if not shared or kept.pop(task, None) is None:
             try:
                 limiter.acquire_on_behalf_of_nowait(task)
             except self._would_block:
@@ -163,10 +164,10 @@ class AnyioThreads:
                 context.run(self._forget_library)
             if scope is None:
                 call = (self._threadlocals, token, None, context, func, args)
-                return await self._call(loop, call, DefaultTokens(limiter) if shared else OWN_TOKENS, abandon)
+                return await self._call(loop, call, tokens, abandon)
             with self._scope_class(shield=not abandon) as own:
                 call = (self._threadlocals, token, own if abandon else scope, context, func, args)
-                return await self._call(loop, call, DefaultTokens(limiter) if shared else OWN_TOKENS, abandon)
+                return await self._call(loop, call, tokens, abandon)
         finally:
             self._note_manager(task, func)
             if shared:
@@ -174,7 +175,7 @@ class AnyioThreads:
             if not shared or (not beyond and limiter.available_tokens > 0):
                 limiter.release_on_behalf_of(task)
             elif not beyond:
-                self._keep_token(loop, limiter, task)
+                self._keep_token(loop, kept, limiter, task)
 
     async def _call(self, loop: EventLoop, call: Any, tokens: "Tokens", abandon: bool) -> Any:
         future = loop.create_future()
@@ -222,16 +223,16 @@ class AnyioThreads:
         self._let_go += 1
         return self._let_go <= max(tokens / 10, 1)
 
-    def _keep_token(self, loop: EventLoop, limiter: Any, task: Any) -> None:
+    def _keep_token(self, loop: EventLoop, kept: dict[Any, Any], limiter: Any, task: Any) -> None:
         """The task's next call comes in the same step, most likely: it need not queue again behind all others."""
         if loop.is_closed():
             limiter.release_on_behalf_of(task)
         else:
-            self._kept[task] = limiter
-            loop.call_soon(self._give_up, task)
+            kept[task] = limiter
+            loop.call_soon(self._give_up, kept, task)
 
-    def _give_up(self, task: Any) -> None:
-        limiter = self._kept.pop(task, None)
+    def _give_up(self, kept: dict[Any, Any], task: Any) -> None:
+        limiter = kept.pop(task, None)
         if limiter is not None:
             limiter.release_on_behalf_of(task)
 

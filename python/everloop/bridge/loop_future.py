@@ -10,6 +10,7 @@ import os
 import threading
 from asyncio import events
 from collections.abc import Awaitable
+from concurrent.futures import _base as futures
 from typing import Any, TypeVar
 
 from .. import _native
@@ -21,6 +22,8 @@ from .waits import DeadlockError, link, pauses, waiting
 __all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
 
 T = TypeVar("T")
+
+_DONE = {futures.CANCELLED, futures.CANCELLED_AND_NOTIFIED, futures.FINISHED}
 
 # Most waits are shorter, and so cost no more than a plain one. In seconds.
 _SOON = 0.001
@@ -62,6 +65,10 @@ class LoopFuture(concurrent.futures.Future[T]):
     _loop: asyncio.AbstractEventLoop  # where the coroutine runs; the wait graph reads it too
     _task: "asyncio.Future[T] | None" = None  # made by the loop; the wait graph reads it too
     _process: int  # where all this is
+    # of concurrent.futures
+    _condition: threading.Condition
+    _state: str
+    _waiters: list[Any]
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -75,7 +82,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         try:
             self._loop.call_soon_threadsafe(self._cancel_task)
         except RuntimeError:  # the loop is closed
-            return super().cancel()
+            return self._cancel_now()
         return True
 
     def result(self, timeout: float | None = None) -> T:
@@ -103,7 +110,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     def _wait(self, timeout: float | None) -> None:
         running = events._get_running_loop()
-        if isinstance(running, EventLoop) and _native.is_in_step():
+        if running is not None and isinstance(running, EventLoop) and _native.is_in_step():
             self._wait_in_step(running, timeout)
         else:
             self._wait_on_thread(timeout)
@@ -144,35 +151,53 @@ class LoopFuture(concurrent.futures.Future[T]):
     def _is_done_within(self, timeout: float | None) -> bool:
         if self._process != os.getpid():
             raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
-        soon = _SOON if timeout is None else min(timeout, _SOON)
-        if self._is_done_soon(soon):
+        arrival = _native.Arrival()
+        if not self._is_awaited_by(arrival):
+            return True
+        soon = _SOON if timeout is None or timeout > _SOON else timeout
+        if arrival.wait(soon):
             return True
         looks_in_vain = 0
-        with waiting(self) as wait, lent():
-            for pause in pauses(None if timeout is None else timeout - soon):
-                if self._is_done_soon(pause):
-                    return True
-                if self._loop.is_closed() and not self.done():
-                    super().cancel()
-                    raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
-                wait.check()
-                looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
-                if looks_in_vain == _PATIENCE:
-                    logger.warning(
-                        "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
-                        threading.current_thread().name,
-                        self._loop,
-                    )
-        return self.done()
-
-    def _is_done_soon(self, seconds: float) -> bool:
         try:
-            super().exception(seconds)
-        except concurrent.futures.CancelledError:
-            return True
-        except TimeoutError:
+            with waiting(self) as wait, lent():
+                for pause in pauses(None if timeout is None else timeout - soon):
+                    if arrival.wait(pause):
+                        return True
+                    if self._loop.is_closed() and not self.done():
+                        self._cancel_now()
+                        raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                    wait.check()
+                    looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
+                    if looks_in_vain == _PATIENCE:
+                        logger.warning(
+                            "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                            threading.current_thread().name,
+                            self._loop,
+                        )
             return self.done()
-        return True
+        finally:
+            with self._condition, contextlib.suppress(ValueError):
+                self._waiters.remove(arrival)
+
+    # ---- waiters, as those of concurrent.futures.wait()
+
+    def _is_awaited_by(self, arrival: "_native.Arrival") -> bool:
+        """Tells `arrival` once this is done. False: it is."""
+        with self._condition:
+            if self._state in _DONE:
+                return False
+            self._waiters.append(arrival)
+            return True
+
+    def _cancel_now(self) -> bool:
+        """Cancels this, and wakes those who wait."""
+        cancelled = super().cancel()
+        if cancelled:
+            with self._condition:
+                for waiter in self._waiters:
+                    if isinstance(waiter, _native.Arrival):
+                        waiter.add_cancelled(self)
+        return cancelled
 
     def _clean_up(self) -> None:
         if self._process == os.getpid() and self.cancel():
@@ -196,7 +221,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         if self.done():
             return  # given up when the loop was closed
         if task.cancelled():
-            super().cancel()
+            self._cancel_now()
             self.set_running_or_notify_cancel()
         elif (error := task.exception()) is not None:
             self.set_exception(error.__cause__ if isinstance(error, ExitOfCoroutine) else error)

@@ -7,17 +7,19 @@ is replaced, and no other loop's futures are touched.
 
 import asyncio
 import concurrent.futures
-import contextlib
+import functools
 import os
 from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures._base import CANCELLED
+from types import CodeType
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop
 from .aside import wait_in_step
 from .loop_future import LoopFuture, wake_when_done
-from .waits import THREADSAFE_CALLBACK, cell_of
+from .waits import THREADSAFE_CALLBACK
 
 __all__ = ["ThreadsafeFuture"]
 
@@ -33,7 +35,7 @@ class ThreadsafeFuture(LoopFuture[T]):
 
     def cancel(self) -> bool:
         """Ends the future, and asks the coroutine to end. False: it has ended already."""
-        cancelled = concurrent.futures.Future.cancel(self)
+        cancelled = self._cancel_now()
         if cancelled and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
         return cancelled
@@ -50,9 +52,9 @@ class ThreadsafeFuture(LoopFuture[T]):
             self.cancel()  # as an await would
             raise
 
-    def _start(self, awaitable: Awaitable[T]) -> None:
+    def _start(self, coroutine: Any) -> None:
         try:
-            self._task = task = asyncio.ensure_future(awaitable, loop=self._loop)
+            self._task = task = self._loop.create_task(coroutine)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -65,28 +67,37 @@ class ThreadsafeFuture(LoopFuture[T]):
 
     def _finish(self, task: "asyncio.Future[T]") -> None:
         if task.cancelled():
-            concurrent.futures.Future.cancel(self)
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled by another thread just now
-            if self.cancelled():
-                self.set_running_or_notify_cancel()
-            elif (error := task.exception()) is not None:
-                self.set_exception(_convert_future_exc(error))
-            else:
+            self._cancel_now()
+        if self._state == CANCELLED:
+            self.set_running_or_notify_cancel()
+            return
+        error = task.exception()
+        try:
+            if error is None:
                 self.set_result(task.result())
+            else:
+                self.set_exception(_convert_future_exc(error))
+        except concurrent.futures.InvalidStateError:  # another thread has cancelled it just now
+            self.set_running_or_notify_cancel()
 
 
-def _adopt(callback: Any) -> Callable[[], None] | None:
-    """What is to be called in place of asyncio's callback; None: that itself."""
-    future = cell_of(callback, "future")
-    if type(future) is not concurrent.futures.Future:
-        return None
-    future.__class__ = ThreadsafeFuture
-    adopted: Any = future
-    adopted._loop = cell_of(callback, "loop")
-    adopted._process = os.getpid()
-    coroutine: Any = cell_of(callback, "coro")
-    return lambda: adopted._start(coroutine)
+def _adopter(code: CodeType) -> Callable[[Any], Callable[[], None] | None]:
+    future_cell, loop_cell, coroutine_cell = (code.co_freevars.index(name) for name in ("future", "loop", "coro"))
+
+    def adopt(callback: Any) -> Callable[[], None] | None:
+        """What is to be called in place of asyncio's callback; None: that itself."""
+        cells = callback.__closure__
+        future: Any = cells[future_cell].cell_contents
+        if type(future) is not concurrent.futures.Future:
+            return None
+        future.__class__ = ThreadsafeFuture
+        adopted: Any = future
+        adopted._loop = cells[loop_cell].cell_contents
+        adopted._process = os.getpid()
+        return functools.partial(adopted._start, cells[coroutine_cell].cell_contents)
+
+    return adopt
 
 
 if THREADSAFE_CALLBACK is not None:
-    _native.set_adopter(THREADSAFE_CALLBACK, _adopt)
+    _native.set_adopter(THREADSAFE_CALLBACK, _adopter(THREADSAFE_CALLBACK))

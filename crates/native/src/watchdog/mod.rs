@@ -32,6 +32,8 @@ const SHORTEST_PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 100_000_000;
 /// How long a thread that uses the CPU must run no Python to be taken for blocked, in nanoseconds: two turns of the GIL.
 const PROBE: u64 = 10_000_000;
+/// How long it stays up when the last loop has ended: less than it takes to rescue a step.
+const UP: Duration = Duration::from_millis(4);
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -85,7 +87,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     watchdog.stop = false;
     if watchdog.running {
         drop(watchdog);
-        DOZE.wake();
+        DOZE.rouse();
         return Ok(());
     }
     let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
@@ -176,7 +178,13 @@ fn watch_all() {
         let now = clock::now();
 
         if watches.is_empty() {
-            if DOZE.parker().park(Some(LINGER)) == Wake::TimedOut && retire() {
+            // Where one loop has just ended another one often begins, and finds the watchdog up.
+            DOZE.parker().park(Some(UP));
+            let nothing_to_do = || {
+                let watchdog = lock(&WATCHDOG);
+                watchdog.watches.is_empty() && !watchdog.stop
+            };
+            if nothing_to_do() && DOZE.sleep_while(Some(LINGER), nothing_to_do) == Wake::TimedOut && retire() {
                 return;
             }
             continue;
@@ -188,7 +196,7 @@ fn watch_all() {
         let before = clock::now();
         let period = watches.iter().map(|watch| watch.period()).min().unwrap_or(1_000_000);
         if watches.iter().all(|watch| watch.is_asleep()) {
-            DOZE.sleep_while(|| watches.iter().all(|watch| watch.is_asleep()));
+            DOZE.sleep_while(None, || watches.iter().all(|watch| watch.is_asleep()));
             (last, overslept) = (clock::now(), 0);
         } else {
             DOZE.parker().park(Some(Duration::from_nanos(period)));
