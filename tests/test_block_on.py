@@ -279,6 +279,26 @@ def test_cancelling_the_waiting_task_cancels_the_awaited_one(loop):
     assert order == ["awaited cancelled", "waiting cancelled"]
 
 
+def test_a_clean_up_that_takes_long_is_cancelled_once(loop):
+    """Longer than the first looks for a cycle, after each of which the wait begins anew."""
+    order = []
+
+    async def slow():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.3)
+            order.append("cleaned up")
+
+    async def main():
+        asyncio.get_running_loop().call_later(0.01, asyncio.current_task().cancel)
+        everloop.block_on(slow())
+
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(main())
+    assert order == ["cleaned up"]
+
+
 def test_an_awaited_task_that_is_cancelled_raises_cancelled(loop):
     async def main():
         task = asyncio.create_task(asyncio.Event().wait())

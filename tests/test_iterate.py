@@ -12,6 +12,7 @@ import pytest
 
 import everloop
 from support import everloop_threads, gates, wait_until
+from test_fork import in_child
 
 variable = contextvars.ContextVar("variable", default="unset")
 
@@ -252,6 +253,21 @@ def test_a_loop_that_ends_before_its_iterator_closes_the_generator():
     with pytest.raises(RuntimeError):
         next(iterators[0])
     iterators[0].close()
+
+
+def test_a_loop_that_stands_is_named_instead_of_waited_for(loop):
+    counting = Counting()
+
+    async def main():
+        iterator = everloop.iterate(counting())
+        next(iterator)
+        return iterator
+
+    iterator = loop.run_until_complete(main())
+    with pytest.raises(RuntimeError, match="the event loop that it began on has ended"):
+        next(iterator)
+    del iterator
+    assert loop.run_until_complete(asyncio.to_thread(counting.closed.wait, 10))
 
 
 def test_a_loop_that_ends_in_the_middle_of_an_item_ends():
@@ -555,6 +571,27 @@ def test_it_was_never_begun(loop):
 
     assert loop.run_until_complete(main()) == []
     assert everloop_threads() == {}
+
+
+def test_in_a_forked_child_it_says_where_its_thread_is():
+    async def begin():
+        iterator = everloop.aiterate(range(1000))
+        await anext(iterator)
+        return iterator
+
+    async def finish():
+        return [item async for item in iterator]
+
+    def child():
+        with pytest.raises(RuntimeError, match="stayed with the parent process"):
+            everloop.run(finish())
+        return "told"
+
+    loop = everloop.new_event_loop()
+    iterator = loop.run_until_complete(begin())
+    assert in_child(child) == repr("told")
+    loop.run_until_complete(iterator.aclose())
+    loop.close()
 
 
 @pytest.mark.parametrize("thing", [42, Counting()(), asyncio.sleep, Counting().__call__], ids=repr)

@@ -340,6 +340,16 @@ def test_a_coroutine_of_its_own_cannot_close_it(portal):
     assert portal.run(close()) == "told"
 
 
+@pytest.mark.parametrize("call", [everloop.to_thread, asyncio.to_thread])
+def test_a_function_that_its_loop_waits_for_cannot_close_it_either(portal, call):
+    async def close():
+        with pytest.raises(everloop.DeadlockError, match="close_nowait"):
+            await call(portal.close)
+        return "told"
+
+    assert portal.run(close()) == "told"
+
+
 def test_a_step_of_another_loop_closes_it_while_others_go_on(loop):
     ticked = threading.Event()
 

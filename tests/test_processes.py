@@ -139,6 +139,22 @@ def test_calls_beyond_the_limit_wait_in_order(loop, hall):
     loop.run_until_complete(main())
 
 
+def test_statistics_count_processes_and_calls_that_wait(loop, hall):
+    loop.max_processes = 1
+
+    async def main():
+        async with hall:
+            calls = [visit(hall, name) for name in "ab"]
+            inside = await hall.next()
+            [seen] = [each["processes"] for each in everloop.statistics()["loops"] if each["running"]]
+            inside.let_go()
+            (await hall.next()).let_go()
+            await asyncio.gather(*calls)
+            return seen
+
+    assert loop.run_until_complete(main()) == {"limit": 1, "there": 1, "idle": 0, "waiting": 1}
+
+
 def test_a_limit_below_one_is_refused(loop):
     loop.max_processes = 0
     with pytest.raises(ValueError, match="max_processes must be at least 1, but is 0"):
@@ -416,7 +432,7 @@ def test_a_function_that_the_process_cannot_find_fails_its_own_call():
 
 
 def test_what_is_not_a_function_is_a_type_error(loop):
-    with pytest.raises(TypeError, match="to_process\\(\\) needs a function, not int: 42"):
+    with pytest.raises(TypeError, match=r"to_process\(\) needs a function and, after it, its arguments, not int: 42"):
         loop.run_until_complete(everloop.to_process(42))
 
 
@@ -440,10 +456,10 @@ def test_a_generator_function_is_a_type_error_that_tells_the_way_out(loop):
 
 
 def test_without_a_running_everloop_it_says_so():
-    with pytest.raises(RuntimeError, match=r"no event loop is running here: start with everloop\.run"):
+    with pytest.raises(RuntimeError, match=r"no event loop is running here\. Call the function"):
         everloop.to_process(os.getpid).send(None)
 
-    with asyncio.Runner() as runner, pytest.raises(RuntimeError, match="the loop running here is _UnixSelector"):
+    with asyncio.Runner() as runner, pytest.raises(RuntimeError, match="the event loop here is _UnixSelector"):
         runner.run(everloop.to_process(os.getpid))
 
 

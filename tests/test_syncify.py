@@ -13,6 +13,7 @@ import pytest
 
 import everloop
 from support import everloop_threads, gates, wait_until
+from test_fork import in_child
 from test_iterate import EVERYWHERE
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -228,8 +229,11 @@ def test_what_is_synchronous_already_is_told_so():
     for thing in (len, sorted, lambda: None, functools.partial(int, "1")):
         with pytest.raises(TypeError, match="call it as it is"):
             everloop.syncify(thing)
-    with pytest.raises(TypeError, match="nothing asynchronous"):
-        everloop.syncify([1, 2])
+    for thing in ([1, 2], dict):
+        with pytest.raises(TypeError, match="nothing asynchronous"):
+            everloop.syncify(thing)
+    with pytest.raises(TypeError, match=r"everloop\.block_on"):
+        everloop.syncify(asyncio.sleep(0))
 
 
 # ---- asyncify
@@ -396,9 +400,82 @@ def test_an_error_behind_some_items_comes_behind_them(loop):
 
 
 def test_what_is_asynchronous_already_is_told_so():
-    for thing in (double, count, heartbeat, asyncio.sleep):
+    things = (double, count, heartbeat, asyncio.sleep, Doubler(), functools.partial(Doubler(), 21), asyncio.sleep(0))
+    for thing in things:
         with pytest.raises(TypeError, match="asynchronous already"):
             everloop.asyncify(thing)
+
+
+@pytest.mark.parametrize("thing", [None, 42, "text"])
+def test_what_cannot_block_is_refused(thing):
+    with pytest.raises(TypeError, match="functions, classes and objects that block"):
+        everloop.asyncify(thing)
+
+
+class Doubler:
+    async def __call__(self, number):
+        return await double(number)
+
+
+class Tripler:
+    def __call__(self, number):
+        return 3 * number, threading.current_thread() is threading.main_thread()
+
+
+def test_objects_that_are_called_have_twins_too(loop):
+    assert everloop.syncify(Doubler())(21) == 42
+    assert everloop.syncify(functools.partial(Doubler(), 21))() == 42
+
+    async def main():
+        return await everloop.asyncify(Tripler())(14), await everloop.asyncify(functools.partial(Tripler(), 14))()
+
+    assert loop.run_until_complete(main()) == ((42, False), (42, False))
+    assert not callable(everloop.asyncify(threading.Lock()))
+
+
+# ---- who waits for itself, and what a fork leaves behind
+
+
+class Chain:
+    """Its only thread waits for a coroutine that needs the same thread."""
+
+    def begin(self):
+        return everloop.block_on(self.face.end())
+
+    def end(self):
+        return "ended"
+
+
+def test_an_object_that_waits_for_its_own_thread_is_told_so(loop):
+    chain = Chain()
+
+    async def main():
+        chain.face = everloop.asyncify(chain)
+        with pytest.raises(everloop.DeadlockError, match="in begin"):
+            await chain.face.begin()
+        return await chain.face.end()
+
+    assert loop.run_until_complete(main()) == "ended"
+
+
+def test_in_a_forked_child_objects_say_where_their_threads_are():
+    synchronous, asynchronous = everloop.syncify(asyncio.Queue)(), everloop.asyncify(Chain())
+    assert synchronous.qsize() == 0
+
+    async def end():
+        return await asynchronous.end()
+
+    assert everloop.run(end()) == "ended"
+
+    def child():
+        with pytest.raises(RuntimeError, match="before a fork"):
+            synchronous.qsize()
+        with pytest.raises(RuntimeError, match="stayed with the parent process"):
+            everloop.run(end())
+        return "told"
+
+    assert in_child(child) == repr("told")
+    assert synchronous.qsize() == 0
 
 
 def test_there_and_back(loop):

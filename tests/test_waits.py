@@ -12,6 +12,7 @@ import pytest
 
 import everloop
 from everloop.bridge import waits
+from support import wait_until
 
 
 def outcome(future):
@@ -182,6 +183,42 @@ def test_through_shields_gathers_and_groups(loop):
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("return_when", [asyncio.ALL_COMPLETED, asyncio.FIRST_COMPLETED])
+def test_through_asyncio_wait(loop, return_when):
+    async def main():
+        this = asyncio.current_task()
+
+        async def waits_for_main():
+            await asyncio.sleep(0)  # until main waits
+            everloop.block_on(this)
+
+        tasks = [asyncio.create_task(waits_for_main()) for _ in range(2)]
+        await asyncio.wait(tasks, return_when=return_when)
+        await asyncio.wait(tasks)
+        return deadlocks(await asyncio.gather(*tasks, return_exceptions=True))
+
+    assert len(loop.run_until_complete(main())) >= 1
+
+
+def test_an_asyncio_wait_that_something_else_ends_is_no_deadlock(loop):
+    async def main():
+        this = asyncio.current_task()
+
+        async def waits_for_main():
+            await asyncio.sleep(0)
+            everloop.block_on(this)
+
+        waiting = asyncio.create_task(waits_for_main())
+        await asyncio.wait([waiting, asyncio.create_task(asyncio.sleep(0.2))], return_when=asyncio.FIRST_COMPLETED)
+        assert not waiting.done()
+        await asyncio.wait([waiting], timeout=0.1)
+        assert not waiting.done()
+        return waiting
+
+    waiting = loop.run_until_complete(main())
+    loop.run_until_complete(waiting)
+
+
 def test_a_standing_loop_of_asyncio_s_that_waits_for_one_that_needs_it():
     with portals(1) as [portal]:
 
@@ -212,6 +249,24 @@ def test_a_thread_that_iterates_for_a_task_that_waits_for_that_task(loop):
         return "told"
 
     assert loop.run_until_complete(main()) == "told"
+
+
+# ---- loops that stand
+
+
+def test_a_wait_for_a_loop_that_nobody_runs_says_so_and_goes_on(caplog):
+    """asyncio waits for ever, and says nothing. Somebody may still come and run it."""
+    loop = everloop.new_event_loop()
+    future = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "at last"), loop)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(future.result()), name="in-vain")
+    thread.start()
+    wait_until(lambda: caplog.messages, "the warning")
+    assert "thread in-vain waits for a coroutine" in caplog.text
+    assert "nobody runs: run it, or close it" in caplog.text
+    loop.run_until_complete(asyncio.to_thread(thread.join))
+    loop.close()
+    assert results == ["at last"]
 
 
 # ---- no cycles

@@ -131,10 +131,14 @@ class LoopCore:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:
         """Forgets the handle of a file, and cancels it. False: there was none."""
-    def _wait_aside(self, future: Future[Any], task: Task[Any] | None, timeout: float | None = None) -> bool:
-        """Waits aside until `future` is done: True, or False after `timeout` seconds.
+    def _wait_aside(
+        self, future: Future[Any], task: Task[Any] | None, timeout: float | None = None, cancelled: bool = False
+    ) -> tuple[bool, bool]:
+        """Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
 
-        Raises what a signal handler raises meanwhile, and RuntimeError where this thread does not run the loop.
+        Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
+        since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
+        RuntimeError where this thread does not run the loop.
         """
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""

@@ -47,7 +47,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "concurrent.futures.Future[T]":
         """As ThreadPoolExecutor.submit(): for those who have found this executor in its loop."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        future: PoolFuture[T] = PoolFuture()
         self._queue(None, future, function, args, kwargs)
         return future
 
@@ -97,6 +97,27 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
             raise
 
 
+class PoolFuture(concurrent.futures.Future[T]):
+    """What `submit()` returns: a thread of a pool that waits for it lends its slot meanwhile."""
+
+    def result(self, timeout: float | None = None) -> T:
+        """As that of `concurrent.futures.Future`."""
+        try:
+            self.exception(timeout)
+            return super().result(0)
+        finally:
+            del self  # an exception must not keep the future that holds it
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As that of `concurrent.futures.Future`."""
+        job = None if self.done() else _native.lend()
+        try:
+            return super().exception(timeout)
+        finally:
+            if job is not None:
+                _native.take_back(job)
+
+
 def default_slots() -> int:
     """As many as asyncio's default executor has threads."""
     cpus = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
@@ -144,6 +165,12 @@ def describe(function: object) -> str:
     name = getattr(function, "__qualname__", None) or repr(function)
     code = getattr(function, "__code__", None)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
+
+
+def call_of(future: object) -> "tuple[threading.Thread, _native.Job] | None":
+    """The call that runs for this future, and where. O(threads)."""
+    running = (call for pool in list(_pools) for call in pool.jobs())
+    return next((call for call in running if call[1].future is future), None)
 
 
 def after_fork_in_child() -> None:

@@ -32,7 +32,7 @@ pub struct GilCell<T>(UnsafeCell<T>);
 unsafe impl<T: Send> Sync for GilCell<T> {}
 
 impl<T> GilCell<T> {
-    pub fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }
 
@@ -52,6 +52,44 @@ impl<T> GilCell<T> {
         f(unsafe { &*self.0.get() })
     }
 }
+
+/// A name that is made once, for `name!`.
+///
+/// `pyo3::intern!` lets go of the GIL while it makes one. Where another thread forks meanwhile, the name is half made in the
+/// child for ever, and who needs it there waits: so it was with a thread of the pool on its way to its first job.
+pub struct Name {
+    text: &'static str,
+    made: GilCell<Option<Py<PyString>>>,
+}
+
+impl Name {
+    pub const fn new(text: &'static str) -> Self {
+        Self { text, made: GilCell::new(None) }
+    }
+
+    #[inline]
+    pub fn of<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        match self.made.with(py, |made| made.as_ref().map(|name| name.clone_ref(py))) {
+            Some(name) => name.into_bound(py),
+            None => {
+                let name = PyString::intern(py, self.text);
+                let kept = name.clone().unbind();
+                let old = self.made.with(py, |made| made.replace(kept));
+                drop(old);
+                name
+            }
+        }
+    }
+}
+
+/// The name of an attribute or method, made at the first use. For what threads run that another one may fork beside.
+macro_rules! name {
+    ($py:expr, $text:literal) => {{
+        static NAME: $crate::ffi::Name = $crate::ffi::Name::new($text);
+        NAME.of($py)
+    }};
+}
+pub(crate) use name;
 
 /// The data behind a baton, for whoever is attached but does not hold that baton: to throw it away, or to count it.
 pub fn peek<T, R>(guarded: &Guarded<T>, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> Option<R> {

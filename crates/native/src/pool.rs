@@ -12,7 +12,7 @@
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
-use crate::ffi::{GilCell, thread_ident};
+use crate::ffi::{GilCell, name, thread_ident};
 use crate::handle::{Handle, Native};
 use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
@@ -21,7 +21,7 @@ use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,16 +89,19 @@ impl Job {
     }
 
     fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
-        let call = self.body.with(py, |body| body.call.take());
-        let Some(call) = call else { return Ok(None) };
+        if self.body.with(py, |body| body.call.is_none()) {
+            return Ok(None); // withdrawn
+        }
         let future = self.future.bind(py);
         let wanted = match self.core {
-            Some(_) => !future.call_method0(intern!(py, "done"))?.is_truthy()?,
-            None => future.call_method0(intern!(py, "set_running_or_notify_cancel"))?.is_truthy()?,
+            Some(_) => !future.call_method0(name!(py, "done"))?.is_truthy()?,
+            None => future.call_method0(name!(py, "set_running_or_notify_cancel"))?.is_truthy()?,
         };
         if !wanted {
-            return Ok(None); // it was cancelled before it began
+            return Ok(None); // cancelled before it began: its task, which has yet to learn of that, withdraws it
         }
+        let call = self.body.with(py, |body| body.call.take());
+        let Some(call) = call else { return Ok(None) };
         let begun = Begun { thread: thread_ident(), since: clock::now(), worker };
         self.body.with(py, |body| body.begun = Some(begun));
         Ok(Some(call))
@@ -112,7 +115,7 @@ impl Job {
         drop(old);
         let Some(core) = &this.core else { return this.deliver(py).map(|()| None) };
         if core.get().is_closed() {
-            return Ok(None);
+            return this.give_back(py).map(|()| None); // the limiter may serve other loops
         }
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
         let handle = Handle::new_native(job, &DELIVER, this.context.clone_ref(py), loop_);
@@ -129,24 +132,24 @@ impl Job {
         });
         self.give_back(py)?;
         if let Some(waiter) = waiter
-            && !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()?
+            && !waiter.bind(py).call_method0(name!(py, "done"))?.is_truthy()?
         {
-            waiter.bind(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
+            waiter.bind(py).call_method1(name!(py, "set_result"), (py.None(),))?;
         }
         let future = self.future.bind(py);
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        if future.call_method0(name!(py, "done"))?.is_truthy()? {
             return Ok(()); // its caller has gone
         }
         match outcome {
-            Some(Ok(result)) => future.call_method1(intern!(py, "set_result"), (result,)).map(drop),
+            Some(Ok(result)) => future.call_method1(name!(py, "set_result"), (result,)).map(drop),
             Some(Err(error)) => {
                 let error =
                     if self.core.is_some() { asyncio_error(error, py)? } else { error.into_value(py).into_any() };
-                match future.call_method1(intern!(py, "set_exception"), (error,)) {
+                match future.call_method1(name!(py, "set_exception"), (error,)) {
                     Ok(_) => Ok(()),
                     // a StopIteration, which no future takes up to CPython 3.12.1: its caller must not wait for ever
                     Err(refused) => {
-                        future.call_method1(intern!(py, "set_exception"), (refused.into_value(py),)).map(drop)
+                        future.call_method1(name!(py, "set_exception"), (refused.into_value(py),)).map(drop)
                     }
                 }
             }
@@ -157,7 +160,7 @@ impl Job {
     fn give_back(&self, py: Python<'_>) -> PyResult<()> {
         match &self.limiter {
             Some(limiter) if self.body.with(py, |body| std::mem::take(&mut body.limited)) => {
-                limiter.call_method1(py, intern!(py, "release"), (&self.future,)).map(drop)
+                limiter.call_method1(py, name!(py, "release"), (&self.future,)).map(drop)
             }
             _ => Ok(()),
         }
@@ -374,7 +377,7 @@ impl PoolCore {
                     state.next_number += 1;
                     state.next_number - 1
                 });
-                slf.call_method1(intern!(py, "_start_thread"), (number,)).map(drop).inspect_err(|_| {
+                slf.call_method1(name!(py, "_start_thread"), (number,)).map(drop).inspect_err(|_| {
                     slf.get().state.with(py, |state| {
                         state.threads -= 1;
                         state.coming -= 1;
@@ -703,7 +706,7 @@ pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {
 pub fn lend(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
     let Some(job) = current_job(py) else { return Ok(None) };
     match &job.get().limiter {
-        Some(limiter) => limiter.call_method1(py, intern!(py, "lend"), (&job,)).map(drop)?,
+        Some(limiter) => limiter.call_method1(py, name!(py, "lend"), (&job,)).map(drop)?,
         None => {
             let pool = job.get().pool.bind(py);
             pool.get().state.with(py, |state| state.lent += 1);
@@ -718,7 +721,7 @@ pub fn lend(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
 pub fn take_back(job: &Bound<'_, Job>) -> PyResult<()> {
     let py = job.py();
     match &job.get().limiter {
-        Some(limiter) => limiter.call_method1(py, intern!(py, "take_back"), (job,)).map(drop),
+        Some(limiter) => limiter.call_method1(py, name!(py, "take_back"), (job,)).map(drop),
         None => {
             job.get().pool.get().state.with(py, |state| state.lent = state.lent.saturating_sub(1));
             Ok(())

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import inspect
 import itertools
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
@@ -48,6 +49,8 @@ def aiterate[T](iterable: Iterable[T] | Callable[[], Iterable[T]], block: int = 
         >>> everloop.run(main())
         '[build-system]\\n'
     """
+    if not isinstance(block, int):
+        raise TypeError(f"aiterate() needs a whole number as its block, not {block!r}")
     if block < 1:
         raise ValueError(f"block must be 1 or more, but is {block}")
     if hasattr(type(iterable), "__aiter__"):
@@ -123,6 +126,7 @@ class _Feed[T]:
 
     def __init__(self, iterable: Any, is_function: bool, block: int) -> None:
         self.block = block
+        self._process = os.getpid()  # where the thread is
         self.thread: threading.Thread | None = None  # set by the consumer, before it starts
         self.ended = False  # set by the thread: nothing more comes
         self._iterable = iterable  # dropped by the thread
@@ -154,6 +158,10 @@ class _Feed[T]:
 
     async def wait(self, until: Callable[[], bool]) -> None:
         """Until the thread has done something, unless the condition holds already."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "the thread of this aiterate() has stayed with the parent process, which was forked: begin another one"
+            )
         if self._waiter is not None:
             raise RuntimeError("another task waits for the next item of this iterator already")
         waiter = self._waiter = _Waiter(asyncio.get_running_loop().create_future())

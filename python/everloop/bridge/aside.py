@@ -27,10 +27,10 @@ def _wait[T](
     timeout: float | None,
     wait: waiting,
 ) -> T:
-    done = False
+    done = cancelled = False
     try:
         for pause in pauses(timeout):
-            done = loop._wait_aside(future, waiter, pause)
+            done, cancelled = loop._wait_aside(future, waiter, pause, cancelled)
             if done:
                 break
             wait.check()
@@ -44,12 +44,12 @@ def _wait[T](
     except BaseException:
         # A signal handler raised: clean up first, as asyncio.run does.
         future.cancel()
-        loop._wait_aside(future, waiter, None)
+        loop._wait_aside(future, waiter, None, cancelled)
         _retrieve(future)
         raise
     if not done:
         future.cancel()
-        loop._wait_aside(future, waiter, None)
+        loop._wait_aside(future, waiter, None, cancelled)
         raise_timeout(future, timeout)
     return future.result()
 

@@ -66,7 +66,8 @@ def wrap_class(wrapped: type) -> type:
             "__wrapped__": wrapped,
         }
         for synchronous, methods in _SPECIAL.items():
-            if hasattr(wrapped, synchronous):
+            # Not hasattr: each class itself can be called.
+            if any(synchronous in vars(base) for base in wrapped.__mro__):
                 namespace.update(methods)
         found = _classes[wrapped] = type(wrapped.__name__, (AsyncObject,), namespace)
     return found
@@ -168,7 +169,12 @@ async def _items(self: AsyncObject) -> AsyncIterator[Any]:
             raise error
 
 
+async def _call_itself(self: AsyncObject, *args: Any, **kwargs: Any) -> Any:
+    return await _call(self, "__call__", *args, **kwargs)
+
+
 _SPECIAL: dict[str, dict[str, Any]] = {
+    "__call__": {"__call__": _call_itself},
     "__enter__": {"__aenter__": _enter, "__aexit__": _exit},
     "__iter__": {"__aiter__": _iter},
 }

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from ..loop import EventLoop
 from .aiterate import aiterate
+from .calls import is_coroutine_function
 from .one_thread import OneThread
 from .syncify import is_asynchronous
 from .threads import to_thread
@@ -60,7 +61,12 @@ def asyncify(thing: Any) -> Any:
     """
     from .async_object import wrap_class, wrap_object  # it gives the results of its methods such faces in turn
 
-    if is_asynchronous(thing):
+    if thing is None or isinstance(thing, int | float | str | bytes):
+        raise TypeError(f"asyncify() is for functions, classes and objects that block, not {thing!r}")
+    if inspect.iscoroutine(thing):
+        thing.close()  # it will not be awaited, and must not warn of that too
+        raise TypeError(f"asyncify() is for functions that block; {thing!r} is asynchronous already: await it")
+    if is_asynchronous(thing) or (not inspect.isclass(thing) and is_coroutine_function(thing)):
         name = getattr(thing, "__qualname__", repr(thing))
         raise TypeError(f"asyncify() is for functions that block; {name}() is asynchronous already: use it as it is")
     if inspect.isclass(thing):

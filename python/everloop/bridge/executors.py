@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from ..loop import loop_of_context
+from .calls import check_function, name_of
 
 __all__ = ["to_executor"]
 
@@ -235,21 +236,3 @@ def _check_executor(executor: object) -> None:
             f"everloop.to_executor() needs an executor, which has a submit(), not {type(executor).__name__}: "
             f"{executor!r}; make one, such as concurrent.futures.ThreadPoolExecutor() or ProcessPoolExecutor()"
         )
-
-
-def check_function(caller: str, f: object) -> None:
-    if not callable(f):
-        if inspect.iscoroutine(f):
-            f.close()  # it will not be awaited, and must not warn of that too
-        raise TypeError(
-            f"everloop.{caller}() needs a function and, after it, its arguments, not {type(f).__name__}: {f!r}"
-        )
-    if inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(type(f).__call__):
-        raise TypeError(
-            f"everloop.{caller}() calls functions that block; {name_of(f)}() would only return a coroutine, where your "
-            "loop is not: await it here, or hand over a function that runs it with asyncio.run()"
-        )
-
-
-def name_of(f: object) -> str:
-    return getattr(f, "__qualname__", None) or repr(f)

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ..loop import EventLoop
-from .executors import check_function, name_of, outcome_of, submit_for
+from .calls import check_function, name_of
+from .executors import outcome_of, submit_for
 
 __all__ = ["to_interpreter"]
 

@@ -2,18 +2,20 @@
 
 import asyncio
 import collections
+import os
+import threading
 import time
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from asyncio import events
+from collections.abc import Iterable
 
 from .. import _native
-from .waits import DeadlockError, check_somebody_ends, pauses
+from .waits import HandedOn, link, waiting
 
 __all__ = ["Limiter"]
 
 
-class Limiter:
+class Limiter(HandedOn):
     """A number of tokens; each call on a thread that is given this limiter holds one until its thread is done.
 
     A call that finds no token waits in the order of arrival. Cancelling the task of a call does not give its token back
@@ -26,10 +28,10 @@ class Limiter:
         TypeError: `tokens` is not an int.
         ValueError: `tokens` is less than 1.
 
-    A call that waits for another call with the same limiter keeps its token. If all tokens are held so, the last such
-    call raises `DeadlockError`.
+    A call that waits for another call with the same limiter keeps its token. If all tokens are held so, one of these
+    waits raises `DeadlockError`.
 
-    The trap: a limiter belongs to the loop on which it is first waited for.
+    Several loops may share a limiter. In a forked child all tokens are back.
 
     Example:
         >>> import everloop
@@ -43,9 +45,9 @@ class Limiter:
     def __init__(self, tokens: int) -> None:
         self._tokens = _checked(tokens)
         _limiters.add(self)
+        self._lock = threading.Lock()  # around the two that follow: calls of several loops end on several threads
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
-        self._timers: dict[asyncio.Future[None], asyncio.TimerHandle] = {}  # when each of these looks for a circle
 
     def __repr__(self) -> str:
         waiting = f", {len(self._waiters)} wait" if self._waiters else ""
@@ -73,27 +75,25 @@ class Limiter:
 
     async def acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
-        if not self._waiters and len(self._holders) < self._tokens:
-            self._holders[holder] = time.monotonic()
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = holder
+        with self._lock:
+            if not self._waiters and len(self._holders) < self._tokens:
+                self._holders[holder] = time.monotonic()
+                return
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters[waiter] = holder
+        link(waiter, self)
         try:
-            self._check(asyncio.current_task())  # which does not wait for its waiter yet
-            self._look_later(waiter, pauses(None))
-            try:
-                await waiter
-            finally:
-                self._timers.pop(waiter).cancel()
+            with waiting(waiter, (asyncio.current_task(),)):
+                pass  # only a look: the graph sees by itself what a task awaits
+            await waiter
         except BaseException:
-            waits_still = self._waiters.pop(waiter, None) is not None
-            if not waits_still and waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if self._waiters.pop(waiter, None) is None:
                 self.release(holder)  # it came too late
             raise
 
     def release(self, holder: object) -> None:
-        """Gives a token back."""
-        del self._holders[holder]
+        """Gives a token back. On any thread."""
+        self._holders.pop(holder, None)  # gone already in a child that was forked meanwhile
         self._hand_out()
 
     def lend(self, job: _native.Job) -> None:
@@ -102,36 +102,42 @@ class Limiter:
     def take_back(self, job: _native.Job) -> None:
         """On a thread: it has waited."""
 
-    def _check(self, *tasks: Any) -> None:
-        why = "all calls that hold a token of this limiter wait for one"
-        check_somebody_ends(self._holders, [*self._waiters, *tasks], why)
-
-    def _look_later(self, waiter: "asyncio.Future[None]", looks: Iterator[float]) -> None:
-        self._timers[waiter] = waiter.get_loop().call_later(next(looks), self._look_again, waiter, looks)
-
-    def _look_again(self, waiter: "asyncio.Future[None]", looks: Iterator[float]) -> None:
-        """A holder may have begun to wait since. What it ends is the call that has waited longest."""
-        if waiter not in self._waiters:
-            return
-        try:
-            self._check()
-        except DeadlockError as error:
-            del self._waiters[waiter]  # one is enough
-            if not waiter.done():
-                waiter.set_exception(error)
-        else:
-            self._look_later(waiter, looks)
+    def holding(self) -> Iterable[object]:
+        """For the wait graph: who has all the tokens; nobody where one is left."""
+        return list(self._holders) if len(self._holders) >= self._tokens else ()
 
     def _hand_out(self) -> None:
-        for waiter in self._ready():
-            holder = self._waiters.pop(waiter)
-            if not waiter.done():
-                self._holders[holder] = time.monotonic()
-                waiter.set_result(None)
+        while (granted := self._next()) is not None:
+            waiter, holder = granted
+            loop = waiter.get_loop()
+            if loop is events._get_running_loop():
+                _wake(waiter)
+                continue
+            try:
+                loop.call_soon_threadsafe(_wake, waiter)
+            except RuntimeError:  # closed, and nobody is left there
+                self._holders.pop(holder, None)
 
-    def _ready(self) -> Iterator["asyncio.Future[None]"]:
-        while self._waiters and len(self._holders) < self._tokens:
-            yield next(iter(self._waiters))
+    def _next(self) -> "tuple[asyncio.Future[None], object] | None":
+        """Gives a token to who has waited longest. None: there is none left, or nobody waits."""
+        with self._lock:
+            while self._waiters and len(self._holders) < self._tokens:
+                waiter, holder = self._waiters.popitem(last=False)
+                if not waiter.done():
+                    self._holders[holder] = time.monotonic()
+                    return waiter, holder
+        return None
+
+    def _after_fork(self) -> None:
+        """In the child: who held a token or waited has stayed with the parent."""
+        self._lock = threading.Lock()
+        self._holders.clear()
+        self._waiters.clear()
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 _limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
@@ -140,6 +146,14 @@ _limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
 def live_limiters() -> list[Limiter]:
     """All limiters of this process."""
     return list(_limiters)
+
+
+def _after_fork_in_child() -> None:
+    for limiter in live_limiters():
+        limiter._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _checked(tokens: int) -> int:

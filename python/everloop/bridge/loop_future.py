@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import inspect
+import logging
 import os
 import threading
 from asyncio import events
@@ -26,6 +27,11 @@ _DONE = {futures.CANCELLED, futures.CANCELLED_AND_NOTIFIED, futures.FINISHED}
 
 # Most waits are shorter, and so cost no more than a plain one. In seconds.
 _SOON = 0.001
+
+# How many looks at a loop that nobody runs, until that is said: about a second and a half. It may run again.
+_PATIENCE = 5
+
+logger = logging.getLogger("everloop")
 
 
 def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "LoopFuture[T]":
@@ -151,6 +157,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         soon = _SOON if timeout is None or timeout > _SOON else timeout
         if arrival.wait(soon):
             return True
+        looks_in_vain = 0
         try:
             with waiting(self) as wait, lent():
                 for pause in pauses(None if timeout is None else timeout - soon):
@@ -160,6 +167,13 @@ class LoopFuture(concurrent.futures.Future[T]):
                         self._cancel_now()
                         raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
                     wait.check()
+                    looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
+                    if looks_in_vain == _PATIENCE:
+                        logger.warning(
+                            "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                            threading.current_thread().name,
+                            self._loop,
+                        )
             return self.done()
         finally:
             with self._condition, contextlib.suppress(ValueError):

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .. import _native
 from ..loop import EventLoop
 from .block_on import block_on, through
 from .blocking import blocking
@@ -78,10 +79,16 @@ class LoopThread:
         """Ends the loop: cancels what still runs, waits for its clean-up and for the thread. Again: of no effect.
 
         Raises:
-            DeadlockError: called from a coroutine of this very loop, which would have to wait for itself.
+            DeadlockError: called from a coroutine of this very loop, or from a function that this loop has put on a
+                thread: it would have to wait for itself.
         """
-        if self._loop is not None and events._get_running_loop() is self._loop:
-            raise DeadlockError(f"{self!r} cannot be closed by its own coroutine; close it from another thread")
+        if self._loop is not None:
+            job = _native.current_job()
+            if self._loop in (events._get_running_loop(), getattr(job, "loop", None)):
+                raise DeadlockError(
+                    f"{self!r} cannot be closed by its own coroutine, nor by a function that this waits for; close it "
+                    "from another thread, or begin its end with close_nowait()"
+                )
         with self._lock:
             self._closed = True
             self._begin_end()

@@ -6,13 +6,14 @@ What is bound to a thread (`sqlite3`, thread-locals, locks) expects that of its 
 import asyncio
 import contextvars
 import itertools
+import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .waits import working
+from .waits import link, working
 
 __all__ = ["OneThread"]
 
@@ -28,12 +29,17 @@ class OneThread:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._context = contextvars.copy_context()
+        self._process = os.getpid()  # where the thread is
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Returns what the function returns. Cancelled, it waits for the function's end: a thread cannot be stopped."""
-        if self._thread is None:
-            self._start()
+        thread = self._thread or self._start()
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "the thread of this object has stayed with the parent process, which was forked: make another object"
+            )
         future: Future[T] = Future()
+        link(future, thread.ident)  # behind what the thread does
         self._jobs.put((future, function, args, kwargs))
         waiter = asyncio.wrap_future(future)
         try:
@@ -51,11 +57,13 @@ class OneThread:
     def __del__(self) -> None:
         self.end()
 
-    def _start(self) -> None:
+    def _start(self) -> threading.Thread:
         name = f"everloop-one-{next(_numbers)}"
+        self._process = os.getpid()
         # Daemon: one that nobody ends must not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._context.run, args=(_serve, self._jobs), name=name, daemon=True)
         self._thread.start()
+        return self._thread
 
 
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]

@@ -25,6 +25,12 @@ class RunningLoop:
     def run[T](self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         if events._get_running_loop() is self.loop:
             return block_on(coroutine, timeout)
+        if not self.loop.is_running():
+            close_coroutine(coroutine)
+            raise RuntimeError(
+                "this cannot go on: the event loop that it began on has ended, or has stayed with the process before a "
+                f"fork ({self.loop!r}); make another one here"
+            )
         return through(submit_to(self.loop, coroutine), timeout)
 
     def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -10,11 +10,10 @@ here is multiprocessing, which is imported by the first call: it would double th
 import functools
 import inspect
 import os
-from asyncio import events
 from collections.abc import Callable
 from typing import Any
 
-from ..loop import EventLoop
+from .calls import check_function, name_of, running_loop
 
 __all__ = ["to_process"]
 
@@ -64,10 +63,7 @@ async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwarg
     The start methods, and what can be passed: https://docs.python.org/3/library/multiprocessing.html
     """
     _check_function(function)
-    loop = events._get_running_loop()
-    if not isinstance(loop, EventLoop):
-        where = "no event loop is running here" if loop is None else f"the loop running here is {type(loop).__name__}"
-        raise RuntimeError(f"to_process() needs a running everloop, and {where}: start with everloop.run()")
+    loop = running_loop("to_process")
     from . import crossing
     from .worker_pool import pool_of
 
@@ -80,18 +76,12 @@ async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwarg
 
 
 def _check_function(function: Callable[..., Any]) -> None:
-    if not callable(function):
-        raise TypeError(f"to_process() needs a function, not {type(function).__name__}: {function!r}")
+    check_function("to_process", function)
     for code in (function, type(function).__call__):
-        if inspect.iscoroutinefunction(code):
-            raise TypeError(
-                f"to_process() needs a function that computes; {_name_of(function)}() would only return a coroutine: "
-                "await it here, or hand over a function that calls everloop.run() with it"
-            )
         if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
             raise TypeError(
-                f"to_process() needs a function that computes; {_name_of(function)}() would only return a generator, "
-                "which cannot leave its process: hand over a function that returns a list"
+                f"everloop.to_process() calls functions that compute; {name_of(function)}() would only return a "
+                "generator, which cannot leave its process: hand over a function that returns a list"
             )
 
 

@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from ..loop import live_loops
-from ..pool import describe
+from ..pool import call_of, describe
 from .anyio_threads import anyio_statistics
-from .limiter import live_limiters
+from .limiter import Limiter, live_limiters
 from .waits import current_waits
 
 __all__ = ["statistics"]
@@ -20,10 +20,12 @@ def statistics() -> dict[str, Any]:
 
         - `loops`: of each loop that is not closed, its name, whether it runs, how many steps are `aside`, and its
           `pool`: `slots`, `threads`, `idle`, `running`, `lent` and `queued` as numbers, and `calls`, each with its
-          `function`, `thread`, for how many `seconds` it has run, and whether it was `cancelled`;
+          `function`, `thread`, for how many `seconds` it has run, and whether it was `cancelled`; and its `processes`,
+          those of `to_process`: their `limit`, how many are `there` and how many of these `idle`, and how many calls
+          are `waiting`;
         - `waits`: of each wait in the bridge the `waiter`, what it waits `for`, and for how many `seconds`;
-        - `limiters`: of each `Limiter` the `tokens`, how many are `out`, for how many `seconds` each, and how many
-          calls are `waiting`;
+        - `limiters`: of each `Limiter` the `tokens`, how many are `out`, its `holders`, each with its `function`, its
+          `thread`, and for how many `seconds` it has had its token, and how many calls are `waiting`;
         - `anyio`: the same of anyio's default limiters, where `replace_anyio_pool` was called.
 
     The trap: a call that waits in the bridge has lent its slot, and is counted as `lent` and as `running`.
@@ -42,15 +44,7 @@ def statistics() -> dict[str, Any]:
         "waits": [
             {"waiter": waiter, "for": future, "seconds": now - since} for waiter, future, since in current_waits()
         ],
-        "limiters": [
-            {
-                "tokens": limiter.tokens,
-                "out": len(limiter.holders),
-                "seconds": [now - since for since in limiter.holders.values()],
-                "waiting": limiter.waiting,
-            }
-            for limiter in live_limiters()
-        ],
+        "limiters": [_of_limiter(limiter, now) for limiter in live_limiters()],
         "anyio": anyio_statistics(),
     }
 
@@ -62,6 +56,28 @@ def _of_loop(loop: Any, now: float) -> dict[str, Any]:
         "running": loop.is_running(),
         "aside": loop.statistics()["aside"],
         "pool": None if pool is None else _of_pool(pool, now),
+        "processes": next(
+            (each.statistics() for each in list(loop._belongings.values()) if hasattr(each, "statistics")), None
+        ),
+    }
+
+
+def _of_limiter(limiter: Limiter, now: float) -> dict[str, Any]:
+    holders = limiter.holders
+    return {
+        "tokens": limiter.tokens,
+        "out": len(holders),
+        "holders": [_of_holder(holder, now - since) for holder, since in holders.items()],
+        "waiting": limiter.waiting,
+    }
+
+
+def _of_holder(holder: object, seconds: float) -> dict[str, Any]:
+    thread, job = call_of(holder) or (None, None)  # None: no thread has begun it yet
+    return {
+        "function": None if job is None else describe(job.function),
+        "thread": None if thread is None else thread.name,
+        "seconds": seconds,
     }
 
 

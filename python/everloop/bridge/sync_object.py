@@ -9,7 +9,7 @@ from .iterate import SyncIterator
 from .places import LoopThreadOfItsOwn, Place, RunningLoop, running_loop_here
 from .syncify import SyncContext, synchronous
 
-__all__ = ["SyncObject", "wrap_class", "wrap_object"]
+__all__ = ["SyncObject", "check_class", "wrap_class", "wrap_object"]
 
 
 class SyncObject:
@@ -56,13 +56,18 @@ class SyncObject:
 
 def wrap_object(thing: Any) -> SyncObject:
     """A wrapper of an object that is there already."""
-    if not any(hasattr(type(thing), name) for name in _SPECIAL) and not any(
-        inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
-        for base in type(thing).__mro__
-        for value in vars(base).values()
-    ):
-        raise TypeError(f"syncify() found nothing asynchronous in {type(thing).__name__}: use it as it is")
+    check_class(type(thing))
     return _wrap(thing, running_loop_here() or LoopThreadOfItsOwn())
+
+
+def check_class(wrapped: type) -> type:
+    """Refuses a class in which nothing is asynchronous."""
+    functions = (getattr(value, "__func__", value) for base in wrapped.__mro__ for value in vars(base).values())
+    if not any(hasattr(wrapped, name) for name in _SPECIAL) and not any(
+        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) for function in functions
+    ):
+        raise TypeError(f"syncify() found nothing asynchronous in {wrapped.__name__}: use it as it is")
+    return wrapped
 
 
 def wrap_class(wrapped: type) -> type:

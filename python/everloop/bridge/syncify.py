@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from .block_on import block_on
+from .calls import is_coroutine_function
 from .iterate import SyncIterator
 from .one_task import OneTask
 from .places import LoopThreadOfItsOwn, Place, running_loop_here
@@ -58,10 +59,17 @@ def syncify(thing: Any) -> Any:
         >>> box.get()
         'a letter'
     """
-    from .sync_object import wrap_class, wrap_object  # it gives the results of its methods such faces in turn
+    from .sync_object import (
+        check_class,
+        wrap_class,
+        wrap_object,
+    )  # it gives the results of its methods such faces in turn
 
+    if inspect.iscoroutine(thing):
+        thing.close()  # it will not be awaited, and must not warn of that too
+        raise TypeError(f"syncify() is for functions and objects; wait for {thing!r} with everloop.block_on()")
     if inspect.isclass(thing):
-        return wrap_class(thing)
+        return wrap_class(check_class(thing))
     if is_asynchronous(thing):
 
         @functools.wraps(thing)
@@ -81,7 +89,7 @@ def is_asynchronous(function: Any) -> bool:
     if call is None:
         return False
     return (
-        inspect.iscoroutinefunction(call)
+        is_coroutine_function(call)
         or inspect.isasyncgenfunction(call)
         or inspect.isasyncgenfunction(inspect.unwrap(call))  # contextlib.asynccontextmanager keeps it there
     )

@@ -3,14 +3,12 @@
 import asyncio
 import contextlib
 import contextvars
-import inspect
-import types
-from asyncio import events
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from .. import _native
 from ..loop import EventLoop
+from .calls import check_function, name_of, running_loop
 from .limiter import Limiter
 
 __all__ = ["check_cancelled", "to_thread"]
@@ -61,18 +59,28 @@ async def to_thread[**P, T](
         'done'
     """
     loop = running_loop("to_thread")
-    check_function(function, "to_thread")
-    pool = loop.own_pool()
+    check_function("to_thread", function)
+    if limiter is not None and not isinstance(limiter, Limiter):
+        raise TypeError(
+            f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
+            f"{limiter!r}; a keyword argument of the function that is called so goes into a functools.partial"
+        )
     before = contextvars.copy_context()
     context = before.copy()
     future: asyncio.Future[T] = loop.create_future()
     if limiter is not None:
         await limiter.acquire(future)
     try:
+        pool = loop.own_pool()
         job = pool._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
-    except BaseException:
+    except BaseException as error:
         if limiter is not None:
             limiter.release(future)
+        if type(error) is RuntimeError and "shutdown" in str(error):
+            raise RuntimeError(
+                f"everloop.to_thread() cannot call {name_of(function)}: {error}. The threads of a loop end for good; "
+                "use everloop.to_executor() with an executor of your own"
+            ) from error
         raise
     try:
         return await future
@@ -119,35 +127,3 @@ def check_cancelled() -> None:
     job = _native.current_job()
     if job is not None and job.cancelled():
         raise asyncio.CancelledError("the task that called this function was cancelled")
-
-
-def running_loop(name: str) -> EventLoop:
-    """The everloop that runs here."""
-    loop = events._get_running_loop()
-    if isinstance(loop, EventLoop):
-        return loop
-    if loop is None:
-        raise RuntimeError(f"everloop.{name}() is for coroutines: no event loop runs here. Call the function itself")
-    raise RuntimeError(
-        f"everloop.{name}() needs an everloop, but the event loop here is {type(loop).__name__}: run it with "
-        "everloop.run(), or use asyncio's own functions"
-    )
-
-
-def check_function(function: object, name: str) -> None:
-    """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
-    if type(function) is types.FunctionType and not function.__code__.co_flags & inspect.CO_COROUTINE:
-        return
-    if not callable(function):
-        raise TypeError(f"everloop.{name}() needs a function to call, not {type(function).__name__}: {function!r}")
-    code = getattr(function, "__code__", None)
-    is_coroutine_function = (
-        bool(code.co_flags & inspect.CO_COROUTINE)
-        if isinstance(code, types.CodeType)
-        else inspect.iscoroutinefunction(function)
-    )
-    if is_coroutine_function:
-        raise TypeError(
-            f"everloop.{name}() calls functions; {getattr(function, '__qualname__', function)}() would only return a "
-            "coroutine: await it instead"
-        )

@@ -1,20 +1,21 @@
 """Who waits for whom: a wait that could never end is an error, at its beginning or soon after.
 
-The nodes of the graph: futures and tasks of asyncio, futures of `concurrent.futures`, threads (by ident), and event
-loops of others, which stand still while a step of theirs waits. An edge from a to b: a cannot end before b does.
+The nodes of the graph: futures and tasks of asyncio, futures of `concurrent.futures`, threads (by ident), event loops
+of others, which stand still while a step of theirs waits, and what is handed on (`HandedOn`: a limiter's tokens). An
+edge from a to b: a cannot end before b does; but what is handed on needs only one of those that it has edges to.
 
 | edges | written by | read by |
 |---|---|---|
 | what a step, thread, job or standing loop waits for | `waiting()`, on its thread | who looks for a cycle |
 | what a future depends on | `link()`, by who makes it; `LoopFuture._task`, by its loop | the same |
 | for which future a thread works | `working()`, the pool, others by their frames | that thread, as it waits |
-| what tasks await, gather, shield, wrap and group | asyncio itself | who looks for a cycle |
+| what tasks await, gather, shield, wrap, group and `asyncio.wait` for | asyncio itself | who looks for a cycle |
 
 All of it is written and read under the GIL; no lock. Each wait is noted before it is checked, so that of two threads
 that close a cycle at the same moment one at least sees it. A cycle can also be closed by an `await`, which nobody
 announces: who waits looks again after 50 ms, then each time after twice as long, up to a minute.
 
-What is not seen: `asyncio.wait`, events, locks and queues. Those waits hang as they do elsewhere.
+What is not seen: events, locks and queues. Those waits hang as they do elsewhere.
 """
 
 import asyncio
@@ -33,10 +34,11 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from .. import _native
+from ..pool import call_of, describe
 
-__all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "cell_of", "link", "pauses", "waiting", "working"]
+__all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "HandedOn", "cell_of", "link", "pauses", "waiting", "working"]
 
-Node = Any  # a future, the ident of a thread, or an event loop
+Node = Any  # a future, the ident of a thread, an event loop, or something that is handed on
 
 STACK_DEPTH = 8  # frames shown of each member of a cycle
 
@@ -88,7 +90,7 @@ class waiting:  # lower case: it reads as what it does
     def check(self) -> None:
         """Looks for a cycle."""
         path = _path(self.future, self._waiters) if self._waiters else None
-        if path is not None and not _may_time_out(path):
+        if path is not None:
             raise DeadlockError(_tell([path[-1], *path]))
 
     def _forget(self) -> None:
@@ -97,6 +99,14 @@ class waiting:  # lower case: it reads as what it does
                 _waits.pop(waiter, None)
             else:
                 _waits[waiter] = before
+
+
+class HandedOn:
+    """What its holders hand on, as tokens: who waits for it goes on once one of them has ended."""
+
+    def holding(self) -> Iterable[Node]:
+        """Those who have all of it; nobody where some is left."""
+        raise NotImplementedError
 
 
 @contextlib.contextmanager
@@ -124,19 +134,6 @@ def pauses(timeout: float | None) -> Iterator[float]:
             timeout -= pause
         pause = min(2 * pause, 60.0)
     yield timeout
-
-
-def check_somebody_ends(holders: Iterable[Node], waiters: Iterable[Node], why: str) -> None:
-    """Raises DeadlockError where each of the holders waits for one of the waiters, who wait for a holder to end."""
-    targets = tuple(waiters)
-    paths = []
-    for holder in holders:
-        path = _path(holder, targets) if holder in _waits else None
-        if path is None or _may_time_out(path):
-            return
-        paths.append(path)
-    if paths:
-        raise DeadlockError(f"{why}:\n" + "\n".join(_tell([path[-1], *path]) for path in paths))
 
 
 def current_waits() -> list[tuple[str, str, float]]:
@@ -187,18 +184,62 @@ def _job_of_executor(frame: FrameType | None) -> Node | None:
 
 
 def _path(start: Node, targets: tuple[Node, ...]) -> list[Node] | None:
-    """The nodes from `start` to one of the targets, each of which waits for the next. O(nodes waited for)."""
-    reached_from: dict[Node, Node] = {start: None}
+    """The nodes from `start` to one of the targets: each waits for the next, and none can ever end."""
+    graph = _reachable(start)
+    if _nearest(start, targets, graph) is None:
+        return None
+    stuck = _stuck(graph, ())
+    if _nearest(start, targets, stuck) is None:
+        return None
+    # Seldom, as it looks at all objects: an `asyncio.timeout` ends the wait of its task.
+    return _nearest(start, targets, _stuck(graph, _tasks_with_a_time_out()))
+
+
+def _reachable(start: Node) -> dict[Node, list[Node]]:
+    """The edges of all nodes that `start` waits for. O(nodes waited for)."""
+    graph: dict[Node, list[Node]] = {}
     open_nodes = [start]
     while open_nodes:
         node = open_nodes.pop()
+        if node not in graph:
+            graph[node] = list(_waited_for(node))
+            open_nodes += graph[node]
+    return graph
+
+
+def _stuck(graph: dict[Node, list[Node]], others: Iterable[Node]) -> dict[Node, list[Node]]:
+    """What is left of a graph without those nodes that can end: `others`, and from there on all that waits for them."""
+    waiters: dict[Node, list[Node]] = {node: [] for node in graph}
+    missing = {node: 1 if isinstance(node, HandedOn) else len(nodes) for node, nodes in graph.items()}
+    for node, nodes in graph.items():
+        for next_node in nodes:
+            waiters[next_node].append(node)
+    stuck = dict(graph)
+    ending = [node for node, nodes in graph.items() if not nodes]
+    ending += [node for node in others if node in graph]
+    while ending:
+        node = ending.pop()
+        if stuck.pop(node, None) is None:
+            continue
+        for waiter in waiters[node]:
+            missing[waiter] -= 1
+            if missing[waiter] == 0:
+                ending.append(waiter)
+    return stuck
+
+
+def _nearest(start: Node, targets: tuple[Node, ...], graph: dict[Node, list[Node]]) -> list[Node] | None:
+    """The shortest path in a graph from `start` to one of the targets."""
+    reached_from: dict[Node, Node] = {start: None}
+    open_nodes = [start] if start in graph else []
+    for node in open_nodes:
         if any(node is target or (isinstance(node, int) and node == target) for target in targets):
             path = [node]
             while reached_from[path[-1]] is not None:
                 path.append(reached_from[path[-1]])
             return path[::-1]
-        for next_node in _waited_for(node):
-            if next_node not in reached_from:
+        for next_node in graph[node]:
+            if next_node not in reached_from and next_node in graph:
                 reached_from[next_node] = node
                 open_nodes.append(next_node)
     return None
@@ -210,10 +251,13 @@ def _waited_for(node: Node) -> Iterator[Node]:
         if wait is not None:
             yield wait.future
         return
+    if isinstance(node, HandedOn):
+        yield from node.holding()
+        return
+    if wait is not None:  # also for a call whose task was cancelled, and whose thread goes on
+        yield wait.future
     if node.done():
         return
-    if wait is not None:
-        yield wait.future
     linked = _links.get(node) or getattr(node, "_task", None)
     if linked is not None:
         yield linked
@@ -282,20 +326,35 @@ _GROUP_EXITS = {
     for method in (asyncio.TaskGroup.__aexit__, getattr(asyncio.TaskGroup, "_aexit", None))
     if method is not None
 }
+_WAIT: CodeType | None = getattr(getattr(tasks, "_wait", None), "__code__", None)
 
 
 def _members_of_groups(task: "asyncio.Task[Any]") -> Iterator[Node]:
-    """The tasks of the group that a task waits for at the end of its `async with`."""
+    """The tasks of the group that a task waits for at the end of its `async with`, or those given to `asyncio.wait`."""
     for frame in _awaiting_frames(task):
         if frame.f_code in _GROUP_EXITS:
             yield from list(getattr(frame.f_locals.get("self"), "_tasks", ()))
+        elif frame.f_code is _WAIT and frame.f_locals.get("timeout") is None:
+            members = list(frame.f_locals.get("fs", ()))
+            if frame.f_locals.get("return_when") == asyncio.ALL_COMPLETED:
+                yield from members
+            else:
+                yield _FirstOf(members)
 
 
-def _may_time_out(path: list[Node]) -> bool:
-    """Whether an `asyncio.timeout` ends the wait of a task. Looks at all objects, and only once a cycle was found."""
-    members = {id(node) for node in path if isinstance(node, asyncio.Task)}
-    timeouts: Iterator[Any] = (each for each in gc.get_objects() if type(each) is asyncio.Timeout)
-    return any(id(each._task) in members and each.when() is not None for each in timeouts)
+class _FirstOf(HandedOn):
+    """Those given to an `asyncio.wait` that the first of them may end."""
+
+    def __init__(self, members: list[Node]) -> None:
+        self._members = members
+
+    def holding(self) -> Iterable[Node]:
+        return self._members
+
+
+def _tasks_with_a_time_out() -> list[Node]:
+    timeouts: list[Any] = [each for each in gc.get_objects() if type(each) is asyncio.Timeout]
+    return [each._task for each in timeouts if each._task is not None and each.when() is not None]
 
 
 # ---- the message
@@ -306,6 +365,9 @@ def _tell(cycle: list[Node]) -> str:
     for node, next_node in itertools.pairwise(cycle):
         lines.append(f"  {_describe(node)} waits for {_describe(next_node)}")
         lines += [f"    at {place}" for place in _stack(node)]
+        for other in node.holding() if isinstance(node, HandedOn) else ():
+            if other is not next_node:
+                lines += [f"  and for {_describe(other)}", *(f"    at {place}" for place in _stack(other))]
     return "\n".join(lines)
 
 
@@ -313,6 +375,10 @@ def _describe(node: Node) -> str:
     if isinstance(node, int):
         name = next((thread.name for thread in threading.enumerate() if thread.ident == node), node)
         return f"thread {name!r}"
+    if isinstance(node, _FirstOf):
+        return "the first of several, which all wait,"
+    if isinstance(node, HandedOn):
+        return f"{node!r}, whose holders all wait,"
     if isinstance(node, asyncio.AbstractEventLoop):
         return f"{node!r}, which stands still meanwhile,"
     if isinstance(node, asyncio.Task):
@@ -320,6 +386,9 @@ def _describe(node: Node) -> str:
         return f"task {node.get_name()!r} ({getattr(coroutine, '__qualname__', type(coroutine).__name__)})"
     if isinstance(node, concurrent.futures.Future):
         return f"{type(node).__name__} at {id(node):#x}"
+    call = call_of(node)
+    if call is not None:
+        return f"the call of {describe(call[1].function)}"
     return f"{type(node).__name__} {id(node):#x}"
 
 

@@ -110,6 +110,15 @@ class WorkerPool:
         self._release(worker)
         return answer
 
+    def statistics(self) -> dict[str, int]:
+        """For `everloop.statistics`."""
+        return {
+            "limit": self._limit(),
+            "there": len(self._workers),
+            "idle": len(self._idle),
+            "waiting": sum(not waiter.done() for waiter in list(self._waiting)),
+        }
+
     def close(self) -> None:
         """Ends all processes, and waits for that. Nothing of the loop runs any more."""
         if self._closed or self._process_number != os.getpid():

@@ -39,16 +39,19 @@ impl WakeWaiter {
 
 #[pymethods]
 impl LoopCore {
-    /// Waits aside until `future` is done: True, or False after `timeout` seconds.
+    /// Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
     ///
-    /// Raises what a signal handler raises meanwhile, and RuntimeError where this thread does not run the loop.
-    #[pyo3(signature = (future, task, timeout=None))]
+    /// Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
+    /// since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
+    /// RuntimeError where this thread does not run the loop.
+    #[pyo3(signature = (future, task, timeout=None, cancelled=false))]
     fn _wait_aside(
         slf: &Bound<'_, Self>,
         future: &Bound<'_, PyAny>,
         task: Option<Py<PyAny>>,
         timeout: Option<f64>,
-    ) -> PyResult<bool> {
+        cancelled: bool,
+    ) -> PyResult<(bool, bool)> {
         let py = slf.py();
         let (core, place) = current(py)
             .filter(|(core, place)| core.is(slf) && core.get().baton().is_held_by(place.id()))
@@ -63,15 +66,15 @@ impl LoopCore {
             WakeWaiter { core: core.clone().unbind(), place: Arc::clone(&place), state: AtomicU8::new(PENDING) },
         )?;
         future.call_method1("add_done_callback", (&waiter,))?;
-        let entry = Waiting { task, future: future.clone().unbind(), home: place.home, cancelled: false };
+        let entry = Waiting { task, future: future.clone().unbind(), home: place.home, cancelled };
         lock(&core.get().waiting).push(entry);
         let outcome = wait(&core, &place, &waiter, timeout);
         let entry = {
             let mut waiting = lock(&core.get().waiting);
             waiting.iter().position(|entry| entry.future.is(future)).map(|at| waiting.swap_remove(at))
         };
-        drop(entry);
-        outcome
+        let cancelled = entry.is_some_and(|entry| entry.cancelled);
+        outcome.map(|done| (done, cancelled))
     }
 }
 
