@@ -206,6 +206,20 @@ def test_a_coroutine_that_was_cancelled_before_it_began_never_does(loop):
     assert begun == []
 
 
+def test_a_step_that_cancels_it_need_not_wait_for_the_coroutine_to_be_asked(loop):
+    """As asyncio from CPython 3.14 on: the loop may stop with this step."""
+    tasks = []
+
+    async def main():
+        loop.set_task_factory(lambda loop, coroutine: tasks.append(asyncio.Task(coroutine, loop=loop)) or tasks[-1])
+        future = asyncio.run_coroutine_threadsafe(never(), loop)
+        await asyncio.sleep(0)
+        future.cancel()
+
+    loop.run_until_complete(main())
+    assert tasks[0].cancelled()
+
+
 def test_a_future_of_the_process_before_a_fork_is_an_error_in_the_child():
     """Its loop's thread is not there. asyncio waits for ever."""
     process = run_script(

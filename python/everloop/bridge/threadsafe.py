@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import functools
 import os
+from asyncio import events
 from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
 from collections.abc import Callable
 from concurrent.futures._base import CANCELLED
@@ -36,8 +37,12 @@ class ThreadsafeFuture(LoopFuture[T]):
     def cancel(self) -> bool:
         """Ends the future, and asks the coroutine to end. False: it has ended already."""
         cancelled = self._cancel_now()
-        if cancelled and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        task = self._task
+        if cancelled and task is not None and not task.done():
+            if events._get_running_loop() is self._loop and _native.is_in_step():
+                task.cancel()
+            else:
+                self._loop.call_soon_threadsafe(task.cancel)
         return cancelled
 
     def _wait_on_thread(self, timeout: float | None) -> None:
