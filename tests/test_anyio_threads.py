@@ -1,6 +1,7 @@
 """anyio's `to_thread` on everloop's threads: its semantics stay, and `def` endpoints cannot lock each other out."""
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 
@@ -235,8 +236,12 @@ def test_a_hundred_calls_that_each_wait_for_another_call():
     everloop.run(main())
 
 
-def test_def_endpoints_over_a_small_pool_all_answer():
-    """Some hold all connections while their endpoints wait for threads, and the threads wait for connections."""
+@pytest.mark.parametrize("path", ["/", "/later", "/streamed"])
+def test_def_endpoints_over_a_small_pool_all_answer(path):
+    """Some hold all connections while their endpoints wait for threads, and the threads wait for connections.
+
+    A response is streamed by a task of its own, in many calls, while the task of its request is in the dependency.
+    """
     fastapi = pytest.importorskip("fastapi")
     httpx = pytest.importorskip("httpx")
     connections = threading.Semaphore(5)
@@ -263,12 +268,55 @@ def test_def_endpoints_over_a_small_pool_all_answer():
     def later(_=held, __=paused):
         return "answered"
 
+    @app.get("/streamed")
+    def streamed(_=held):
+        return fastapi.responses.StreamingResponse(iter(["ans", "we", "red"] * 10))
+
     async def main():
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
-            answers = await asyncio.gather(*(client.get("/") for _ in range(100)))
-            assert [answer.status_code for answer in answers] == [200] * 100
-            answers = await asyncio.gather(*(client.get("/later") for _ in range(100)))
-            assert [answer.status_code for answer in answers] == [200] * 100
+            answers = await asyncio.gather(*(client.get(path) for _ in range(100)))
+        assert [answer.status_code for answer in answers] == [200] * 100
+        assert all("answered" in answer.text for answer in answers)
+
+    everloop.run(main())
+
+
+def test_who_could_not_enter_a_context_manager_waits_for_a_token_as_all_others_do():
+    async def main():
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        ready, held, done = asyncio.Event(), threading.Event(), []
+
+        class Broken:
+            def __enter__(self):
+                raise ValueError("why")
+
+        async def outside(*, task_status):
+            with pytest.raises(ValueError, match="why"):
+                await anyio.to_thread.run_sync(Broken().__enter__)
+            task_status.started()
+            await ready.wait()
+            await anyio.to_thread.run_sync(done.append, "outside")
+
+        async def inside(gate, *, task_status):
+            await anyio.to_thread.run_sync(contextlib.nullcontext().__enter__)
+            task_status.started()
+            await ready.wait()
+            await anyio.to_thread.run_sync(done.append, "inside")
+            gate.open()
+
+        def hold(gate):
+            held.set()
+            gate.wait()
+
+        with gates(1) as [gate]:
+            async with anyio.create_task_group() as group:
+                await group.start(outside)
+                await group.start(inside, gate)
+                group.start_soon(anyio.to_thread.run_sync, hold, gate)  # has the token until `inside` opens the gate
+                while not held.is_set():
+                    await asyncio.sleep(0)
+                ready.set()
+        assert done == ["inside", "outside"]
 
     everloop.run(main())

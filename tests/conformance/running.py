@@ -156,6 +156,8 @@ class Process:
 
 def environment(suite, loop, events_file, plan_file):
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    if loop.name:
+        variables |= suite.environment
     return variables | {
         "PATH": f"{suite.python.parent}{os.pathsep}{variables['PATH']}",
         "PYTHONPATH": str(HERE / "child"),

@@ -2,6 +2,7 @@
 
 Keys of a description:
 
+    like             another suite, whose tests these are: its keys hold but for those given here, its exclusions do too
     kind             "unittest", for a package of the interpreter's or the suite's own; else pytest
     requires         what pip installs into a virtual environment of the suite's own
     sdist, keep      the source distribution to fetch, and the paths in it that are the tests (never the package); of
@@ -9,6 +10,7 @@ Keys of a description:
     package          of unittest: the package whose modules are the tests
     modules          glob patterns of test modules
     aliases          names of other loop packages, used by the suite, that shall mean the loop under test
+    environment      variables of the processes on the loop under test, which switch on what its package reads there
     test_seconds     how long a test may be silent before it counts as hung
     exclude_modules  glob pattern of a module = the reason why it says nothing about a loop
     exclude          the same for tests
@@ -38,13 +40,14 @@ class Unavailable(Exception):
 class Suite:
     def __init__(self, name, cache, *, rescue=False, exclude=True):
         self.name = name
-        self.description = tomllib.loads((HERE / "suites" / f"{name}.toml").read_text())
-        self.cache = cache  # of all suites and this interpreter
-        self.tests = cache / name / "tests"  # the directory in which its processes run
-        self.python = cache / name / "venv" / "bin" / "python"
+        self.description = describe(name)
+        self.home = cache / self.description.get("like", name)  # of this interpreter
+        self.tests = self.home / "tests"  # the directory in which its processes run
+        self.python = self.home / "venv" / "bin" / "python"
         self.log = cache / name / ("log-rescue" if rescue else "log")
         self.is_unittest = self.description.get("kind") == "unittest"
         self.aliases = self.description.get("aliases", [])
+        self.environment = self.description.get("environment", {})
         self.test_seconds = self.description.get("test_seconds", 40)
         self.exclude = self.description.get("exclude", {}) if exclude else {}
         if rescue and exclude:
@@ -54,7 +57,7 @@ class Suite:
     def prepare(self):
         """Installs what the suite needs and unpacks its tests, unless that is done already."""
         wanted = json.dumps({key: self.description.get(key) for key in ("requires", "sdist", "keep")})
-        done = self.cache / self.name / "prepared"
+        done = self.home / "prepared"
         if done.exists() and done.read_text() == wanted:
             return
         self.tests.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,7 @@ class Suite:
         done.write_text(wanted)
 
     def download(self, requirement):
-        directory = self.cache / self.name / "sdist"
+        directory = self.home / "sdist"
         shutil.rmtree(directory, ignore_errors=True)
         name = requirement.partition("==")[0]
         pip_download = (self.python, "-m", "pip", "download", "--quiet", "--dest", directory)
@@ -113,7 +116,15 @@ class Suite:
         if self.is_unittest:
             return [self.python, "-m", "conformance_unittest", module]
         options = ["-p", "conformance_child", "-p", "no:cacheprovider", "-q", "--tb=short", "-o", "addopts="]
+        # what the loop under test imports at the interpreter's start, anyio for one, may be a plugin of pytest's too
+        options += ["-W", "ignore:Module already imported so cannot be rewritten"]
         return [self.python, "-m", "pytest", *options, module]
+
+
+def describe(name):
+    own = tomllib.loads((HERE / "suites" / f"{name}.toml").read_text())
+    other = describe(own["like"]) if "like" in own else {}
+    return {**other, **own, "exclude": other.get("exclude", {}) | own.get("exclude", {})}
 
 
 def matches(name, patterns):

@@ -11,7 +11,6 @@ import contextlib
 import contextvars
 import functools
 import os
-import weakref
 from asyncio import events
 from typing import Any
 
@@ -28,6 +27,10 @@ STALLED = 0.05  # seconds without a token given back after which a task inside a
 
 # The thread that a request has been on. Its next call goes there again, if it can.
 _thread_number: contextvars.ContextVar[int | None] = contextvars.ContextVar("everloop_thread_number", default=None)
+
+# The context managers that a request is inside of, for its own task and those that it starts: a response is streamed by
+# a task of its own, while the dependencies of its endpoint are held.
+_inside: contextvars.ContextVar["Inside | None"] = contextvars.ContextVar("everloop_inside", default=None)
 
 
 def replace_anyio_pool() -> None:
@@ -114,8 +117,6 @@ class AnyioThreads:
         self._threadlocals = threadlocals
         self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
         self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
-        # Tasks that have entered context managers on threads, and have not left them: how many.
-        self._inside: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._last_release = 0.0
         # Since when those go on that wait in a stall, and how many have.
         self._stall, self._let_go = 0.0, 0
@@ -169,8 +170,7 @@ class AnyioThreads:
                 call = (self._threadlocals, token, own if abandon else scope, context, func, args)
                 return await self._call(loop, call, tokens, abandon)
         finally:
-            self._note_manager(task, func)
-            if shared:
+            if shared and not beyond:
                 self._last_release = loop.time()
             if not shared or (not beyond and limiter.available_tokens > 0):
                 limiter.release_on_behalf_of(task)
@@ -180,39 +180,38 @@ class AnyioThreads:
     async def _call(self, loop: EventLoop, call: Any, tokens: "Tokens", abandon: bool) -> Any:
         future = loop.create_future()
         job = loop.own_pool()._queue(loop, future, _in_thread, call, None, call[4], tokens, _thread_number.get())
+        name = getattr(getattr(call[4], "func", call[4]), "__name__", None)
         try:
-            return await future
+            result = await future
+            if name == "__enter__":
+                note_entered()
+            return result
         except asyncio.CancelledError:
             if not job.withdraw():
                 await let_end(job, loop, abandon)
             raise
         finally:
             _thread_number.set(job.worker)
-
-    def _note_manager(self, task: Any, func: Any) -> None:
-        """A task that has entered a context manager may hold what others wait for, until it has left it."""
-        name = getattr(getattr(func, "func", func), "__name__", None)
-        if name == "__enter__":
-            self._inside[task] = self._inside.get(task, 0) + 1
-        elif name == "__exit__" and task in self._inside:
-            self._inside[task] -= 1
+            if name == "__exit__":
+                note_left()
 
     # ---- the tokens of the default limiter, which all requests share
 
     async def _wait_for_token(self, loop: EventLoop, limiter: Any, task: Any, shared: bool) -> bool:
         """Waits for a token; True: it goes on without one."""
-        if not (shared and self._inside.get(task)):
+        inside = _inside.get() if shared else None
+        if inside is None or not inside.depth:
             await limiter.acquire_on_behalf_of(task)
             return False
         # Those with tokens may wait for what this one holds, as a connection to a database: where nothing moves, it
-        # goes on.
-        while True:
+        # goes on. Its next calls do not wait again, else each piece of a response that is streamed would.
+        while not inside.beyond:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STALLED):
                     await limiter.acquire_on_behalf_of(task)
                 return False
-            if self._goes_beyond(loop.time(), limiter.total_tokens):
-                return True
+            inside.beyond = inside.beyond or self._goes_beyond(loop.time(), limiter.total_tokens)
+        return True
 
     def _goes_beyond(self, now: float, tokens: float) -> bool:
         """Whether nothing moves, and the next one goes on without a token: a tenth of the limit at a time."""
@@ -235,6 +234,29 @@ class AnyioThreads:
         limiter = kept.pop(task, None)
         if limiter is not None:
             limiter.release_on_behalf_of(task)
+
+
+class Inside:
+    """A request that has entered a context manager may hold what others wait for, until it has left it."""
+
+    def __init__(self) -> None:
+        self.depth = 0  # how many it has entered and not left
+        self.beyond = False  # whether its calls need no token of the default limiter, as nothing moved without
+
+
+def note_entered() -> None:
+    inside = _inside.get()
+    if inside is None or not inside.depth:  # one without depth is of a request that has ended
+        inside = Inside()
+        _inside.set(inside)
+    inside.depth += 1
+
+
+def note_left() -> None:
+    inside = _inside.get()
+    if inside is not None and inside.depth:
+        inside.depth -= 1
+        inside.beyond = inside.beyond and inside.depth > 0
 
 
 class Tokens:
