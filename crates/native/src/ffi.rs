@@ -56,7 +56,8 @@ impl<T> GilCell<T> {
 /// A name that is made once, for `name!`.
 ///
 /// `pyo3::intern!` lets go of the GIL while it makes one. Where another thread forks meanwhile, the name is half made in the
-/// child for ever, and who needs it there waits: so it was with a thread of the pool on its way to its first job.
+/// child for ever, and who needs it there waits: so it was with a thread of the pool on its way to its first job. It is used
+/// nowhere in this crate.
 pub struct Name {
     text: &'static str,
     made: GilCell<Option<Py<PyString>>>,
@@ -82,7 +83,7 @@ impl Name {
     }
 }
 
-/// The name of an attribute or method, made at the first use. For what threads run that another one may fork beside.
+/// The name of an attribute or method, made at the first use.
 macro_rules! name {
     ($py:expr, $text:literal) => {{
         static NAME: $crate::ffi::Name = $crate::ffi::Name::new($text);
@@ -168,8 +169,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
         let mut context = None;
         for (name, &value) in names.iter_borrowed().zip(self.values) {
             // Names in calls are interned: the same object, nearly always.
-            let expected = pyo3::intern!(self.py, "context");
-            if !name.is(expected) && !name.eq(expected)? {
+            let expected = name!(self.py, "context");
+            if !name.is(&expected) && !name.eq(&expected)? {
                 let name = name.cast::<PyString>()?.to_cow()?.into_owned();
                 return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'")));
             }

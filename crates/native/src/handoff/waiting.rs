@@ -139,7 +139,7 @@ pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     for (task, future, home) in candidates {
         // The loop cannot leave its home thread while that waits in the middle of a step.
         let cancelled = match task {
-            Some(task) => task.bind(py).getattr(pyo3::intern!(py, "_must_cancel"))?.is_truthy()?,
+            Some(task) => task.bind(py).getattr(crate::ffi::name!(py, "_must_cancel"))?.is_truthy()?,
             None => false,
         };
         let cancel = cancelled || (home && stopping);

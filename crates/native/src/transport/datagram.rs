@@ -137,11 +137,11 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
         match receive(slf)? {
             Received::Datagram(data, address) => {
                 count += 1;
-                protocol.call_method1(pyo3::intern!(py, "datagram_received"), (data, address))?;
+                protocol.call_method1(crate::ffi::name!(py, "datagram_received"), (data, address))?;
             }
             Received::Nothing => break,
             Received::Failed(error) => {
-                protocol.call_method1(pyo3::intern!(py, "error_received"), (error.into_value(py),))?;
+                protocol.call_method1(crate::ffi::name!(py, "error_received"), (error.into_value(py),))?;
                 break;
             }
         }

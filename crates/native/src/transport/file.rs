@@ -53,8 +53,8 @@ impl File {
         if !socket.is_instance(SOCKET.import(py, "socket", "socket")?)? {
             return Ok(Self::Object(socket.clone().unbind()));
         }
-        let name = pyo3::intern!(py, "_io_refs");
-        socket.setattr(name, socket.getattr(name)?.extract::<i64>()? + 1)?;
+        let name = crate::ffi::name!(py, "_io_refs");
+        socket.setattr(&name, socket.getattr(&name)?.extract::<i64>()? + 1)?;
         Ok(Self::Held(socket.clone().unbind()))
     }
 }

@@ -117,7 +117,7 @@ fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
     let Some(sock) = this.with(py, |parts| parts.sock.clone_ref(py)) else { return Ok(()) };
     for _ in 0..this.backlog {
         // A protocol factory may have closed the server.
-        let fd: i32 = sock.call_method0(py, pyo3::intern!(py, "fileno"))?.extract(py)?;
+        let fd: i32 = sock.call_method0(py, crate::ffi::name!(py, "fileno"))?.extract(py)?;
         if fd < 0 {
             return Ok(());
         }
@@ -209,7 +209,7 @@ fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: 
         logger.call_method1("debug", ("%r got a new connection from %r: %r", &server, peer, connection))?;
     }
     let extra = [("peername", peer)].into_py_dict(py)?;
-    let accept = pyo3::intern!(py, "_accept_connection2");
+    let accept = crate::ffi::name!(py, "_accept_connection2");
     let coroutine = match tls {
         Some((context, handshake, shutdown)) => {
             let timeouts =

@@ -242,7 +242,7 @@ fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResul
     if data.as_bytes().is_empty() {
         return end_of_file(slf, protocol);
     }
-    match protocol.call_method1(pyo3::intern!(py, "data_received"), (data,)) {
+    match protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)) {
         Ok(_) => Ok(()),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.data_received() call failed."),
     }
@@ -261,7 +261,7 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
         return read_into_tls(slf, tls);
     }
     let buffer =
-        protocol.call_method1(pyo3::intern!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
+        protocol.call_method1(crate::ffi::name!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
             0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
             _ => Ok(buffer),
         });
@@ -281,7 +281,7 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     drop(view);
     match received {
         Ok((0, _)) => end_of_file(slf, protocol),
-        Ok((count, _)) => match protocol.call_method1(pyo3::intern!(py, "buffer_updated"), (count,)) {
+        Ok((count, _)) => match protocol.call_method1(crate::ffi::name!(py, "buffer_updated"), (count,)) {
             Ok(_) => Ok(()),
             Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
         },
@@ -315,11 +315,11 @@ fn end_of_file(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyRes
     if this.is_debug(py) {
         base::log(slf, "debug", "%r received EOF", None)?;
     }
-    let keep_open = protocol.call_method0(pyo3::intern!(py, "eof_received")).and_then(|keep| keep.is_truthy());
+    let keep_open = protocol.call_method0(crate::ffi::name!(py, "eof_received")).and_then(|keep| keep.is_truthy());
     match keep_open {
         // The protocol may go on writing; there is nothing more to read.
         Ok(true) => this.stop_reading(py),
-        Ok(false) => slf.call_method0(pyo3::intern!(py, "close")).map(drop),
+        Ok(false) => slf.call_method0(crate::ffi::name!(py, "close")).map(drop),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.eof_received() call failed."),
     }
 }

@@ -6,12 +6,12 @@ use super::session::Session;
 use super::states::{AppState, State};
 use super::transport::TlsTransport;
 use super::{constant, import_once, logger};
-use crate::ffi::{GilCell, Window};
+use crate::ffi::{GilCell, Window, name};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMemoryView, PyType};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use std::collections::VecDeque;
 
 /// How many bytes the transport below may hand over at once. (Measured: twice as much is 5 % slower for large messages, as
@@ -148,7 +148,7 @@ impl TlsProtocol {
     }
 
     pub fn is_debug(&self, py: Python<'_>) -> PyResult<bool> {
-        self.loop_.bind(py).call_method0(intern!(py, "get_debug"))?.is_truthy()
+        self.loop_.bind(py).call_method0(name!(py, "get_debug"))?.is_truthy()
     }
 
     /// Marks the user's transport as closed, so that it does not warn.
@@ -163,7 +163,7 @@ impl TlsProtocol {
     /// Schedules a method of this object.
     pub fn call_soon(slf: &Bound<'_, Self>, method: &str) -> PyResult<()> {
         let callback = slf.getattr(method)?;
-        slf.get().loop_.call_method1(slf.py(), intern!(slf.py(), "call_soon"), (callback,))?;
+        slf.get().loop_.call_method1(slf.py(), name!(slf.py(), "call_soon"), (callback,))?;
         Ok(())
     }
 
@@ -342,8 +342,8 @@ impl TlsProtocol {
             (tells, c.app.protocol.as_ref().map(|p| p.clone_ref(py)))
         });
         if let (true, Some(app)) = (tells, app) {
-            let callback = app.getattr(py, intern!(py, "connection_lost"))?;
-            this.loop_.call_method1(py, intern!(py, "call_soon"), (callback, exc))?;
+            let callback = app.getattr(py, name!(py, "connection_lost"))?;
+            this.loop_.call_method1(py, name!(py, "call_soon"), (callback, exc))?;
         }
 
         this.set_state(py, State::Unwrapped)?;

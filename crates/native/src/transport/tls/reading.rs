@@ -4,8 +4,8 @@ use super::logger;
 use super::protocol::TlsProtocol;
 use super::session::RECORD;
 use super::states::{AppState, State};
+use crate::ffi::name;
 use crate::handle::is_fatal;
-use pyo3::intern;
 use pyo3::prelude::*;
 
 impl TlsProtocol {
@@ -47,7 +47,7 @@ impl TlsProtocol {
         if let Some(bytes) = plain.bytes
             && let Some(app) = this.app_protocol(py)
         {
-            app.call_method1(intern!(py, "data_received"), (bytes,))?;
+            app.call_method1(name!(py, "data_received"), (bytes,))?;
         }
         if plain.closed { Self::end_of_text(slf) } else { Ok(()) }
     }
@@ -61,14 +61,14 @@ impl TlsProtocol {
             return Ok(());
         }
         let hint = this.session.incoming_pending(py)?;
-        let buffer = app.call_method1(intern!(py, "get_buffer"), (hint,))?;
+        let buffer = app.call_method1(name!(py, "get_buffer"), (hint,))?;
         let size = buffer.len()?;
         let (count, closed) = this.session.read_into(&buffer, size)?;
         if count > 0 {
             if count == size {
                 Self::call_soon(slf, "_do_read")?;
             }
-            app.call_method1(intern!(py, "buffer_updated"), (count,))?;
+            app.call_method1(name!(py, "buffer_updated"), (count,))?;
         }
         if closed { Self::end_of_text(slf) } else { Ok(()) }
     }

@@ -4,12 +4,12 @@
 //! raise, so nothing is asked that is sure to be answered that way: see [`Framing`].
 
 use super::framing::Framing;
-use crate::ffi::{GilCell, Window};
+use crate::ffi::{GilCell, Window, name};
 use crate::place::whole;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 
 /// How much plain text one record can hold.
 pub const RECORD: usize = 16 * 1024;
@@ -86,36 +86,36 @@ impl Session {
         let mut framing = self.calls.with(py, |calls| std::mem::take(&mut calls.framing));
         received.look(py, |bytes| framing.feed(bytes));
         self.calls.with(py, |calls| calls.framing = framing);
-        self.incoming.bind(py).call_method1(intern!(py, "write"), (window,))?;
+        self.incoming.bind(py).call_method1(name!(py, "write"), (window,))?;
         Ok(())
     }
 
     /// How many bytes have arrived that are not decrypted yet.
     pub fn incoming_pending(&self, py: Python<'_>) -> PyResult<usize> {
-        self.incoming.bind(py).getattr(intern!(py, "pending"))?.extract()
+        self.incoming.bind(py).getattr(name!(py, "pending"))?.extract()
     }
 
     /// How many bytes are to be sent.
     pub fn outgoing_pending(&self, py: Python<'_>) -> PyResult<usize> {
-        self.outgoing(py).bind(py).getattr(intern!(py, "pending"))?.extract()
+        self.outgoing(py).bind(py).getattr(name!(py, "pending"))?.extract()
     }
 
     /// What is to be sent: a bytes object, often an empty one.
     pub fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.outgoing(py).bind(py).call_method0(intern!(py, "read"))
+        self.outgoing(py).bind(py).call_method0(name!(py, "read"))
     }
 
     /// Goes on with the handshake. None: the peer's turn.
     pub fn handshake(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let object = self.object(py);
-        let result = whole(|| object.bind(py).call_method0(intern!(py, "do_handshake")));
+        let result = whole(|| object.bind(py).call_method0(name!(py, "do_handshake")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
     /// Says close_notify and waits for the peer's. None: the peer's turn.
     pub fn unwrap(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let object = self.object(py);
-        let result = whole(|| object.bind(py).call_method0(intern!(py, "unwrap")));
+        let result = whole(|| object.bind(py).call_method0(name!(py, "unwrap")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
@@ -123,7 +123,7 @@ impl Session {
     pub fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let py = data.py();
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(intern!(py, "write"), (data,)));
+        let result = whole(|| direct.bind(py).call_method1(name!(py, "write"), (data,)));
         unless_again(py, result)?.map(|count| count.extract()).transpose()
     }
 
@@ -156,7 +156,7 @@ impl Session {
         if count == 0 || count >= size || self.readable(py)? == 0 {
             return Ok((count, closed));
         }
-        let view = PyMemoryView::from(buffer)?.call_method1(intern!(py, "cast"), ("B",))?;
+        let view = PyMemoryView::from(buffer)?.call_method1(name!(py, "cast"), ("B",))?;
         while count < size && self.readable(py)? > 0 {
             let rest = view.get_item(PySlice::new(py, count as isize, size as isize, 1))?;
             let (more, end) = self.read_once(py, size - count, &rest)?;
@@ -183,7 +183,7 @@ impl Session {
     /// One record, most likely, into a bytes object that OpenSSL's caller makes.
     fn read_record(&self, py: Python<'_>, room: usize) -> PyResult<Plain> {
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(intern!(py, "read"), (room,)));
+        let result = whole(|| direct.bind(py).call_method1(name!(py, "read"), (room,)));
         let Some(bytes) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok(Plain::default());
@@ -214,7 +214,7 @@ impl Session {
     /// One read into a buffer: how many bytes, and whether the peer has closed.
     fn read_once(&self, py: Python<'_>, size: usize, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, bool)> {
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(intern!(py, "read"), (size, buffer)));
+        let result = whole(|| direct.bind(py).call_method1(name!(py, "read"), (size, buffer)));
         let Some(count) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok((0, false));
@@ -296,7 +296,7 @@ impl Pieces {
             Self::None => Ok(None),
             Self::One(bytes) => Ok(Some(bytes)),
             Self::Many(all) => {
-                let joined = PyBytes::new(py, b"").call_method1(intern!(py, "join"), (all,))?;
+                let joined = PyBytes::new(py, b"").call_method1(name!(py, "join"), (all,))?;
                 Ok(Some(joined.cast_into::<PyBytes>()?.unbind()))
             }
         }

@@ -3,10 +3,10 @@
 use super::protocol::TlsProtocol;
 use super::states::State;
 use super::{constant, logger};
+use crate::ffi::name;
 use crate::ffi::type_name;
 use crate::handle::is_fatal;
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
 
@@ -93,7 +93,7 @@ impl TlsProtocol {
         if records.len()? > 0
             && let Some(transport) = this.transport(py)
         {
-            transport.call_method1(intern!(py, "write"), (records,))?;
+            transport.call_method1(name!(py, "write"), (records,))?;
         }
         Self::control_app_writing(slf, size)
     }
