@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import gc
 import re
 import sys
 import threading
@@ -304,14 +305,62 @@ def test_long_waits_that_end_are_left_alone(loop):
         assert loop.run_until_complete(main()) == "slept"
 
 
+def test_an_executor_of_the_program_s_own_whose_threads_all_wait_for_one(loop):
+    """concurrent.futures and asyncio hang here."""
+
+    def through_to_executor(executor, function, *args):
+        return everloop.to_executor(executor, function, *args)
+
+    async def probe(call):
+        async def inner(number):
+            return await call(executor, abs, -number)
+
+        def outer(number):
+            return asyncio.run_coroutine_threadsafe(inner(number), loop).result()
+
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            calls = [call(executor, outer, number) for number in range(8)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    for call in (through_to_executor, loop.run_in_executor):
+        outcomes = loop.run_until_complete(probe(call))
+        told = deadlocks(outcomes)
+        assert told
+        assert "a thread of <concurrent.futures.thread.ThreadPoolExecutor" in str(told[0])
+        assert str(told[0]).count("in outer") == 2  # who waits on each of the threads
+        assert [each for number, each in enumerate(outcomes) if each not in (number, *told)] == []
+
+
+def test_a_free_thread_of_an_executor_ends_the_wait(loop):
+    async def main():
+        async def inner():
+            return await everloop.to_executor(executor, threading.get_ident)
+
+        def outer():
+            return asyncio.run_coroutine_threadsafe(inner(), loop).result(), threading.get_ident()
+
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            return await everloop.to_executor(executor, outer)
+
+    inner, outer = loop.run_until_complete(main())
+    assert inner != outer
+
+
 def test_nothing_is_remembered_of_waits_that_are_over(loop):
     async def main():
         everloop.block_on(asyncio.sleep(0.001))
         with pytest.raises(TimeoutError):
             everloop.block_on(asyncio.sleep(60), timeout=0.001)
 
+        assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 42), loop).result() == 42
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            await everloop.to_executor(executor, int)
+
     loop.run_until_complete(main())
+    gc.collect()
     assert waits._waits == {}
+    assert len(waits._links) == 0
+    assert len(everloop.pool._executors) == 0
 
 
 # ---- what others write

@@ -244,7 +244,9 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> "asyncio.Future[T]":
         """Calls func(*args) in an executor; None stands for the default one."""
         if executor is not None:
-            return super().run_in_executor(executor, func, *args)
+            future = super().run_in_executor(executor, func, *args)
+            pool.note_executor(future, executor)
+            return future
         self._check_closed()
         if self._debug:
             self._check_callback(func, "run_in_executor")
@@ -253,7 +255,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         if executor is None:
             executor = own = self.own_pool()
         if own is None or executor is not own:
-            return super().run_in_executor(executor, func, *args)
+            return self.run_in_executor(executor, func, *args)
         return own.run(self, func, args)
 
     def own_pool(self) -> pool.ThreadPool:

@@ -21,6 +21,9 @@ logger = logging.getLogger("everloop")
 
 _pools: "weakref.WeakSet[ThreadPool]" = weakref.WeakSet()
 
+# For which of the program's own executors a loop's future waits. Written by the loop, read by the wait graph.
+_executors: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
+
 
 class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
     """Threads for what would block the loop.
@@ -157,6 +160,18 @@ def wait_at_exit() -> None:
                 describe(job.function),
                 time.monotonic() - (job.since or 0.0),
             )
+
+
+def note_executor(future: "asyncio.Future[Any]", executor: object) -> None:
+    """This future of a loop waits for a job of that executor."""
+    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+        _executors[future] = weakref.ref(executor)
+
+
+def executor_of(future: object) -> "concurrent.futures.ThreadPoolExecutor | None":
+    """The executor that was noted for this future."""
+    reference = _executors.get(future)
+    return None if reference is None else reference()
 
 
 def describe(function: object) -> str:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from ..loop import loop_of_context
+from ..pool import note_executor
 from .calls import check_function, name_of
+from .waits import link
 
 __all__ = ["to_executor"]
 
@@ -120,7 +122,7 @@ async def outcome_of(
 
     `contexts` are what the function's context was before, and the one that it has run in.
     """
-    waiter = _waiter_for(future, asyncio.get_running_loop())
+    waiter = _waiter_for(executor, future, asyncio.get_running_loop())
     try:
         error, value = await waiter
     except BaseException:
@@ -137,7 +139,7 @@ async def outcome_of(
         del error, value, waiter, future  # an exception must not keep alive the frame that holds it
 
 
-def _waiter_for(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Outcome]":
+def _waiter_for(executor: SubmitsCalls, future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Outcome]":
     """Gets the outcome as its result, so that nobody is told of an exception that is not awaited any more."""
     waiter: asyncio.Future[Outcome] = loop.create_future()
 
@@ -151,6 +153,9 @@ def _waiter_for(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future
                 raise
 
     future.add_done_callback(deliver)
+    if isinstance(future, concurrent.futures.Future):
+        link(waiter, future)
+        note_executor(waiter, executor)
     return waiter
 
 

@@ -15,7 +15,8 @@ All of it is written and read under the GIL; no lock. Each wait is noted before 
 that close a cycle at the same moment one at least sees it. A cycle can also be closed by an `await`, which nobody
 announces: who waits looks again after 50 ms, then each time after twice as long, up to a minute.
 
-What is not seen: events, locks and queues. Those waits hang as they do elsewhere.
+What is not seen: events, locks and queues, and futures of `concurrent.futures` that no loop waits for. Those waits hang
+as they do elsewhere.
 """
 
 import asyncio
@@ -29,12 +30,12 @@ import threading
 import time
 import weakref
 from asyncio import events, futures, tasks
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from .. import _native
-from ..pool import call_of, describe
+from ..pool import call_of, describe, executor_of
 
 __all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "HandedOn", "cell_of", "link", "pauses", "waiting", "working"]
 
@@ -49,8 +50,8 @@ class DeadlockError(RuntimeError):
 
 # What each waiting node waits for.
 _waits: "dict[Node, waiting]" = {}
-# What a future depends on beyond what asyncio tells.
-_links: "weakref.WeakKeyDictionary[Any, Node]" = weakref.WeakKeyDictionary()
+# What a future depends on beyond what asyncio tells: references, as that often calls back to whoever waits for it.
+_links: "weakref.WeakKeyDictionary[Any, Callable[[], Node | None]]" = weakref.WeakKeyDictionary()
 # For which futures a thread works, the latest last.
 _jobs = threading.local()
 
@@ -122,7 +123,7 @@ def working(future: Node) -> Iterator[None]:
 
 def link(future: Node, other: Node) -> None:
     """`future` cannot end before `other` does: a future, or the ident of the thread that makes the result."""
-    _links[future] = other
+    _links[future] = (lambda: other) if isinstance(other, int) else weakref.ref(other)
 
 
 def pauses(timeout: float | None) -> Iterator[float]:
@@ -258,7 +259,7 @@ def _waited_for(node: Node) -> Iterator[Node]:
         yield wait.future
     if node.done():
         return
-    linked = _links.get(node) or getattr(node, "_task", None)
+    linked = _links[node]() if node in _links else getattr(node, "_task", None)
     if linked is not None:
         yield linked
     # What a suspended task awaits, and what a gather waits for.
@@ -267,7 +268,11 @@ def _waited_for(node: Node) -> Iterator[Node]:
         yield waited
         yield from _members_of_groups(node)
     yield from getattr(node, "_children", ())
-    yield from _sources(node)
+    sources = list(_sources(node))
+    yield from sources
+    executor = executor_of(node)
+    if executor is not None and any(getattr(each, "_state", None) == "PENDING" for each in [linked, *sources]):
+        yield _ThreadsOf(executor)
     if wait is None:
         yield from _standing_loops(node)
 
@@ -352,6 +357,25 @@ class _FirstOf(HandedOn):
         return self._members
 
 
+class _ThreadsOf(HandedOn):
+    """The threads of an executor that a job is queued on."""
+
+    def __init__(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
+        self._executor: Any = executor
+
+    def holding(self) -> Iterable[Node]:
+        """The jobs that they run; none where a thread is free, or could be started."""
+        threads = list(self._executor._threads)
+        if len(threads) < self._executor._max_workers:
+            return ()
+        frames = sys._current_frames()
+        jobs = [_job_of_executor(frames.get(thread.ident)) for thread in threads]
+        return () if None in jobs else jobs
+
+    def __repr__(self) -> str:
+        return f"a thread of {self._executor!r}"
+
+
 def _tasks_with_a_time_out() -> list[Node]:
     timeouts: list[Any] = [each for each in gc.get_objects() if type(each) is asyncio.Timeout]
     return [each._task for each in timeouts if each._task is not None and each.when() is not None]
@@ -377,6 +401,8 @@ def _describe(node: Node) -> str:
         return f"thread {name!r}"
     if isinstance(node, _FirstOf):
         return "the first of several, which all wait,"
+    if isinstance(node, _ThreadsOf):
+        return f"{node!r}, which are all taken,"
     if isinstance(node, HandedOn):
         return f"{node!r}, whose holders all wait,"
     if isinstance(node, asyncio.AbstractEventLoop):
