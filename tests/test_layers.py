@@ -15,7 +15,7 @@ NATIVE_LAYERS = [
     {"place"},
     {"handle", "pins"},
     {"event_loop"},
-    {"transport"},
+    {"making", "transport"},
     {"pool"},
     {"handoff"},
     {"watchdog"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import sys
 import threading
@@ -374,3 +375,59 @@ def test_a_generator_begun_at_home_and_left_on_a_relief_thread_is_closed(loop, g
         assert closed == [("one", loop), ("other", loop)]
 
     loop.run_until_complete(main())
+
+
+# ---- create_task is native where nothing is asked for but a task
+
+
+def test_create_task_takes_what_asyncio_s_takes(loop):
+    context = contextvars.copy_context()
+    context.run(variable.set, "inside")
+
+    async def look():
+        return variable.get(), asyncio.current_task().get_name()
+
+    async def main():
+        named = loop.create_task(look(), name="mine", context=context)
+        unnamed = loop.create_task(coro=look(), name=None, context=None)
+        return await named, (await unnamed)[0], type(named), unnamed.get_name().startswith("Task-")
+
+    assert loop.run_until_complete(main()) == (("inside", "mine"), "outside", asyncio.Task, True)
+
+
+def test_create_task_refuses_what_asyncio_s_refuses(loop):
+    async def main():
+        for arguments, keywords in (((None,), {}), ((), {}), ((None, None), {}), ((None,), {"colour": "red"})):
+            errors = []
+            for create_task in (loop.create_task, functools.partial(asyncio.BaseEventLoop.create_task, loop)):
+                with pytest.raises(TypeError) as caught:
+                    create_task(*arguments, **keywords)
+                errors.append(str(caught.value))
+            assert errors[0] == errors[1]
+
+    loop.run_until_complete(main())
+
+
+def test_create_task_makes_what_the_program_has_put_in_asyncio_s_place(loop, monkeypatch):
+    class Task(asyncio.Task):
+        pass
+
+    async def answer():
+        return 42
+
+    async def main():
+        monkeypatch.setattr(asyncio.tasks, "Task", Task)
+        task = loop.create_task(answer())
+        monkeypatch.undo()
+        return type(task), await task
+
+    assert loop.run_until_complete(main()) == (Task, 42)
+
+
+def test_create_task_on_a_closed_loop_is_asyncio_s_error():
+    loop = everloop.new_event_loop()
+    loop.close()
+    coroutine = asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.create_task(coroutine)
+    coroutine.close()

@@ -2,13 +2,14 @@
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject
 from types import CodeType, TracebackType
-from typing import Any, Self, TypeVarTuple, Unpack
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 class LoopCore:
@@ -22,6 +23,27 @@ class LoopCore:
     _debug: bool
     _stopping: bool
     _thread_id: int | None
+    def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
+        """A task that runs the coroutine, from the next turn on.
+
+        Args:
+            coro: The coroutine.
+            kwargs: What the interpreter's own loop takes: `name`, `context`, and more from CPython 3.14 on.
+
+        Returns:
+            asyncio.Task: or what the task factory makes.
+
+        Raises:
+            RuntimeError: the loop is closed.
+            TypeError: no coroutine.
+
+        Example:
+            >>> import asyncio
+            >>> async def main():
+            ...     return await asyncio.get_running_loop().create_task(asyncio.sleep(0, "done"))
+            >>> everloop.run(main())
+            'done'
+        """
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], /, *args: *Ts, context: Context | None = None
     ) -> Handle:
@@ -268,6 +290,9 @@ class Worker:
         """The call has raised."""
     def returned(self, result: Any) -> None:
         """The call has returned."""
+
+def carry_over(before: Context, after: Context) -> None:
+    """Sets in the current context what `after` has other than `before`, of which it was a copy."""
 
 def current_job() -> Job | None:
     """The job that the calling thread runs, or None."""

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyFrame, PyString, PyTuple, PyType};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int};
+use std::iter;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -53,41 +54,40 @@ impl<T> GilCell<T> {
     }
 }
 
-/// A name that is made once, for `name!`.
+/// An object that is made at the first use, by two threads at most, and kept.
 ///
-/// `pyo3::intern!` lets go of the GIL while it makes one. Where another thread forks meanwhile, the name is half made in the
-/// child for ever, and who needs it there waits: so it was with a thread of the pool on its way to its first job. It is used
-/// nowhere in this crate.
-pub struct Name {
-    text: &'static str,
-    made: GilCell<Option<Py<PyString>>>,
-}
+/// `PyOnceLock`, and with it `pyo3::intern!`, lets go of the GIL while it makes one. Where another thread forks meanwhile,
+/// the object is half made in the child for ever, and who needs it there waits: so it was with a thread of the pool on its
+/// way to its first job.
+pub struct Made<T>(GilCell<Option<Py<T>>>);
 
-impl Name {
-    pub const fn new(text: &'static str) -> Self {
-        Self { text, made: GilCell::new(None) }
+impl<T> Made<T> {
+    pub const fn new() -> Self {
+        Self(GilCell::new(None))
     }
 
     #[inline]
-    pub fn of<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        match self.made.with(py, |made| made.as_ref().map(|name| name.clone_ref(py))) {
-            Some(name) => name.into_bound(py),
-            None => {
-                let name = PyString::intern(py, self.text);
-                let kept = name.clone().unbind();
-                let old = self.made.with(py, |made| made.replace(kept));
-                drop(old);
-                name
-            }
+    pub fn get<'py>(
+        &self,
+        py: Python<'py>,
+        make: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, T>>,
+    ) -> PyResult<Bound<'py, T>> {
+        if let Some(made) = self.0.with(py, |made| made.as_ref().map(|object| object.clone_ref(py))) {
+            return Ok(made.into_bound(py));
         }
+        let object = make(py)?;
+        let kept = object.clone().unbind();
+        let old = self.0.with(py, |made| made.replace(kept));
+        drop(old);
+        Ok(object)
     }
 }
 
 /// The name of an attribute or method, made at the first use.
 macro_rules! name {
     ($py:expr, $text:literal) => {{
-        static NAME: $crate::ffi::Name = $crate::ffi::Name::new($text);
-        NAME.of($py)
+        static NAME: $crate::ffi::Made<pyo3::types::PyString> = $crate::ffi::Made::new();
+        NAME.get($py, |py| Ok(pyo3::types::PyString::intern(py, $text))).expect("a name can always be made")
     }};
 }
 pub(crate) use name;
@@ -152,6 +152,63 @@ impl<'a, 'py> Arguments<'a, 'py> {
     pub fn rest(&self, from: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
         let py = self.py;
         self.positional.get(from..).unwrap_or_default().iter().map(move |&object| borrow(py, object))
+    }
+
+    pub fn keywords(&self) -> Option<Borrowed<'a, 'py, PyTuple>> {
+        self.keywords
+    }
+
+    /// Calls `callable` with these arguments and `loop=`.
+    pub fn call_with_loop(&self, callable: &Bound<'py, PyAny>, loop_: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        static ALONE: Made<PyTuple> = Made::new();
+        let name = name!(self.py, "loop");
+        let names = match self.keywords {
+            None => ALONE.get(self.py, |py| PyTuple::new(py, [name]))?,
+            Some(keywords) => PyTuple::new(self.py, keywords.iter().chain([name.into_any()]).collect::<Vec<_>>())?,
+        };
+        self.vectorcall(callable, None, Some(loop_), Some(names.as_borrowed()))
+    }
+
+    /// Calls an unbound method of `slf` with these arguments.
+    pub fn call_method_of(&self, method: &Bound<'py, PyAny>, slf: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        self.vectorcall(method, Some(slf), None, self.keywords)
+    }
+
+    /// `first` goes before the positional arguments, and `last` behind the values of the keywords; `names` has a name for
+    /// each of those.
+    fn vectorcall(
+        &self,
+        callable: &Bound<'py, PyAny>,
+        first: Option<&Bound<'py, PyAny>>,
+        last: Option<&Bound<'py, PyAny>>,
+        names: Option<Borrowed<'_, 'py, PyTuple>>,
+    ) -> PyResult<Py<PyAny>> {
+        let all = iter::once(ptr::null_mut())
+            .chain(first.map(Bound::as_ptr))
+            .chain(self.positional.iter().copied())
+            .chain(self.values.iter().copied())
+            .chain(last.map(Bound::as_ptr));
+        let (mut few, mut many) = ([ptr::null_mut(); 8], Vec::new());
+        let slots = if 3 + self.positional.len() + self.values.len() <= few.len() {
+            few.iter_mut().zip(all).for_each(|(slot, object)| *slot = object);
+            &few[..]
+        } else {
+            many.extend(all);
+            &many[..]
+        };
+        let count = self.len() + usize::from(first.is_some());
+        // SAFETY: all of it is alive for the call, as the caller of this method, or ours, keeps it; behind the free slot are
+        // `count` positional arguments, and then a value for each of the names. The result is a new reference or NULL with
+        // an error set.
+        unsafe {
+            let result = ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                slots.as_ptr().add(1),
+                count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                names.map_or(ptr::null_mut(), |names| names.as_ptr()),
+            );
+            Ok(Bound::from_owned_ptr_or_err(self.py, result)?.unbind())
+        }
     }
 
     /// The only keyword that the methods of a loop know: `context`, where None means as good as absent.

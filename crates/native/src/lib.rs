@@ -16,6 +16,7 @@ mod exit;
 mod ffi;
 mod handle;
 mod handoff;
+mod making;
 mod pins;
 mod place;
 mod pool;
@@ -65,6 +66,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Worker>()?;
     module.add_class::<arrival::Arrival>()?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::carry_over, module)?)?;
     module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
     module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
@@ -77,5 +79,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     transport::install(module)?;
-    event_loop::install_methods(module.py())
+    event_loop::install_methods(module.py())?;
+    making::install(module.py())
 }

@@ -693,6 +693,20 @@ impl Worker {
     }
 }
 
+/// Sets in the current context what `after` has other than `before`, of which it was a copy.
+#[pyfunction]
+pub fn carry_over(before: &Bound<'_, PyAny>, after: &Bound<'_, PyAny>) -> PyResult<()> {
+    for variable in after.try_iter()? {
+        let variable = variable?;
+        let value = after.get_item(&variable)?;
+        if before.get_item(&variable).is_ok_and(|old| old.is(&value)) {
+            continue;
+        }
+        variable.call_method1(name!(before.py(), "set"), (value,))?;
+    }
+    Ok(())
+}
+
 /// The job that the calling thread runs, or None.
 #[pyfunction]
 pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import types
 from asyncio import events
 
 from ..loop import EventLoop
@@ -28,8 +27,6 @@ def check_function(caller: str, function: object) -> None:
 
 def is_coroutine_function(function: object) -> bool:
     """Whether a call of this would only make a coroutine: partials and objects with such a `__call__` too."""
-    if type(function) is types.FunctionType and not function.__dict__:  # most are, and need no search
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

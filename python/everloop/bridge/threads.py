@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable
+from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 from .. import _native
@@ -15,8 +17,6 @@ __all__ = ["check_cancelled", "to_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_MISSING = object()
 
 
 async def to_thread[**P, T](
@@ -59,7 +59,9 @@ async def to_thread[**P, T](
         'done'
     """
     loop = running_loop("to_thread")
-    check_function("to_thread", function)
+    # Most functions are plain: the others are looked at more closely.
+    if type(function) is not FunctionType or function.__dict__ or function.__code__.co_flags & CO_COROUTINE:
+        check_function("to_thread", function)
     if limiter is not None and not isinstance(limiter, Limiter):
         raise TypeError(
             f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
@@ -71,7 +73,9 @@ async def to_thread[**P, T](
     if limiter is not None:
         await limiter.acquire(future)
     try:
-        pool = loop.own_pool()
+        pool = loop._own_pool
+        if pool is None or loop._executor_shutdown_called:
+            pool = loop.own_pool()
         job = pool._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
     except BaseException as error:
         if limiter is not None:
@@ -89,9 +93,7 @@ async def to_thread[**P, T](
             await let_end(job, loop, abandon_on_cancel)
         raise
     finally:
-        for variable, value in context.items():
-            if before.get(variable, _MISSING) is not value:
-                variable.set(value)
+        _native.carry_over(before, context)
 
 
 async def let_end(job: _native.Job, loop: EventLoop, abandon: bool) -> None:

@@ -1,0 +1,46 @@
+//! `create_task`: asyncio's own, without the call through Python where nothing is asked for but a task.
+
+use crate::event_loop::LoopCore;
+use crate::ffi::{self, Arguments, FastMethod, Made, name};
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyString};
+use std::ffi::CStr;
+
+static TASKS: Made<PyModule> = Made::new();
+static BASE: Made<PyModule> = Made::new();
+
+pub struct CreateTask;
+
+impl FastMethod for CreateTask {
+    const NAME: &'static CStr = c"create_task";
+    const DOC: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\nA task that runs the coroutine, from the next turn on.\n\nArgs:\n    coro: The coroutine.\n    kwargs: What the interpreter's own loop takes: `name`, `context`, and more from CPython 3.14 on.\n\nReturns:\n    asyncio.Task: or what the task factory makes.\n\nRaises:\n    RuntimeError: the loop is closed.\n    TypeError: no coroutine.\n\nExample:\n    >>> import asyncio\n    >>> async def main():\n    ...     return await asyncio.get_running_loop().create_task(asyncio.sleep(0, \"done\"))\n    >>> everloop.run(main())\n    'done'\n";
+    type Class = LoopCore;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let core = slf.get();
+        let is_plain = arguments.len() == 1 && !core.is_debug() && !core.is_closed() && knows(&arguments)?;
+        if is_plain && slf.getattr(name!(py, "_task_factory"))?.is_none() {
+            let class = TASKS.get(py, |py| py.import("asyncio.tasks"))?.getattr(name!(py, "Task"))?;
+            return arguments.call_with_loop(&class, slf.as_any());
+        }
+        let class = BASE.get(py, |py| py.import("asyncio.base_events"))?.getattr(name!(py, "BaseEventLoop"))?;
+        arguments.call_method_of(&class.getattr(name!(py, "create_task"))?, slf.as_any())
+    }
+}
+
+/// Whether all keywords are those that every version passes on to the task as they are.
+fn knows(arguments: &Arguments<'_, '_>) -> PyResult<bool> {
+    let Some(keywords) = arguments.keywords() else { return Ok(true) };
+    for keyword in keywords.iter_borrowed() {
+        if !matches!(&*keyword.cast::<PyString>()?.to_cow()?, "name" | "context") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    ffi::install::<CreateTask>(py)
+}
