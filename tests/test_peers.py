@@ -111,6 +111,39 @@ def test_a_peer_that_never_reads_stops_its_sender_alone():
     everloop.run(main())
 
 
+def test_the_small_rest_of_a_large_message_does_not_keep_all_of_it_in_memory():
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def transport_and_peer():
+            ours, peer = socket.socketpair()
+            peer.setblocking(False)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            return transport, peer
+
+        transport, peer = await transport_and_peer()
+        with peer:
+            transport.write(bytes(4 << 20))
+            taken = (4 << 20) - transport.get_write_buffer_size()  # as much as the kernel takes
+            transport.abort()
+
+        for length, is_kept in (taken + taken // 8, False), (2 * taken, True):
+            transport, peer = await transport_and_peer()
+            with peer:
+                data = bytes(length)
+                before = sys.getrefcount(data)
+                transport.write(data)
+                assert transport.get_write_buffer_size() > 0
+                assert (sys.getrefcount(data) > before) is is_kept
+                transport.close()
+                received = 0
+                while received < length:
+                    received += len(await loop.sock_recv(peer, 1 << 20))
+                assert await loop.sock_recv(peer, 1) == b""
+
+    everloop.run(main())
+
+
 def test_a_flood_is_read_no_faster_than_it_is_taken():
     async def main():
         taken = asyncio.Semaphore(0)

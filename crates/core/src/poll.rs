@@ -28,6 +28,8 @@ pub struct Event {
 pub struct Events {
     raw: Box<[MaybeUninit<epoll::Event>; BATCH]>,
     len: usize,
+    /// So many of them are taken.
+    taken: usize,
 }
 
 // SAFETY: the pointer inside is the kernel's name for one variant of a union that holds plain numbers here.
@@ -35,18 +37,18 @@ unsafe impl Send for Events {}
 
 impl Default for Events {
     fn default() -> Self {
-        Self { raw: Box::new([const { MaybeUninit::uninit() }; BATCH]), len: 0 }
+        Self { raw: Box::new([const { MaybeUninit::uninit() }; BATCH]), len: 0, taken: 0 }
     }
 }
 
 impl Events {
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.taken == self.len
     }
 
     /// Forgets what a poll found: it will be found again, as everything is level-triggered.
     pub fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.taken) = (0, 0);
     }
 }
 
@@ -111,7 +113,7 @@ impl Poller {
     /// # Errors
     /// EINTR; others only if the poller's own descriptor was closed behind its back.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        events.len = 0;
+        events.clear();
         let spec = timeout.map(|t| Timespec {
             tv_sec: t.as_secs().min(i64::MAX as u64) as i64,
             tv_nsec: i64::from(t.subsec_nanos()),
@@ -131,17 +133,20 @@ impl Poller {
         Ok(())
     }
 
-    /// What the last [`wait`](Self::wait) found. Takes the wake-up, if there was one: call it as holder of the baton.
-    pub fn take<'e>(&self, events: &'e mut Events) -> impl Iterator<Item = Event> + 'e {
-        let found = std::mem::take(&mut events.len);
-        let reported = events.raw[..found].iter().map(|event| {
-            // SAFETY: the kernel filled the first `found` entries in `wait`, and nobody wrote to them since.
+    /// At most so many of what the last [`wait`](Self::wait) found; the rest with the next call. Takes the wake-up, if there
+    /// was one: call it as holder of the baton.
+    pub fn take<'e>(&self, events: &'e mut Events, most: usize) -> impl Iterator<Item = Event> + 'e {
+        let report = |event: &MaybeUninit<epoll::Event>| {
+            // SAFETY: the kernel filled the first `len` entries in `wait`, and nobody wrote to them since.
             let event = unsafe { event.assume_init_ref() };
             (Token::from_u64(event.data.u64()), event.flags)
-        });
-        if reported.clone().any(|(token, _)| token == Token::NONE) {
+        };
+        let first = events.taken;
+        if first == 0 && events.raw[..events.len].iter().map(report).any(|(token, _)| token == Token::NONE) {
             self.waker.drain();
         }
+        events.taken = first.saturating_add(most).min(events.len);
+        let reported = events.raw[first..events.taken].iter().map(report);
         reported.filter(|(token, _)| *token != Token::NONE).map(|(token, flags)| Event {
             token,
             // An error or a hang-up concerns both sides: whoever tries will learn of it (as in Python's selectors).
@@ -176,7 +181,7 @@ mod tests {
     fn poll(poller: &Poller, timeout: Option<Duration>) -> Vec<Event> {
         let mut events = Events::default();
         poller.wait(&mut events, timeout).expect("no signals in this test");
-        poller.take(&mut events).collect()
+        poller.take(&mut events, usize::MAX).collect()
     }
 
     #[test]
@@ -195,6 +200,44 @@ mod tests {
         }
         poller.apply(registry.clear(reader.as_raw_fd(), Direction::Read).0).expect("it was watched");
         assert_eq!(poll(&poller, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn what_is_not_taken_at_once_is_taken_later_in_order_and_once() {
+        let poller = Poller::new().expect("epoll");
+        let mut registry = Registry::default();
+        let pipes: Vec<_> = (0..5).map(|_| std::io::pipe().expect("a pipe")).collect();
+        for (reader, writer) in &pipes {
+            poller.apply(registry.set(reader.as_raw_fd(), Direction::Read, ()).0).expect("a pipe can be watched");
+            writer.try_clone().and_then(|mut writer| writer.write_all(b"x")).expect("room for a byte");
+        }
+        let mut events = Events::default();
+        poller.wait(&mut events, None).expect("no signals");
+        let mut found = Vec::new();
+        for (most, left) in [(2, 3), (2, 1), (2, 0), (2, 0)] {
+            found.extend(poller.take(&mut events, most).map(|event| Registry::<()>::fd(event.token)));
+            assert_eq!(pipes.len() - found.len(), left);
+            assert_eq!(events.is_empty(), left == 0);
+        }
+        assert_eq!(found, pipes.iter().map(|(reader, _)| reader.as_raw_fd()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_wake_up_is_taken_with_the_first_of_the_events() {
+        let poller = Poller::new().expect("epoll");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let mut registry = Registry::default();
+        poller.apply(registry.set(reader.as_raw_fd(), Direction::Read, ()).0).expect("a pipe can be watched");
+        writer.write_all(b"x").expect("room for a byte");
+        poller.wake();
+        let mut events = Events::default();
+        poller.wait(&mut events, None).expect("no signals");
+        assert_eq!(events.len, 2);
+        let first = poller.take(&mut events, 1).count();
+        assert!(!poller.is_woken());
+        poller.wake();
+        assert_eq!(first + poller.take(&mut events, 1).count(), 1);
+        assert!(poller.is_woken(), "the second wake-up is for the next sleep");
     }
 
     #[test]

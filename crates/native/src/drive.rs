@@ -21,6 +21,7 @@ use everloop_core::turn::Wait;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ const TURNS_BETWEEN_LOOKS: u32 = 32;
 /// So many turns after a sleep files are looked at in every turn, as asyncio does: programs, tests above all, let a few turns
 /// pass and expect that what was sent has arrived. A loop that is busy for longer saves the system call.
 const TURNS_OF_LOOKS: u32 = 16;
+/// So many bytes are read in a turn, more or less, before what they set going runs. More of them would have left the
+/// processor's caches by then, and each would need memory of its own. (Streams: twice the throughput.)
+const INTAKE: usize = 256 * 1024;
 /// How long a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -102,7 +106,7 @@ impl GilShare {
         });
         // Who has to sleep to get it back has lent it.
         let lent = ffi::times_slept() != before;
-        if std::mem::take(&mut self.heard) || aside {
+        if mem::take(&mut self.heard) || aside {
             self.company_until = now + Self::COMPANY;
         }
         let longest = if now < self.company_until { Self::LONGEST_IN_COMPANY } else { Self::LONGEST };
@@ -116,7 +120,12 @@ struct Driver<'py> {
     core: Bound<'py, LoopCore>,
     place: Arc<Place>,
     poller: Arc<Poller>,
+    /// What the last poll found and is not collected yet.
     events: Events,
+    /// How many files were collected the last time.
+    collected: usize,
+    /// The last turn of this thread, by the loop's count.
+    turn: u64,
     posts: Vec<Post>,
     lookout: pinning::Lookout<'py>,
     share: GilShare,
@@ -140,6 +149,8 @@ impl<'py> Driver<'py> {
             place,
             poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
             events: Events::default(),
+            collected: 0,
+            turn: 0,
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
             share: GilShare::default(),
@@ -200,11 +211,15 @@ impl<'py> Driver<'py> {
 
         // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
         // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
-        let wait = self.on_turn(|turn| turn.wait());
+        if mem::replace(&mut self.turn, turns.load(Ordering::Relaxed)) + 1 != turns.load(Ordering::Relaxed) {
+            self.events.clear(); // another thread has turned the loop since, and has seen to the files
+        }
+        let left = !self.events.is_empty();
+        let wait = if left { Wait::No } else { self.on_turn(|turn| turn.wait()) };
         let stale = this.shared.heartbeat.take_stale();
         let is_fresh = self.turns_awake < TURNS_OF_LOOKS;
         self.turns_awake += u32::from(is_fresh);
-        if wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
+        if left || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
             if !self.look(wait)? {
                 return Ok((!self.place.home).then_some(Stop::GaveWay));
             }
@@ -402,8 +417,8 @@ impl<'py> Driver<'py> {
         let may_sleep = wait != Wait::No && !due && !must_stop;
 
         // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
-        let mut found = false;
-        if !(may_sleep && self.idle) {
+        let mut found = !self.events.is_empty();
+        if !(found || may_sleep && self.idle) {
             let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
             found = poll.is_ok() && !self.events.is_empty();
         }
@@ -440,7 +455,7 @@ impl<'py> Driver<'py> {
         if !self.this().inbox.is_filled() {
             return;
         }
-        let mut posts = std::mem::take(&mut self.posts);
+        let mut posts = mem::take(&mut self.posts);
         self.this().inbox.take(&mut posts);
         self.on_turn(|turn| {
             for post in posts.drain(..) {
@@ -502,12 +517,17 @@ impl<'py> Driver<'py> {
         Ok(true)
     }
 
-    /// Queues the owners of the files that are ready.
+    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judging by the last ones. The others
+    /// come with the next turns, before files are looked at again.
     fn collect_events(&mut self) {
         let core = self.core.clone();
         let this = core.get();
-        let mut events = std::mem::take(&mut self.events);
-        for event in Arc::clone(&self.poller).take(&mut events) {
+        let intake = this.shared.counters.intake.swap(0, Ordering::Relaxed);
+        let most = (INTAKE * self.collected).checked_div(intake).map_or(usize::MAX, |most| most.max(1));
+        self.collected = 0;
+        let mut events = mem::take(&mut self.events);
+        for event in Arc::clone(&self.poller).take(&mut events, most) {
+            self.collected += 1;
             let [reader, writer] = this.owners(self.py, event);
             for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 match handle {
@@ -660,7 +680,7 @@ impl LoopCore {
         self.shared.counters.relief.store(usize::from(me.is_some_and(|place| !place.home)), Ordering::Relaxed);
         self.spawning.store(false, Ordering::Relaxed);
         // The dead threads' places hold references that were theirs: let them be.
-        std::mem::forget(gone);
+        mem::forget(gone);
     }
 }
 

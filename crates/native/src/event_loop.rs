@@ -8,6 +8,7 @@
 
 use crate::adoption;
 use crate::clock;
+use crate::counters::Counters;
 use crate::errors::os_error;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
 use crate::handle::{Args, Handle, Native, TimerHandle};
@@ -82,22 +83,6 @@ impl Shared {
 pub enum Post {
     Soon(Py<Handle>),
     At(u64, Py<Handle>),
-}
-
-/// Running totals, for `statistics()`. Relaxed: each is a number on its own.
-#[derive(Default)]
-pub struct Counters {
-    /// Turns of the loop. Written by the holder of the baton.
-    pub turns: AtomicU64,
-    pub releases: AtomicU64,
-    pub rescues: AtomicU64,
-    pub learned: AtomicU64,
-    /// Steps that are aside now, whatever for.
-    pub aside: AtomicUsize,
-    /// Those of them that wait in `block_on`.
-    pub waiting: AtomicUsize,
-    /// Relief threads alive. One that is being started counts itself when it begins.
-    pub relief: AtomicUsize,
 }
 
 /// A task that waits in `block_on` for another future.

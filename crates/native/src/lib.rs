@@ -9,6 +9,7 @@ mod adoption;
 mod alarm;
 mod arrival;
 mod clock;
+mod counters;
 mod drive;
 mod errors;
 mod event_loop;

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 
 /// What distinguishes the classes of transports.
 pub struct Kind {
@@ -152,6 +153,17 @@ impl Transport {
             }
             body.protocol.as_ref().map(|protocol| (protocol.bind(py).clone(), body.buffered))
         })
+    }
+
+    /// Tells the loop how much was read.
+    #[inline]
+    pub fn count_intake(&self, py: Python<'_>, count: usize) {
+        self.body.with(py, |body| {
+            if let Some(core) = &body.loop_ {
+                let intake = &core.get().shared.counters.intake;
+                intake.store(intake.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+            }
+        });
     }
 
     fn unwatch(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {

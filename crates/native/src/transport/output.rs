@@ -117,8 +117,12 @@ impl<'a, 'py> Data<'a, 'py> {
         }
     }
 
-    /// What is to wait, from `from` on.
+    /// What is to wait, from `from` on. The small rest of something large is copied: it must not keep all of that in memory.
     pub fn piece(&self, from: usize) -> Piece {
+        let rest = &self.bytes()[from..];
+        if rest.len() <= from / 3 {
+            return Piece::Copied(rest.into());
+        }
         match self {
             Self::Bytes(bytes) => Piece::Pinned(Pinned::bytes(bytes, from)),
             Self::View(object, view) => object

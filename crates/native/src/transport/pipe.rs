@@ -136,7 +136,10 @@ fn read_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     this.body.with(py, |body| body.expected = expected);
     match received {
         Ok(data) if data.as_bytes().is_empty() => read_end_of_file(slf, &protocol),
-        Ok(data) => protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)).map(drop),
+        Ok(data) => {
+            this.count_intake(py, data.as_bytes().len());
+            protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)).map(drop)
+        }
         Err(Errno::AGAIN | Errno::INTR) => Ok(()),
         // A pseudo-terminal whose other side is closed.
         Err(Errno::IO) => fail(slf, os_error(Errno::IO), "Fatal read error on pipe transport", true),

@@ -242,6 +242,7 @@ fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResul
     if data.as_bytes().is_empty() {
         return end_of_file(slf, protocol);
     }
+    this.count_intake(py, data.as_bytes().len());
     match protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)) {
         Ok(_) => Ok(()),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.data_received() call failed."),
@@ -281,10 +282,13 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     drop(view);
     match received {
         Ok((0, _)) => end_of_file(slf, protocol),
-        Ok((count, _)) => match protocol.call_method1(crate::ffi::name!(py, "buffer_updated"), (count,)) {
-            Ok(_) => Ok(()),
-            Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
-        },
+        Ok((count, _)) => {
+            this.count_intake(py, count);
+            match protocol.call_method1(crate::ffi::name!(py, "buffer_updated"), (count,)) {
+                Ok(_) => Ok(()),
+                Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
+            }
+        }
         Err(error) => read_failed(slf, error),
     }
 }
@@ -295,7 +299,10 @@ fn read_into_tls(slf: &Bound<'_, Transport>, tls: &Bound<'_, TlsProtocol>) -> Py
     let received = TlsProtocol::receive(tls, |memory| net::recv(fd, memory, RECEIVE).map(|(_, count)| count));
     match received {
         Ok(Ok(0)) => end_of_file(slf, tls.as_any()),
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(count)) => {
+            slf.get().count_intake(slf.py(), count);
+            Ok(())
+        }
         Ok(Err(error)) => read_failed(slf, error),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
     }
