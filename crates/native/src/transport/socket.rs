@@ -55,11 +55,19 @@ pub fn accepted<'py>(
 ) -> PyResult<()> {
     let fd = socket.as_raw_fd();
     let extra = Extra::Later(Box::new(Ends { sockname: address::of_socket(fd), peername }));
+    if numbers[0] != i32::from(net::AddressFamily::UNIX.as_raw()) {
+        send_at_once(fd);
+    }
     let transport = create(core, fd, File::Descriptor(socket, numbers), extra)?;
     if let Some(server) = server {
         base::attach(transport.as_super(), server)?;
     }
     base::open(transport.as_super(), protocol, None)
+}
+
+/// Small writes are not to wait for the acknowledgement of others. What is not TCP refuses, and needs none.
+fn send_at_once(fd: i32) {
+    let _ = net::sockopt::set_tcp_nodelay(borrow_fd(fd), true);
 }
 
 fn create<'py>(
@@ -68,8 +76,6 @@ fn create<'py>(
     file: File,
     extra: Extra,
 ) -> PyResult<Bound<'py, SocketTransport>> {
-    // Small writes are not to wait for the acknowledgement of others. A Unix socket refuses, and needs none.
-    let _ = net::sockopt::set_tcp_nodelay(borrow_fd(fd), true);
     let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()));
     Bound::new(core.py(), PyClassInitializer::from(base).add_subclass(SocketTransport))
 }
@@ -108,6 +114,7 @@ impl SocketTransport {
     ) -> PyResult<Bound<'py, Self>> {
         let extra = Extra::Known(extra_of_socket(sock, extra)?.unbind());
         let fd = sock.call_method0("fileno")?.extract()?;
+        send_at_once(fd);
         let transport = create(r#loop, fd, File::hold(sock)?, extra)?;
         if let Some(server) = server {
             base::attach(transport.as_super(), server)?;
