@@ -174,3 +174,28 @@ def test_what_another_thread_has_read_meanwhile_is_not_reported_again():
             assert errors == []
 
     everloop.run(main())
+
+
+def test_what_had_to_wait_when_the_loop_stopped_is_looked_at_again_in_the_next_run(loop):
+    flooded = flood()
+    recorders, _, write, settle = loop.run_until_complete(flooded.__aenter__())
+    reader, writer = os.pipe()
+    called = []
+    try:
+        loop.add_reader(reader, called.append, "reader")
+        for recorder in recorders:
+            recorder.on_data = lambda _: loop.stop()
+        write()
+        os.write(writer, b"x")
+        loop.run_forever()
+        assert called == [], "the loop has stopped before the pipe had its turn"
+        os.read(reader, 1)
+        for recorder in recorders:
+            recorder.on_data = None
+        loop.run_until_complete(settle(2))
+        assert called == []
+    finally:
+        loop.remove_reader(reader)
+        os.close(reader)
+        os.close(writer)
+        loop.run_until_complete(flooded.__aexit__(None, None, None))

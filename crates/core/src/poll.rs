@@ -35,6 +35,25 @@ pub struct Events {
 // SAFETY: the pointer inside is the kernel's name for one variant of a union that holds plain numbers here.
 unsafe impl Send for Events {}
 
+impl Iterator for Events {
+    type Item = Event;
+
+    /// The next file of those that a poll found.
+    fn next(&mut self) -> Option<Event> {
+        while self.taken < self.len {
+            let (token, flags) = Self::report(&self.raw[self.taken]);
+            self.taken += 1;
+            if token != Token::NONE {
+                // An error or a hang-up concerns both sides: whoever tries will learn of it (as in Python's selectors).
+                let (readable, writable) =
+                    (flags.intersects(!epoll::EventFlags::OUT), flags.intersects(!epoll::EventFlags::IN));
+                return Some(Event { token, readable, writable });
+            }
+        }
+        None
+    }
+}
+
 impl Default for Events {
     fn default() -> Self {
         Self { raw: Box::new([const { MaybeUninit::uninit() }; BATCH]), len: 0, taken: 0 }
@@ -49,6 +68,13 @@ impl Events {
     /// Forgets what a poll found: it will be found again, as everything is level-triggered.
     pub fn clear(&mut self) {
         (self.len, self.taken) = (0, 0);
+    }
+
+    /// What the kernel said, of a file or of the waker.
+    fn report(event: &MaybeUninit<epoll::Event>) -> (Token, epoll::EventFlags) {
+        // SAFETY: callers ask for the first `len` entries, which the kernel filled in `wait`; nobody wrote to them since.
+        let event = unsafe { event.assume_init_ref() };
+        (Token::from_u64(event.data.u64()), event.flags)
     }
 }
 
@@ -133,26 +159,11 @@ impl Poller {
         Ok(())
     }
 
-    /// At most so many of what the last [`wait`](Self::wait) found; the rest with the next call. Takes the wake-up, if there
-    /// was one: call it as holder of the baton.
-    pub fn take<'e>(&self, events: &'e mut Events, most: usize) -> impl Iterator<Item = Event> + 'e {
-        let report = |event: &MaybeUninit<epoll::Event>| {
-            // SAFETY: the kernel filled the first `len` entries in `wait`, and nobody wrote to them since.
-            let event = unsafe { event.assume_init_ref() };
-            (Token::from_u64(event.data.u64()), event.flags)
-        };
-        let first = events.taken;
-        if first == 0 && events.raw[..events.len].iter().map(report).any(|(token, _)| token == Token::NONE) {
+    /// Takes the wake-up, if the last [`wait`](Self::wait) found one: for the holder of the baton, before the events.
+    pub fn take_wake_up(&self, events: &Events) {
+        if events.raw[events.taken..events.len].iter().any(|event| Events::report(event).0 == Token::NONE) {
             self.waker.drain();
         }
-        events.taken = first.saturating_add(most).min(events.len);
-        let reported = events.raw[first..events.taken].iter().map(report);
-        reported.filter(|(token, _)| *token != Token::NONE).map(|(token, flags)| Event {
-            token,
-            // An error or a hang-up concerns both sides: whoever tries will learn of it (as in Python's selectors).
-            readable: flags.intersects(!epoll::EventFlags::OUT),
-            writable: flags.intersects(!epoll::EventFlags::IN),
-        })
     }
 }
 
@@ -181,7 +192,8 @@ mod tests {
     fn poll(poller: &Poller, timeout: Option<Duration>) -> Vec<Event> {
         let mut events = Events::default();
         poller.wait(&mut events, timeout).expect("no signals in this test");
-        poller.take(&mut events, usize::MAX).collect()
+        poller.take_wake_up(&events);
+        events.collect()
     }
 
     #[test]
@@ -203,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_at_once_is_taken_later_in_order_and_once() {
+    fn what_was_found_is_taken_one_by_one_in_order_and_once() {
         let poller = Poller::new().expect("epoll");
         let mut registry = Registry::default();
         let pipes: Vec<_> = (0..5).map(|_| std::io::pipe().expect("a pipe")).collect();
@@ -213,31 +225,12 @@ mod tests {
         }
         let mut events = Events::default();
         poller.wait(&mut events, None).expect("no signals");
-        let mut found = Vec::new();
-        for (most, left) in [(2, 3), (2, 1), (2, 0), (2, 0)] {
-            found.extend(poller.take(&mut events, most).map(|event| Registry::<()>::fd(event.token)));
-            assert_eq!(pipes.len() - found.len(), left);
-            assert_eq!(events.is_empty(), left == 0);
+        for (reader, _) in &pipes {
+            assert!(!events.is_empty());
+            let event = events.next().expect("one for each pipe");
+            assert_eq!(Registry::<()>::fd(event.token), reader.as_raw_fd());
         }
-        assert_eq!(found, pipes.iter().map(|(reader, _)| reader.as_raw_fd()).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_wake_up_is_taken_with_the_first_of_the_events() {
-        let poller = Poller::new().expect("epoll");
-        let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        let mut registry = Registry::default();
-        poller.apply(registry.set(reader.as_raw_fd(), Direction::Read, ()).0).expect("a pipe can be watched");
-        writer.write_all(b"x").expect("room for a byte");
-        poller.wake();
-        let mut events = Events::default();
-        poller.wait(&mut events, None).expect("no signals");
-        assert_eq!(events.len, 2);
-        let first = poller.take(&mut events, 1).count();
-        assert!(!poller.is_woken());
-        poller.wake();
-        assert_eq!(first + poller.take(&mut events, 1).count(), 1);
-        assert!(poller.is_woken(), "the second wake-up is for the next sleep");
+        assert!(events.is_empty() && events.next().is_none());
     }
 
     #[test]

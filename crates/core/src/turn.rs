@@ -3,6 +3,7 @@
 //! No system call, no clock and no lock: time comes in as a number, events come in as pushes. What becomes ready during
 //! a turn runs in the next one, so a callback that schedules itself cannot starve files and timers.
 
+use crate::poll::Events;
 use crate::timers::Timers;
 use std::collections::VecDeque;
 
@@ -23,11 +24,13 @@ pub struct Turn<T> {
     /// How many of `ready` belong to the generation that runs now.
     generation: usize,
     pub timers: Timers<T>,
+    /// Files that were found ready and had to wait: their turn is one of the next.
+    pub found: Events,
 }
 
 impl<T> Default for Turn<T> {
     fn default() -> Self {
-        Self { ready: VecDeque::new(), generation: 0, timers: Timers::default() }
+        Self { ready: VecDeque::new(), generation: 0, timers: Timers::default(), found: Events::default() }
     }
 }
 
@@ -57,7 +60,7 @@ impl<T> Turn<T> {
 
     /// How long the poll before the next generation may sleep.
     pub fn wait(&self) -> Wait {
-        if self.has_ready() {
+        if self.has_ready() || !self.found.is_empty() {
             return Wait::No;
         }
         self.timers.first().map_or(Wait::Forever, Wait::Until)

@@ -16,6 +16,7 @@ pub struct Counters {
     pub waiting: AtomicUsize,
     /// Relief threads alive. One that is being started counts itself when it begins.
     pub relief: AtomicUsize,
-    /// Bytes that transports have read since files were last collected. Written under the GIL.
+    /// Files that were collected the last time, and the bytes that transports have read since. Written under the GIL.
+    pub collected: AtomicUsize,
     pub intake: AtomicUsize,
 }

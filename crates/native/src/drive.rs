@@ -120,12 +120,7 @@ struct Driver<'py> {
     core: Bound<'py, LoopCore>,
     place: Arc<Place>,
     poller: Arc<Poller>,
-    /// What the last poll found and is not collected yet.
     events: Events,
-    /// How many files were collected the last time.
-    collected: usize,
-    /// The last turn of this thread, by the loop's count.
-    turn: u64,
     posts: Vec<Post>,
     lookout: pinning::Lookout<'py>,
     share: GilShare,
@@ -149,8 +144,6 @@ impl<'py> Driver<'py> {
             place,
             poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
             events: Events::default(),
-            collected: 0,
-            turn: 0,
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
             share: GilShare::default(),
@@ -211,16 +204,12 @@ impl<'py> Driver<'py> {
 
         // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
         // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
-        if mem::replace(&mut self.turn, turns.load(Ordering::Relaxed)) + 1 != turns.load(Ordering::Relaxed) {
-            self.events.clear(); // another thread has turned the loop since, and has seen to the files
-        }
-        let left = !self.events.is_empty();
-        let wait = if left { Wait::No } else { self.on_turn(|turn| turn.wait()) };
+        let (wait, found) = self.on_turn(|turn| (turn.wait(), !turn.found.is_empty()));
         let stale = this.shared.heartbeat.take_stale();
         let is_fresh = self.turns_awake < TURNS_OF_LOOKS;
         self.turns_awake += u32::from(is_fresh);
-        if left || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
-            if !self.look(wait)? {
+        if found || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
+            if !self.look(wait, found)? {
                 return Ok((!self.place.home).then_some(Stop::GaveWay));
             }
             self.steps_left = STEPS_BETWEEN_LOOKS;
@@ -403,8 +392,9 @@ impl<'py> Driver<'py> {
 
     // ---- files and timers
 
-    /// Polls, sleeping if there is nothing else to do, and queues what is ready. False: the baton is elsewhere.
-    fn look(&mut self, wait: Wait) -> PyResult<bool> {
+    /// Polls, unless files were `found` already, sleeping if there is nothing else to do, and queues what is ready. False:
+    /// the baton is elsewhere.
+    fn look(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
         if self.place.home {
@@ -417,7 +407,6 @@ impl<'py> Driver<'py> {
         let may_sleep = wait != Wait::No && !due && !must_stop;
 
         // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
-        let mut found = !self.events.is_empty();
         if !(found || may_sleep && self.idle) {
             let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
             found = poll.is_ok() && !self.events.is_empty();
@@ -522,12 +511,21 @@ impl<'py> Driver<'py> {
     fn collect_events(&mut self) {
         let core = self.core.clone();
         let this = core.get();
-        let intake = this.shared.counters.intake.swap(0, Ordering::Relaxed);
-        let most = (INTAKE * self.collected).checked_div(intake).map_or(usize::MAX, |most| most.max(1));
-        self.collected = 0;
-        let mut events = mem::take(&mut self.events);
-        for event in Arc::clone(&self.poller).take(&mut events, most) {
-            self.collected += 1;
+        if self.on_turn(|turn| !turn.found.is_empty()) {
+            // Goes first. What this thread has found besides will be found again.
+            self.events.clear();
+            self.swap_found();
+        } else {
+            self.poller.take_wake_up(&self.events);
+        }
+        let counters = &this.shared.counters;
+        let (intake, files) = (counters.intake.swap(0, Ordering::Relaxed), counters.collected.load(Ordering::Relaxed));
+        let most = (INTAKE * files).checked_div(intake).map_or(usize::MAX, |most| most.max(1));
+        let mut collected = 0;
+        while collected < most
+            && let Some(event) = self.events.next()
+        {
+            collected += 1;
             let [reader, writer] = this.owners(self.py, event);
             for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 match handle {
@@ -538,7 +536,16 @@ impl<'py> Driver<'py> {
                 }
             }
         }
-        self.events = events;
+        counters.collected.store(collected, Ordering::Relaxed);
+        self.swap_found();
+    }
+
+    /// Exchanges what this thread has found for what had to wait.
+    fn swap_found(&mut self) {
+        let this = self.core.get();
+        let events = &mut self.events;
+        let swapped = this.turn.with(this.baton(), self.place.id(), |turn| mem::swap(&mut turn.found, events));
+        debug_assert!(swapped.is_some(), "a driver holds the baton between its waits");
     }
 }
 
@@ -587,6 +594,7 @@ impl LoopCore {
         }
         let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
         watchdog::begin(slf)?;
+        this.turn.with(this.baton(), place.id(), |turn| turn.found.clear()); // by the last run, which is long ago
         let outcome = Driver::new(slf, Arc::clone(&place)).and_then(|mut driver| {
             let outcome = driver.drive();
             driver.lookout.end()?;

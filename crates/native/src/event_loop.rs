@@ -22,7 +22,7 @@ use everloop_core::ready::Inbox;
 use everloop_core::registry::{Change, Direction, Registry};
 use everloop_core::spot::Moment;
 use everloop_core::timers::Cancelled;
-use everloop_core::turn::Turn;
+use everloop_core::turn::{Turn, Wait};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -193,7 +193,7 @@ impl LoopCore {
     pub fn pending(&self, holder: ThreadId) -> Pending {
         let (ready, deadline) = self
             .turn
-            .with(self.baton(), holder, |turn| (turn.has_ready(), turn.timers.first()))
+            .with(self.baton(), holder, |turn| (turn.wait() == Wait::No, turn.timers.first()))
             .unwrap_or((true, None));
         Pending { ready: ready || self.inbox.is_filled() || self.is_stopping(), deadline }
     }
