@@ -101,6 +101,23 @@ def test_context_variables_go_both_ways():
     everloop.run(main())
 
 
+def test_a_loop_that_the_function_made_for_itself_stays_there():
+    """The thread of a later call waits for the loop that its caller runs on."""
+
+    async def nothing():
+        pass
+
+    async def this_loop():
+        return asyncio.get_running_loop()
+
+    async def main():
+        await everloop.to_thread(lambda: everloop.run(nothing()))
+        loop = await everloop.to_thread(lambda: everloop.block_on(this_loop()))
+        assert loop is asyncio.get_running_loop()
+
+    everloop.run(main())
+
+
 def test_what_a_thread_does_not_set_is_left_alone():
     async def main():
         with gates(1) as [gate]:

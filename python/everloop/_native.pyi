@@ -3,7 +3,7 @@
 import asyncio
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Iterable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject
 from types import CodeType, TracebackType
@@ -291,8 +291,8 @@ class Worker:
     def returned(self, result: Any) -> None:
         """The call has returned."""
 
-def carry_over(before: Context, after: Context) -> None:
-    """Sets in the current context what `after` has other than `before`, of which it was a copy."""
+def carry_over(before: Context, after: Context, but: ContextVar[Any], /) -> None:
+    """Sets in the current context what `after`, a copy of `before`, has other than that; not the variable `but`."""
 
 def current_job() -> Job | None:
     """The job that the calling thread runs, or None."""

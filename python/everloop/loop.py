@@ -260,7 +260,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
 
     def own_pool(self) -> pool.ThreadPool:
         """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""
-        if self._own_pool is not None and not self._executor_shutdown_called and not self.is_closed():
+        if self._own_pool is not None and not self._executor_shutdown_called:  # which closing says too
             return self._own_pool
         self._check_closed()
         self._check_default_executor()

@@ -693,11 +693,15 @@ impl Worker {
     }
 }
 
-/// Sets in the current context what `after` has other than `before`, of which it was a copy.
+/// Sets in the current context what `after`, a copy of `before`, has other than that; not the variable `but`.
 #[pyfunction]
-pub fn carry_over(before: &Bound<'_, PyAny>, after: &Bound<'_, PyAny>) -> PyResult<()> {
+#[pyo3(signature = (before, after, but, /))]
+pub fn carry_over(before: &Bound<'_, PyAny>, after: &Bound<'_, PyAny>, but: &Bound<'_, PyAny>) -> PyResult<()> {
     for variable in after.try_iter()? {
         let variable = variable?;
+        if variable.is(but) {
+            continue;
+        }
         let value = after.get_item(&variable)?;
         if before.get_item(&variable).is_ok_and(|old| old.is(&value)) {
             continue;

@@ -3,6 +3,8 @@
 import functools
 import inspect
 from asyncio import events
+from inspect import CO_COROUTINE
+from types import FunctionType
 
 from ..loop import EventLoop
 
@@ -11,6 +13,8 @@ __all__ = ["check_function", "is_coroutine_function", "name_of", "running_loop"]
 
 def check_function(caller: str, function: object) -> None:
     """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
+    if type(function) is FunctionType and not function.__dict__ and not function.__code__.co_flags & CO_COROUTINE:
+        return  # most are, and need no search
     if not callable(function):
         if inspect.iscoroutine(function):
             function.close()  # it will not be awaited, and must not warn of that too

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+from .. import _native
 from ..loop import loop_of_context
 from ..pool import note_executor
 from .calls import check_function, name_of
@@ -130,7 +131,8 @@ async def outcome_of(
         _cancel(executor, future)
         raise
     if contexts is not None:
-        _set_changed(*contexts)
+        # A variable that has no value there any more keeps the one that it has here.
+        _native.carry_over(*contexts, loop_of_context)  # but not a loop that the function made for itself
     try:
         if error is not None:
             raise error
@@ -203,15 +205,6 @@ def _runs_on_threads_of_this_interpreter(executor: SubmitsCalls) -> bool:
     # A subclass of ThreadPoolExecutor. While nobody has imported its module there can be none.
     interpreter: Any = sys.modules.get("concurrent.futures.interpreter")
     return interpreter is None or not isinstance(executor, interpreter.InterpreterPoolExecutor)
-
-
-def _set_changed(before: contextvars.Context, after: contextvars.Context) -> None:
-    """Sets here what was set there. A variable that has no value there any more keeps the one that it has here."""
-    missing = object()
-    for variable, value in after.items():
-        # But not the loop that the function made for itself.
-        if variable is not loop_of_context and before.get(variable, missing) is not value:
-            variable.set(value)
 
 
 def _left_behind_by_a_fork(executor: SubmitsCalls) -> bool:

@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable
-from inspect import CO_COROUTINE
-from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 from .. import _native
-from ..loop import EventLoop
+from ..loop import EventLoop, loop_of_context
 from .calls import check_function, name_of, running_loop
 from .limiter import Limiter
 
@@ -59,9 +57,7 @@ async def to_thread[**P, T](
         'done'
     """
     loop = running_loop("to_thread")
-    # Most functions are plain: the others are looked at more closely.
-    if type(function) is not FunctionType or function.__dict__ or function.__code__.co_flags & CO_COROUTINE:
-        check_function("to_thread", function)
+    check_function("to_thread", function)
     if limiter is not None and not isinstance(limiter, Limiter):
         raise TypeError(
             f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
@@ -73,10 +69,7 @@ async def to_thread[**P, T](
     if limiter is not None:
         await limiter.acquire(future)
     try:
-        pool = loop._own_pool
-        if pool is None or loop._executor_shutdown_called:
-            pool = loop.own_pool()
-        job = pool._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
+        job = loop.own_pool()._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
     except BaseException as error:
         if limiter is not None:
             limiter.release(future)
@@ -93,7 +86,7 @@ async def to_thread[**P, T](
             await let_end(job, loop, abandon_on_cancel)
         raise
     finally:
-        _native.carry_over(before, context)
+        _native.carry_over(before, context, loop_of_context)  # but not a loop that the function made for itself
 
 
 async def let_end(job: _native.Job, loop: EventLoop, abandon: bool) -> None:
