@@ -100,6 +100,12 @@ def loop(_no_leftovers):
 
 
 @pytest.fixture
+def one_look(monkeypatch):
+    """A step that waits looks for a circle once. (When it looks again, it comes back and goes aside again.)"""
+    monkeypatch.setattr("everloop.bridge.aside.pauses", lambda timeout: iter([timeout]))
+
+
+@pytest.fixture
 def rescuing_loop(_no_leftovers):
     """A loop that rescues a step which is blocked for 5 ms."""
     loop = new_rescuing_loop()

@@ -6,7 +6,6 @@ import os
 import socket
 
 import everloop
-from everloop import block_on
 
 PAIRS = 16
 PIECE = bytes(128 * 1024)  # fits into a socket's buffers
@@ -150,7 +149,7 @@ def test_what_another_thread_has_read_meanwhile_is_not_reported_again():
                     return
                 for each in recorders:
                     each.on_data = None
-                block_on(all_read.wait())
+                everloop.block_on(all_read.wait())
 
             with contextlib.ExitStack() as stack:
                 pipes = []
