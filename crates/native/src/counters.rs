@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// Running totals, for `statistics()`. Relaxed: each is a number on its own.
+/// Running totals, for `statistics()`, and what `drive` judges by. Relaxed: each is a number on its own.
 #[derive(Default)]
 pub struct Counters {
     /// Turns of the loop. Written by the holder of the baton.

@@ -4,7 +4,7 @@
 
 mod running;
 
-use crate::ffi::{self, Called, GilCell};
+use crate::ffi::{self, Called, GilCell, name};
 use everloop_core::timers::Cancelled;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -176,8 +176,8 @@ impl Handle {
         if self.0.with(py, |body| body.call.as_ref().is_none_or(is_native)) {
             return None;
         }
-        let owner = self.callback(py)?.getattr_opt(crate::ffi::name!(py, "__self__")).ok()??;
-        let is_task = owner.hasattr(crate::ffi::name!(py, "get_coro")).unwrap_or(false);
+        let owner = self.callback(py)?.getattr_opt(name!(py, "__self__")).ok()??;
+        let is_task = owner.hasattr(name!(py, "get_coro")).unwrap_or(false);
         is_task.then_some(owner)
     }
 
@@ -254,7 +254,7 @@ pub fn is_fatal(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
-    loop_.getattr(crate::ffi::name!(loop_.py(), "_debug"))?.is_truthy()
+    loop_.getattr(name!(loop_.py(), "_debug"))?.is_truthy()
 }
 
 fn format_helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

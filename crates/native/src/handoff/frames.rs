@@ -6,7 +6,7 @@
 //! store; while it is set, calls of Python functions are somewhat slower.
 
 use super::gate;
-use crate::ffi;
+use crate::ffi::{self, name};
 use pyo3::prelude::*;
 use pyo3::types::PyAnyMethods;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,10 +34,10 @@ pub fn unwatch(py: Python<'_>) {
 /// Whether a C function is known to call no Python before it returns.
 pub fn is_leaf(callable: &Bound<'_, PyAny>) -> bool {
     let py = callable.py();
-    let owner = match callable.getattr_opt(crate::ffi::name!(py, "__objclass__")) {
+    let owner = match callable.getattr_opt(name!(py, "__objclass__")) {
         Ok(Some(class)) => class,
         _ => callable.clone(),
     };
-    let Ok(module) = owner.getattr(crate::ffi::name!(py, "__module__")) else { return false };
+    let Ok(module) = owner.getattr(name!(py, "__module__")) else { return false };
     module.extract::<String>().is_ok_and(|module| LEAVES.contains(&module.as_str()))
 }

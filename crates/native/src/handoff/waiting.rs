@@ -3,6 +3,7 @@
 use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_granted};
 use crate::event_loop::{LoopCore, Waiting};
 use crate::exit;
+use crate::ffi::name;
 use crate::place::{Kind, Place, lock};
 use everloop_core::baton::Manner;
 use pyo3::exceptions::PyRuntimeError;
@@ -139,7 +140,7 @@ pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     for (task, future, home) in candidates {
         // The loop cannot leave its home thread while that waits in the middle of a step.
         let cancelled = match task {
-            Some(task) => task.bind(py).getattr(crate::ffi::name!(py, "_must_cancel"))?.is_truthy()?,
+            Some(task) => task.bind(py).getattr(name!(py, "_must_cancel"))?.is_truthy()?,
             None => false,
         };
         let cancel = cancelled || (home && stopping);

@@ -8,7 +8,7 @@ use super::flow::Flow;
 use super::input::Expected;
 use super::output::Output;
 use crate::event_loop::LoopCore;
-use crate::ffi::GilCell;
+use crate::ffi::{GilCell, name};
 use crate::handle::{Native, is_fatal};
 use everloop_core::registry::Direction;
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
@@ -206,7 +206,7 @@ pub fn open(
     set_protocol(slf, protocol)?;
     let core = slf.get().core(py)?;
     core.get().claim(slf.get().fd, slf)?;
-    let made = protocol.getattr(crate::ffi::name!(py, "connection_made"))?;
+    let made = protocol.getattr(name!(py, "connection_made"))?;
     LoopCore::call_soon_with(&core, made.unbind(), slf.clone().into_any().unbind())?;
     LoopCore::call_soon_native(&core, slf.clone().into_any().unbind(), &START_READING)?;
     if let Some(waiter) = waiter {
@@ -239,8 +239,8 @@ fn server_knows_clients(py: Python<'_>) -> bool {
 pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     match server_knows_clients(py) {
-        true => server.call_method1(crate::ffi::name!(py, "_attach"), (slf,))?,
-        false => server.call_method0(crate::ffi::name!(py, "_attach"))?,
+        true => server.call_method1(name!(py, "_attach"), (slf,))?,
+        false => server.call_method0(name!(py, "_attach"))?,
     };
     let new = server.clone().unbind();
     slf.get().body.with(py, |body| body.server = Some(new));
@@ -251,8 +251,8 @@ pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let py = slf.py();
     let Some(server) = slf.get().body.with(py, |body| body.server.take()) else { return Ok(()) };
     match server_knows_clients(py) {
-        true => server.call_method1(py, crate::ffi::name!(py, "_detach"), (slf,))?,
-        false => server.call_method0(py, crate::ffi::name!(py, "_detach"))?,
+        true => server.call_method1(py, name!(py, "_detach"), (slf,))?,
+        false => server.call_method0(py, name!(py, "_detach"))?,
     };
     Ok(())
 }
@@ -374,7 +374,7 @@ pub fn call_connection_lost(slf: &Bound<'_, Transport>) -> PyResult<()> {
         (body.protocol.as_ref().map(|protocol| protocol.clone_ref(py)), body.reason.take())
     });
     let told = match protocol {
-        Some(protocol) => protocol.call_method1(py, crate::ffi::name!(py, "connection_lost"), (reason,)).map(drop),
+        Some(protocol) => protocol.call_method1(py, name!(py, "connection_lost"), (reason,)).map(drop),
         None => Ok(()),
     };
     let closed = let_go(slf);

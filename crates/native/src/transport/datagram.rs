@@ -9,7 +9,7 @@ use super::output::{Data, Datagram, Output, SEND};
 use super::socket::extra_of_socket;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
-use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd};
+use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd, name};
 use crate::handle::Native;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -137,11 +137,11 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
         match receive(slf)? {
             Received::Datagram(data, address) => {
                 count += 1;
-                protocol.call_method1(crate::ffi::name!(py, "datagram_received"), (data, address))?;
+                protocol.call_method1(name!(py, "datagram_received"), (data, address))?;
             }
             Received::Nothing => break,
             Received::Failed(error) => {
-                protocol.call_method1(crate::ffi::name!(py, "error_received"), (error.into_value(py),))?;
+                protocol.call_method1(name!(py, "error_received"), (error.into_value(py),))?;
                 break;
             }
         }

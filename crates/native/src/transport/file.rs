@@ -1,5 +1,6 @@
 //! What a transport owns: a socket or a pipe, and what is known of it.
 
+use crate::ffi::name;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
@@ -53,7 +54,7 @@ impl File {
         if !socket.is_instance(SOCKET.import(py, "socket", "socket")?)? {
             return Ok(Self::Object(socket.clone().unbind()));
         }
-        let name = crate::ffi::name!(py, "_io_refs");
+        let name = name!(py, "_io_refs");
         socket.setattr(&name, socket.getattr(&name)?.extract::<i64>()? + 1)?;
         Ok(Self::Held(socket.clone().unbind()))
     }

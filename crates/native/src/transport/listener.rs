@@ -4,7 +4,7 @@ use super::file::{socket_object, wrap_socket};
 use super::{address, socket};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
-use crate::ffi::{self, Called, GilCell, borrow_fd};
+use crate::ffi::{self, Called, GilCell, borrow_fd, name};
 use crate::handle::{Native, is_fatal};
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
@@ -117,7 +117,7 @@ fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
     let Some(sock) = this.with(py, |parts| parts.sock.clone_ref(py)) else { return Ok(()) };
     for _ in 0..this.backlog {
         // A protocol factory may have closed the server.
-        let fd: i32 = sock.call_method0(py, crate::ffi::name!(py, "fileno"))?.extract(py)?;
+        let fd: i32 = sock.call_method0(py, name!(py, "fileno"))?.extract(py)?;
         if fd < 0 {
             return Ok(());
         }
@@ -209,7 +209,7 @@ fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: 
         logger.call_method1("debug", ("%r got a new connection from %r: %r", &server, peer, connection))?;
     }
     let extra = [("peername", peer)].into_py_dict(py)?;
-    let accept = crate::ffi::name!(py, "_accept_connection2");
+    let accept = name!(py, "_accept_connection2");
     let coroutine = match tls {
         Some((context, handshake, shutdown)) => {
             let timeouts =

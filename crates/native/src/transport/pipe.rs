@@ -7,7 +7,7 @@ use super::input;
 use super::output::{Data, Output};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
-use crate::ffi::{self, borrow_fd};
+use crate::ffi::{self, borrow_fd, name};
 use crate::handle::{Native, is_fatal};
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
@@ -138,7 +138,7 @@ fn read_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
         Ok(data) if data.as_bytes().is_empty() => read_end_of_file(slf, &protocol),
         Ok(data) => {
             this.count_intake(py, data.as_bytes().len());
-            protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)).map(drop)
+            protocol.call_method1(name!(py, "data_received"), (data,)).map(drop)
         }
         Err(Errno::AGAIN | Errno::INTR) => Ok(()),
         // A pseudo-terminal whose other side is closed.

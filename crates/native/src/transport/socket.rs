@@ -11,7 +11,7 @@ use super::output::{Data, Output, Piece, SEND};
 use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
-use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd};
+use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd, name};
 use crate::handle::Native;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
@@ -250,7 +250,7 @@ fn read_data(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResul
         return end_of_file(slf, protocol);
     }
     this.count_intake(py, data.as_bytes().len());
-    match protocol.call_method1(crate::ffi::name!(py, "data_received"), (data,)) {
+    match protocol.call_method1(name!(py, "data_received"), (data,)) {
         Ok(_) => Ok(()),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.data_received() call failed."),
     }
@@ -268,11 +268,10 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     if let Ok(tls) = protocol.cast_exact::<TlsProtocol>() {
         return read_into_tls(slf, tls);
     }
-    let buffer =
-        protocol.call_method1(crate::ffi::name!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
-            0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
-            _ => Ok(buffer),
-        });
+    let buffer = protocol.call_method1(name!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
+        0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
+        _ => Ok(buffer),
+    });
     let buffer = match buffer {
         Ok(buffer) => buffer,
         Err(error) => return fatal_error(slf, error, "Fatal error: protocol.get_buffer() call failed."),
@@ -291,7 +290,7 @@ fn read_into_buffer(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
         Ok((0, _)) => end_of_file(slf, protocol),
         Ok((count, _)) => {
             this.count_intake(py, count);
-            match protocol.call_method1(crate::ffi::name!(py, "buffer_updated"), (count,)) {
+            match protocol.call_method1(name!(py, "buffer_updated"), (count,)) {
                 Ok(_) => Ok(()),
                 Err(error) => fatal_error(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
             }
@@ -329,11 +328,11 @@ fn end_of_file(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyRes
     if this.is_debug(py) {
         base::log(slf, "debug", "%r received EOF", None)?;
     }
-    let keep_open = protocol.call_method0(crate::ffi::name!(py, "eof_received")).and_then(|keep| keep.is_truthy());
+    let keep_open = protocol.call_method0(name!(py, "eof_received")).and_then(|keep| keep.is_truthy());
     match keep_open {
         // The protocol may go on writing; there is nothing more to read.
         Ok(true) => this.stop_reading(py),
-        Ok(false) => slf.call_method0(crate::ffi::name!(py, "close")).map(drop),
+        Ok(false) => slf.call_method0(name!(py, "close")).map(drop),
         Err(error) => fatal_error(slf, error, "Fatal error: protocol.eof_received() call failed."),
     }
 }

@@ -3,8 +3,7 @@
 use super::protocol::TlsProtocol;
 use super::states::State;
 use super::{constant, logger};
-use crate::ffi::name;
-use crate::ffi::type_name;
+use crate::ffi::{name, type_name};
 use crate::handle::is_fatal;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
