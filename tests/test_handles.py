@@ -150,6 +150,15 @@ def test_a_handle_tells_its_context(loop):
     assert isinstance(loop.call_soon(callback).get_context(), contextvars.Context)
 
 
+def test_a_name_made_while_the_program_runs_is_a_name_like_any_other(loop):
+    context = contextvars.copy_context()
+    for _ in range(3):
+        name = "".join(["con", "text"])  # not the object that is in the code
+        assert loop.call_soon(callback, **{name: context}).get_context() is context
+        with pytest.raises(TypeError, match="unexpected keyword argument 'contexts'"):
+            loop.call_soon(callback, **{name + "s": context})
+
+
 def test_an_odd_callback_is_called_like_any_other(loop):
     seen = []
 

@@ -15,7 +15,7 @@ NATIVE_LAYERS = [
     {"place"},
     {"handle", "pins"},
     {"event_loop"},
-    {"making", "transport"},
+    {"calls", "making", "transport"},
     {"pool"},
     {"handoff"},
     {"watchdog"},

@@ -230,6 +230,8 @@ class Job:
         """Nobody waits for its thread any more, not even at the end of the program."""
     def abandoned(self) -> bool:
         """Whether nobody waits for its thread any more."""
+    def carry_over(self, but: ContextVar[Any]) -> None:
+        """Sets in the current context what it has set; not the variable `but`."""
     def cancel(self) -> None:
         """Its caller no longer wants it."""
     def cancelled(self) -> bool:
@@ -254,6 +256,17 @@ class PoolCore:
         """What a thread of the pool asks for its calls. Made on that thread."""
     def _numbers(self) -> tuple[int, int, int, int, int]:
         """(threads, idle, running counted jobs, lent slots, queued jobs)"""
+    def _call(
+        self,
+        loop: LoopCore,
+        future: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        limiter: object,
+        /,
+    ) -> Job:
+        """As `_queue`, in a copy of the current context: see `Job.carry_over`. Without a future, it makes one."""
     def _queue(
         self,
         loop: LoopCore | None,
@@ -261,16 +274,18 @@ class PoolCore:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
-        call: object = None,
+        context: Context | None = None,
+        shown: object = None,
         limiter: object = None,
         prefer: int | None = None,
         /,
     ) -> Job:
         """Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
 
-        `call`: what is really called, where `function` only prepares it. `limiter`: who limits such
-        jobs in place of the pool; its `release(future)` is called in the loop once the thread is done, or the job was
-        withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
+        `context`: the one that it runs in, which nobody else is in. `shown`: what is really called, where `function`
+        only prepares it. `limiter`: who limits such jobs in place of the pool; its `release(future)` is called in the
+        loop once the thread is done, or the job was withdrawn. `prefer`: the number of the thread that should run it,
+        if that has nothing else to do.
         """
     def _shut(self, drop_queued: bool) -> list[Any]:
         """Takes no more jobs; threads end once nothing is queued.
@@ -284,8 +299,8 @@ class Worker:
     @property
     def job(self) -> Job | None:
         """The job that it runs, or None."""
-    def next(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
-        """The next call of this thread, as (function, args, kwargs); None: the thread is to end."""
+    def next(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None] | None:
+        """The next call of this thread, as (function, args, kwargs or None); None: the thread is to end."""
     def raised(self, error: BaseException) -> None:
         """The call has raised."""
     def returned(self, result: Any) -> None:
@@ -297,11 +312,17 @@ def carry_over(before: Context, after: Context, but: ContextVar[Any], /) -> None
 def current_job() -> Job | None:
     """The job that the calling thread runs, or None."""
 
+def is_plain_function(function: object, /) -> bool:
+    """Whether this is seen at once to be a function, and not one that only makes a coroutine."""
+
 def lend() -> Job | None:
     """The calling thread is going to wait in the bridge: where it runs a job, another one may run meanwhile.
 
     Returns the job, for `take_back`.
     """
+
+def loop_for(function: object, /) -> Any:
+    """The everloop that runs here, if it is seen at once that there is one, and that `function` is a plain function."""
 
 def take_back(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""

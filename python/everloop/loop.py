@@ -33,6 +33,7 @@ Private parts of asyncio that this file leans on, tested on each supported versi
 import asyncio
 import atexit
 import contextvars
+import functools
 import itertools
 import logging
 import os
@@ -208,6 +209,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         for belonging in self._belongings.values():
             belonging.close()
         super().close()
+        self.__dict__.pop("own_pool", None)  # who asks again is refused
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)
         self._close_core()
@@ -253,15 +255,14 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         self._check_default_executor()
         executor, own = self._default_executor, self._own_pool
         if executor is None:
-            executor = own = self.own_pool()
+            executor = own = self.own_pool
         if own is None or executor is not own:
             return self.run_in_executor(executor, func, *args)
         return own.run(self, func, args)
 
+    @functools.cached_property
     def own_pool(self) -> pool.ThreadPool:
         """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""
-        if self._own_pool is not None and not self._executor_shutdown_called:  # which closing says too
-            return self._own_pool
         self._check_closed()
         self._check_default_executor()
         if self._own_pool is None:
@@ -273,6 +274,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
         own = self._own_pool
+        self.__dict__.pop("own_pool", None)  # who asks again is refused
         if own is not None and own.is_idle():
             self._executor_shutdown_called = True
             own.shutdown()  # its threads end at once

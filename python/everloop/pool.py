@@ -134,7 +134,7 @@ def _work(pool: ThreadPool, number: int) -> None:
         while (call := worker.next()) is not None:
             function, args, kwargs = call
             try:
-                result = function(*args, **kwargs)
+                result = function(*args, **kwargs) if kwargs else function(*args)
             except BaseException as error:
                 worker.raised(error)
             else:

@@ -17,7 +17,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyFrame, PyString, PyTuple, PyType};
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::iter;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,10 +76,18 @@ impl<T> Made<T> {
             return Ok(made.into_bound(py));
         }
         let object = make(py)?;
-        let kept = object.clone().unbind();
-        let old = self.0.with(py, |made| made.replace(kept));
-        drop(old);
+        self.replace(py, object.clone());
         Ok(object)
+    }
+
+    fn replace(&self, py: Python<'_>, object: Bound<'_, T>) {
+        let old = self.0.with(py, |made| made.replace(object.unbind()));
+        drop(old);
+    }
+
+    #[inline]
+    fn is(&self, py: Python<'_>, object: &Bound<'_, T>) -> bool {
+        self.0.with(py, |made| made.as_ref().is_some_and(|made| made.is(object)))
     }
 }
 
@@ -117,6 +125,10 @@ pub struct Arguments<'a, 'py> {
 }
 
 impl<'a, 'py> Arguments<'a, 'py> {
+    pub fn none(py: Python<'py>) -> Self {
+        Self { py, positional: &[], keywords: None, values: &[] }
+    }
+
     pub fn len(&self) -> usize {
         self.positional.len()
     }
@@ -215,7 +227,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
     #[inline]
     pub fn context(&self, method: &str) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
         let Some(names) = self.keywords else { return Ok(None) };
-        self.named_context(names, method)
+        match self.values {
+            &[value] if KNOWN.is(self.py, &names) => Ok(Some(borrow(self.py, value)).filter(|value| !value.is_none())),
+            _ => self.named_context(names, method),
+        }
     }
 
     fn named_context(
@@ -225,17 +240,25 @@ impl<'a, 'py> Arguments<'a, 'py> {
     ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
         let mut context = None;
         for (name, &value) in names.iter_borrowed().zip(self.values) {
-            // Names in calls are interned: the same object, nearly always.
             let expected = name!(self.py, "context");
-            if !name.is(&expected) && !name.eq(&expected)? {
-                let name = name.cast::<PyString>()?.to_cow()?.into_owned();
-                return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'")));
+            if !name.is(&expected) {
+                if !name.eq(&expected)? {
+                    let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+                    return Err(PyTypeError::new_err(format!(
+                        "{method}() got an unexpected keyword argument '{name}'"
+                    )));
+                }
+                KNOWN.replace(self.py, names.to_owned());
             }
             context = Some(borrow(self.py, value)).filter(|value| !value.is_none());
         }
         Ok(context)
     }
 }
+
+/// The last names of a call that were "context" alone, without being the interned object that they are in Python code:
+/// tasks and futures in C call with the same tuple each time.
+static KNOWN: Made<PyTuple> = Made::new();
 
 fn borrow<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Borrowed<'a, 'py, PyAny> {
     // SAFETY: only called with the members of a vectorcall's argument array, which its caller keeps alive for 'a.
@@ -319,10 +342,73 @@ pub fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()).map(Bound::unbind) }
 }
 
+/// A copy of a context.
+pub fn copy_of_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<Py<PyAny>> {
+    // SAFETY: a Context, or refused; returns a new reference, or NULL with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(context.as_ptr())).map(Bound::unbind) }
+}
+
+/// This thread goes into a context, which `leave_context` undoes.
+pub fn enter_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
+    // SAFETY: a live object: what is no Context, or is entered already, is refused with an error set.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+}
+
+/// This thread leaves the context that it has entered last.
+pub fn leave_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
+    // SAFETY: as above.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+}
+
+/// Whether two contexts are copies of each other still, seen without looking at each variable. False: perhaps not.
+///
+/// A context has an immutable map, which is all that a collector finds in one that nobody is in; to set a variable is to
+/// put another map in its place.
+pub fn have_same_variables(one: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> bool {
+    let map = only_reference(one);
+    !map.is_null() && map == only_reference(other)
+}
+
+/// The address of the only object that a context refers to; null: there are more, or none.
+fn only_reference(context: &Bound<'_, PyAny>) -> *mut ffi::PyObject {
+    unsafe extern "C" fn visit(object: *mut ffi::PyObject, found: *mut c_void) -> c_int {
+        // SAFETY: `found` is the variable below.
+        let found = unsafe { &mut *found.cast::<(*mut ffi::PyObject, usize)>() };
+        *found = (object, found.1 + 1);
+        0
+    }
+    let mut found = (ptr::null_mut(), 0_usize);
+    if !is_context(context) {
+        return found.0;
+    }
+    // SAFETY: a live Context, whose own traversal calls `visit` with objects that it keeps, and with `found`.
+    unsafe {
+        if let Some(traverse) = (*context.get_type_ptr()).tp_traverse {
+            traverse(context.as_ptr(), visit, (&raw mut found).cast());
+        }
+    }
+    if found.1 == 1 { found.0 } else { ptr::null_mut() }
+}
+
 /// Whether an object is a `contextvars.Context`.
 pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: compares the type of a live object.
     unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// Whether a callable is a plain Python function without attributes of its own: its code says all of it.
+pub fn plain_code<'a, 'py>(function: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    // SAFETY: a function, which is exactly one or refused by the check, has this layout; it is alive, and with the GIL held
+    // nobody changes it. It lends its code.
+    unsafe {
+        let object = function.as_ptr();
+        if ffi::PyFunction_Check(object) == 0 {
+            return None;
+        }
+        let attributes = (*object.cast::<ffi::PyFunctionObject>()).func_dict;
+        let is_plain = attributes.is_null() || ffi::PyDict_Size(attributes) == 0;
+        is_plain.then(|| Borrowed::from_ptr(function.py(), ffi::PyFunction_GetCode(object)))
+    }
 }
 
 /// Whether an object is a Python function with this code.

@@ -2,12 +2,13 @@
 //!
 //! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
 //! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`transport`] (sockets and
-//! pipes), [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks),
+//! pipes), [`calls`] and [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks),
 //! [`drive`] (turning the loop).
 
 mod adoption;
 mod alarm;
 mod arrival;
+mod calls;
 mod clock;
 mod counters;
 mod drive;
@@ -67,7 +68,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Worker>()?;
     module.add_class::<arrival::Arrival>()?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::carry_over, module)?)?;
+    module.add_function(wrap_pyfunction!(calls::carry_over, module)?)?;
+    module.add_function(wrap_pyfunction!(calls::is_plain_function, module)?)?;
+    module.add_function(wrap_pyfunction!(calls::loop_for, module)?)?;
     module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
     module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;

@@ -1,12 +1,14 @@
-//! `create_task`: asyncio's own, without the call through Python where nothing is asked for but a task.
+//! Tasks and futures: asyncio's own, without the call through Python where nothing else is asked for.
 
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, Made, name};
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyString};
+use pyo3::types::{PyDict, PyModule, PyString};
 use std::ffi::CStr;
 
-static TASKS: Made<PyModule> = Made::new();
+/// The names of `asyncio.tasks` and `asyncio.futures`, which some programs change.
+static TASKS: Made<PyDict> = Made::new();
+static FUTURES: Made<PyDict> = Made::new();
 static BASE: Made<PyModule> = Made::new();
 
 pub struct CreateTask;
@@ -22,11 +24,23 @@ impl FastMethod for CreateTask {
         let core = slf.get();
         let is_plain = arguments.len() == 1 && !core.is_debug() && !core.is_closed() && knows(&arguments)?;
         if is_plain && slf.getattr(name!(py, "_task_factory"))?.is_none() {
-            let class = TASKS.get(py, |py| py.import("asyncio.tasks"))?.getattr(name!(py, "Task"))?;
-            return arguments.call_with_loop(&class, slf.as_any());
+            let names = TASKS.get(py, |py| Ok(py.import("asyncio.tasks")?.dict()))?;
+            if let Some(class) = names.get_item(name!(py, "Task"))? {
+                return arguments.call_with_loop(&class, slf.as_any());
+            }
         }
         let class = BASE.get(py, |py| py.import("asyncio.base_events"))?.getattr(name!(py, "BaseEventLoop"))?;
         arguments.call_method_of(&class.getattr(name!(py, "create_task"))?, slf.as_any())
+    }
+}
+
+/// A future of a loop that no program sees, and so none wants to be another one's.
+pub fn new_future(slf: &Bound<'_, LoopCore>) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    let names = FUTURES.get(py, |py| Ok(py.import("asyncio.futures")?.dict()))?;
+    match names.get_item(name!(py, "Future"))? {
+        Some(class) => Arguments::none(py).call_with_loop(&class, slf.as_any()),
+        None => slf.call_method0(name!(py, "create_future")).map(Bound::unbind),
     }
 }
 

@@ -7,19 +7,21 @@
 //! The threads run Python code that takes one job after the other (python/everloop/pool.py), so that none of our frames
 //! is below a user's function: one that outlives the interpreter is ended by it, and would have to be unwound through them.
 //!
-//! Who touches what: the `State` anybody, under the GIL; a `Job`'s body its thread and its loop, under the GIL.
+//! Who touches what: the `State` anybody, under the GIL.
 
-use crate::clock;
+mod job;
+
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
-use crate::ffi::{GilCell, name, thread_ident};
-use crate::handle::{Handle, Native};
+use crate::ffi::{GilCell, name};
+use crate::making::new_future;
 use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
 use everloop_core::spot::{self, Spot};
-use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
+pub use job::Job;
+use job::{Call, Variables};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use std::cell::RefCell;
@@ -29,266 +31,6 @@ use std::time::{Duration, Instant};
 
 /// How long a thread without work stays.
 const LINGER: Duration = Duration::from_secs(10);
-
-// ---- jobs
-
-/// What there is to call: a function, its arguments and keywords.
-type Call = (Py<PyAny>, Py<PyTuple>, Option<Py<PyDict>>);
-
-/// The same for Python, where keywords are never missing.
-type FullCall = (Py<PyAny>, Py<PyTuple>, Py<PyDict>);
-
-#[derive(Default)]
-struct Body {
-    /// Gone once a thread has begun it, or it was withdrawn.
-    call: Option<Call>,
-    /// What came of it, until that is delivered.
-    outcome: Option<PyResult<Py<PyAny>>>,
-    /// Whether its limiter is still to be told of the end.
-    limited: bool,
-    begun: Option<Begun>,
-    /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
-    waiter: Option<Py<PyAny>>,
-    delivered: bool,
-    /// Whether its caller no longer wants it.
-    cancelled: bool,
-    /// Whether nobody waits for its thread either.
-    abandoned: bool,
-}
-
-/// Where and since when it runs.
-#[derive(Clone, Copy)]
-struct Begun {
-    thread: u64,
-    since: u64,
-    worker: u32,
-}
-
-/// One call on a thread of the pool, for a future.
-#[pyclass(frozen, weakref, module = "everloop._native")]
-pub struct Job {
-    body: GilCell<Body>,
-    /// The loop of the future; None for a `concurrent.futures.Future`.
-    core: Option<Py<LoopCore>>,
-    future: Py<PyAny>,
-    /// For its handle: one that nobody else enters.
-    context: Py<PyAny>,
-    /// What is called, for those who look.
-    function: Py<PyAny>,
-    pool: Py<PoolCore>,
-    /// Who limits such jobs; None: the slots of the pool do.
-    limiter: Option<Py<PyAny>>,
-}
-
-static DELIVER: Native = Native { name: "_deliver", run: |job| job.cast::<Job>()?.get().deliver(job.py()) };
-
-impl Job {
-    /// Whether it takes one of the pool's slots.
-    fn is_counted(&self) -> bool {
-        self.limiter.is_none()
-    }
-
-    fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
-        if self.body.with(py, |body| body.call.is_none()) {
-            return Ok(None); // withdrawn
-        }
-        let future = self.future.bind(py);
-        let wanted = match self.core {
-            Some(_) => !future.call_method0(name!(py, "done"))?.is_truthy()?,
-            None => future.call_method0(name!(py, "set_running_or_notify_cancel"))?.is_truthy()?,
-        };
-        if !wanted {
-            return Ok(None); // cancelled before it began: its task, which has yet to learn of that, withdraws it
-        }
-        let call = self.body.with(py, |body| body.call.take());
-        let Some(call) = call else { return Ok(None) };
-        let begun = Begun { thread: thread_ident(), since: clock::now(), worker };
-        self.body.with(py, |body| body.begun = Some(begun));
-        Ok(Some(call))
-    }
-
-    /// Hands what came of it to its loop, which the caller wakes soon. A closed loop takes nothing any more.
-    fn end(slf: &Bound<'_, Self>, outcome: PyResult<Py<PyAny>>) -> PyResult<Option<ToWake>> {
-        let py = slf.py();
-        let this = slf.get();
-        let old = this.body.with(py, |body| body.outcome.replace(outcome));
-        drop(old);
-        let Some(core) = &this.core else { return this.deliver(py).map(|()| None) };
-        if core.get().is_closed() {
-            return this.give_back(py).map(|()| None); // the limiter may serve other loops
-        }
-        let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
-        let handle = Handle::new_native(job, &DELIVER, this.context.clone_ref(py), loop_);
-        core.get().post_quietly(Py::new(py, handle)?);
-        let shared = Arc::clone(&core.get().shared);
-        Ok(shared.poller().map(|poller| ToWake { shared, poller }))
-    }
-
-    /// In the loop, if there is one: gives the future what came of the job.
-    fn deliver(&self, py: Python<'_>) -> PyResult<()> {
-        let (outcome, waiter) = self.body.with(py, |body| {
-            body.delivered = true;
-            (body.outcome.take(), body.waiter.take())
-        });
-        self.give_back(py)?;
-        if let Some(waiter) = waiter
-            && !waiter.bind(py).call_method0(name!(py, "done"))?.is_truthy()?
-        {
-            waiter.bind(py).call_method1(name!(py, "set_result"), (py.None(),))?;
-        }
-        let future = self.future.bind(py);
-        if future.call_method0(name!(py, "done"))?.is_truthy()? {
-            return Ok(()); // its caller has gone
-        }
-        match outcome {
-            Some(Ok(result)) => future.call_method1(name!(py, "set_result"), (result,)).map(drop),
-            Some(Err(error)) => {
-                let error =
-                    if self.core.is_some() { asyncio_error(error, py)? } else { error.into_value(py).into_any() };
-                match future.call_method1(name!(py, "set_exception"), (error,)) {
-                    Ok(_) => Ok(()),
-                    // a StopIteration, which no future takes up to CPython 3.12.1: its caller must not wait for ever
-                    Err(refused) => {
-                        future.call_method1(name!(py, "set_exception"), (refused.into_value(py),)).map(drop)
-                    }
-                }
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn give_back(&self, py: Python<'_>) -> PyResult<()> {
-        match &self.limiter {
-            Some(limiter) if self.body.with(py, |body| std::mem::take(&mut body.limited)) => {
-                limiter.call_method1(py, name!(py, "release"), (&self.future,)).map(drop)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// asyncio's own errors in place of those of `concurrent.futures`, as asyncio passes them on.
-fn asyncio_error(error: PyErr, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let convert = CONVERT.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("_convert_future_exc")?.unbind())
-    })?;
-    convert.call1(py, (error.into_value(py),))
-}
-
-#[pymethods]
-impl Job {
-    /// Takes the job back, if no thread has begun it. True: it never runs.
-    fn withdraw(&self, py: Python<'_>) -> PyResult<bool> {
-        let call = self.body.with(py, |body| body.call.take());
-        let withdrawn = call.is_some();
-        drop(call);
-        if withdrawn {
-            self.give_back(py)?;
-        }
-        Ok(withdrawn)
-    }
-
-    /// Sets the result of `waiter`, a future of its loop, once its thread is done with it. False: it is.
-    fn tell(&self, waiter: &Bound<'_, PyAny>) -> bool {
-        let py = waiter.py();
-        let waiter = waiter.clone().unbind();
-        let (delivered, old) = self.body.with(py, |body| (body.delivered, body.waiter.replace(waiter)));
-        drop(old);
-        !delivered
-    }
-
-    /// Its caller no longer wants it.
-    fn cancel(&self, py: Python<'_>) {
-        self.body.with(py, |body| body.cancelled = true);
-    }
-
-    /// Whether its caller no longer wants it.
-    fn cancelled(&self, py: Python<'_>) -> bool {
-        self.body.with(py, |body| body.cancelled)
-    }
-
-    /// Nobody waits for its thread any more, not even at the end of the program.
-    fn abandon(&self, py: Python<'_>) {
-        self.body.with(py, |body| body.abandoned = true);
-    }
-
-    /// Whether nobody waits for its thread any more.
-    fn abandoned(&self, py: Python<'_>) -> bool {
-        self.body.with(py, |body| body.abandoned)
-    }
-
-    /// What it is for.
-    #[getter]
-    fn future(&self, py: Python<'_>) -> Py<PyAny> {
-        self.future.clone_ref(py)
-    }
-
-    /// The loop that waits for it. AttributeError: a `concurrent.futures.Future` does.
-    #[getter]
-    fn r#loop(&self, py: Python<'_>) -> PyResult<Py<LoopCore>> {
-        let core = self.core.as_ref().map(|core| core.clone_ref(py));
-        core.ok_or_else(|| PyAttributeError::new_err("no loop waits for this job"))
-    }
-
-    /// What is called.
-    #[getter]
-    fn function(&self, py: Python<'_>) -> Py<PyAny> {
-        self.function.clone_ref(py)
-    }
-
-    /// The thread that runs it, as `threading.get_ident()`; None before.
-    #[getter]
-    fn thread(&self, py: Python<'_>) -> Option<u64> {
-        self.body.with(py, |body| body.begun.map(|begun| begun.thread))
-    }
-
-    /// Since when it runs, in seconds of the loop's clock; None before.
-    #[getter]
-    fn since(&self, py: Python<'_>) -> Option<f64> {
-        self.body.with(py, |body| body.begun.map(|begun| clock::to_seconds(begun.since)))
-    }
-
-    /// The number of the pool's thread that runs it; None before.
-    #[getter]
-    fn worker(&self, py: Python<'_>) -> Option<u32> {
-        self.body.with(py, |body| body.begun.map(|begun| begun.worker))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(core) = &self.core {
-            visit.call(core)?;
-        }
-        visit.call(&self.future)?;
-        visit.call(&self.pool)?;
-        if let Some(limiter) = &self.limiter {
-            visit.call(limiter)?;
-        }
-        visit.call(&self.context)?;
-        visit.call(&self.function)?;
-        self.body.traverse(|body| {
-            if let Some((function, args, kwargs)) = &body.call {
-                visit.call(function)?;
-                visit.call(args)?;
-                if let Some(kwargs) = kwargs {
-                    visit.call(kwargs)?;
-                }
-            }
-            if let Some(Ok(result)) = &body.outcome {
-                visit.call(result)?;
-            }
-            if let Some(waiter) = &body.waiter {
-                visit.call(waiter)?;
-            }
-            Ok(())
-        })
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        let body = self.body.with(py, std::mem::take);
-        drop(body);
-    }
-}
 
 // ---- the pool
 
@@ -362,7 +104,42 @@ pub struct PoolCore {
     context: Py<PyAny>,
 }
 
+/// A call as Python hands it over.
+type NewCall<'a, 'py> = (&'a Bound<'py, PyAny>, &'a Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
+
 impl PoolCore {
+    #[allow(clippy::too_many_arguments)]
+    fn queue<'py>(
+        slf: &Bound<'py, Self>,
+        core: Option<Py<LoopCore>>,
+        future: Py<PyAny>,
+        (function, args, kwargs): NewCall<'_, 'py>,
+        variables: Option<Variables>,
+        shown: &Bound<'py, PyAny>,
+        limiter: Option<Py<PyAny>>,
+        prefer: Option<u32>,
+    ) -> PyResult<Py<Job>> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.state.with(py, |state| state.closed) {
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        }
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
+        let call = (function.clone().unbind(), args.clone().unbind(), kwargs);
+        let job = Job::new(slf, core, future, call, variables, shown, limiter);
+        let counted = job.is_counted();
+        let job = Py::new(py, job)?;
+        let queued = job.clone_ref(py);
+        this.state.with(py, |state| if counted { &mut state.counted } else { &mut state.free }.push_back(queued));
+        if let Err(error) = Self::rouse(slf, prefer)
+            && this.state.with(py, |state| state.threads == 0)
+        {
+            job.get().withdraw(py)?;
+            return Err(error);
+        }
+        Ok(job)
+    }
+
     fn rouse(slf: &Bound<'_, Self>, prefer: Option<u32>) -> PyResult<()> {
         let py = slf.py();
         match slf.get().state.with(py, |state| state.rouse(prefer)) {
@@ -408,63 +185,58 @@ impl PoolCore {
 
     /// Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
     ///
-    /// `call`: what is really called, where `function` only prepares it. `limiter`: who limits such
-    /// jobs in place of the pool; its `release(future)` is called in the loop once the thread is done, or the job was
-    /// withdrawn. `prefer`: the number of the thread that should run it, if that has nothing else to do.
-    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, call=None, limiter=None, prefer=None, /))]
+    /// `context`: the one that it runs in, which nobody else is in. `shown`: what is really called, where `function`
+    /// only prepares it. `limiter`: who limits such jobs in place of the pool; its `release(future)` is called in the
+    /// loop once the thread is done, or the job was withdrawn. `prefer`: the number of the thread that should run it,
+    /// if that has nothing else to do.
+    #[pyo3(signature = (r#loop, future, function, args, kwargs=None, context=None, shown=None, limiter=None, prefer=None, /))]
     #[allow(clippy::too_many_arguments)]
     fn _queue(
         slf: &Bound<'_, Self>,
         r#loop: Option<Py<LoopCore>>,
-        future: &Bound<'_, PyAny>,
+        future: Py<PyAny>,
         function: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
-        call: Option<&Bound<'_, PyAny>>,
+        context: Option<Py<PyAny>>,
+        shown: Option<&Bound<'_, PyAny>>,
         limiter: Option<Py<PyAny>>,
         prefer: Option<u32>,
     ) -> PyResult<Py<Job>> {
-        let py = slf.py();
-        let this = slf.get();
-        if this.state.with(py, |state| state.closed) {
-            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
-        }
-        let body = Body {
-            call: Some((
-                function.clone().unbind(),
-                args.clone().unbind(),
-                kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind),
-            )),
-            limited: limiter.is_some(),
-            ..Body::default()
-        };
-        let job = Job {
-            body: GilCell::new(body),
-            core: r#loop,
-            future: future.clone().unbind(),
-            context: this.context.clone_ref(py),
-            function: call.unwrap_or(function).clone().unbind(),
-            pool: slf.clone().unbind(),
+        let variables = context.map(|there| Variables { before: None, there });
+        let shown = shown.unwrap_or(function);
+        Self::queue(slf, r#loop, future, (function, args, kwargs), variables, shown, limiter, prefer)
+    }
+
+    /// As `_queue`, in a copy of the current context: see `Job.carry_over`. Without a future, it makes one.
+    #[pyo3(signature = (r#loop, future, function, args, kwargs, limiter, /))]
+    fn _call(
+        slf: &Bound<'_, Self>,
+        r#loop: &Bound<'_, LoopCore>,
+        future: Option<Py<PyAny>>,
+        function: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<Bound<'_, PyDict>>,
+        limiter: Option<Py<PyAny>>,
+    ) -> PyResult<Py<Job>> {
+        let variables = Variables::of_caller(slf.py())?;
+        let future = future.map_or_else(|| new_future(r#loop), Ok)?;
+        Self::queue(
+            slf,
+            Some(r#loop.clone().unbind()),
+            future,
+            (function, args, kwargs),
+            Some(variables),
+            function,
             limiter,
-        };
-        let counted = job.is_counted();
-        let job = Py::new(py, job)?;
-        let queued = job.clone_ref(py);
-        this.state.with(py, |state| if counted { &mut state.counted } else { &mut state.free }.push_back(queued));
-        if let Err(error) = Self::rouse(slf, prefer)
-            && this.state.with(py, |state| state.threads == 0)
-        {
-            job.get().withdraw(py)?;
-            return Err(error);
-        }
-        Ok(job)
+            None,
+        )
     }
 
     /// What a thread of the pool asks for its calls. Made on that thread.
     fn _enter(slf: &Bound<'_, Self>, number: u32) -> Worker {
         Worker {
             pool: slf.clone().unbind(),
-            no_keywords: PyDict::new(slf.py()).unbind(),
             seat: Arc::new(Seat { number, spot: Spot::default() }),
             state: GilCell::new(WorkerState { coming: true, job: None, to_wake: None }),
         }
@@ -486,7 +258,7 @@ impl PoolCore {
         for seat in idle {
             seat.spot.rouse();
         }
-        dropped.iter().map(|job| job.get().future.clone_ref(py)).collect()
+        dropped.iter().map(|job| job.get().future(py)).collect()
     }
 
     /// The number of slots: how many counted jobs run at once, beside those that wait in the bridge.
@@ -555,7 +327,6 @@ struct WorkerState {
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Worker {
     pool: Py<PoolCore>,
-    no_keywords: Py<PyDict>,
     seat: Arc<Seat>,
     state: GilCell<WorkerState>,
 }
@@ -624,6 +395,7 @@ impl Worker {
     fn finish(&self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<()> {
         CURRENT.with_borrow_mut(Option::take);
         let Some(job) = self.state.with(py, |state| state.job.take()) else { return Ok(()) };
+        let outcome = job.get().leave(py).and(outcome);
         self.leave_slot(py, job.get());
         self.end(job.bind(py), outcome)
     }
@@ -646,8 +418,8 @@ impl Worker {
 
 #[pymethods]
 impl Worker {
-    /// The next call of this thread, as (function, args, kwargs); None: the thread is to end.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<FullCall>> {
+    /// The next call of this thread, as (function, args, kwargs or None); None: the thread is to end.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Call>> {
         loop {
             let Some(job) = self.take(py) else {
                 if self.rest(py) {
@@ -661,11 +433,10 @@ impl Worker {
             // Before it runs, as it may block. If no thread can be started, this one does what is queued, one by one.
             let _ = PoolCore::rouse(self.pool.bind(py), None);
             match job.get().begin(py, self.seat.number) {
-                Ok(Some((function, args, kwargs))) => {
+                Ok(Some(call)) => {
                     CURRENT.set(Some(job.clone_ref(py)));
                     self.state.with(py, |state| state.job = Some(job));
-                    let kwargs = kwargs.unwrap_or_else(|| self.no_keywords.clone_ref(py));
-                    return Ok(Some((function, args, kwargs)));
+                    return Ok(Some(call));
                 }
                 Ok(None) => self.leave_slot(py, job.get()),
                 Err(error) => {
@@ -693,24 +464,6 @@ impl Worker {
     }
 }
 
-/// Sets in the current context what `after`, a copy of `before`, has other than that; not the variable `but`.
-#[pyfunction]
-#[pyo3(signature = (before, after, but, /))]
-pub fn carry_over(before: &Bound<'_, PyAny>, after: &Bound<'_, PyAny>, but: &Bound<'_, PyAny>) -> PyResult<()> {
-    for variable in after.try_iter()? {
-        let variable = variable?;
-        if variable.is(but) {
-            continue;
-        }
-        let value = after.get_item(&variable)?;
-        if before.get_item(&variable).is_ok_and(|old| old.is(&value)) {
-            continue;
-        }
-        variable.call_method1(name!(before.py(), "set"), (value,))?;
-    }
-    Ok(())
-}
-
 /// The job that the calling thread runs, or None.
 #[pyfunction]
 pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {
@@ -723,10 +476,10 @@ pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {
 #[pyfunction]
 pub fn lend(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
     let Some(job) = current_job(py) else { return Ok(None) };
-    match &job.get().limiter {
+    match job.get().limiter() {
         Some(limiter) => limiter.call_method1(py, name!(py, "lend"), (&job,)).map(drop)?,
         None => {
-            let pool = job.get().pool.bind(py);
+            let pool = job.get().pool().bind(py);
             pool.get().state.with(py, |state| state.lent += 1);
             PoolCore::rouse(pool, None)?;
         }
@@ -738,10 +491,10 @@ pub fn lend(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
 #[pyfunction]
 pub fn take_back(job: &Bound<'_, Job>) -> PyResult<()> {
     let py = job.py();
-    match &job.get().limiter {
+    match job.get().limiter() {
         Some(limiter) => limiter.call_method1(py, name!(py, "take_back"), (job,)).map(drop),
         None => {
-            job.get().pool.get().state.with(py, |state| state.lent = state.lent.saturating_sub(1));
+            job.get().pool().get().state.with(py, |state| state.lent = state.lent.saturating_sub(1));
             Ok(())
         }
     }

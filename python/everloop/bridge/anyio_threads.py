@@ -164,11 +164,11 @@ class AnyioThreads:
             if self._forget_library is not None:
                 context.run(self._forget_library)
             if scope is None:
-                call = (self._threadlocals, token, None, context, func, args)
-                return await self._call(loop, call, tokens, abandon)
+                call = (self._threadlocals, token, None, func, args)
+                return await self._call(loop, call, context, tokens, abandon)
             with self._scope_class(shield=not abandon) as own:
-                call = (self._threadlocals, token, own if abandon else scope, context, func, args)
-                return await self._call(loop, call, tokens, abandon)
+                call = (self._threadlocals, token, own if abandon else scope, func, args)
+                return await self._call(loop, call, context, tokens, abandon)
         finally:
             if shared and not beyond:
                 self._last_release = loop.time()
@@ -177,10 +177,11 @@ class AnyioThreads:
             elif not beyond:
                 self._keep_token(loop, kept, limiter, task)
 
-    async def _call(self, loop: EventLoop, call: Any, tokens: "Tokens", abandon: bool) -> Any:
+    async def _call(self, loop: EventLoop, call: Any, context: Any, tokens: "Tokens", abandon: bool) -> Any:
         future = loop.create_future()
-        job = loop.own_pool()._queue(loop, future, _in_thread, call, None, call[4], tokens, _thread_number.get())
-        name = getattr(getattr(call[4], "func", call[4]), "__name__", None)
+        func = call[3]
+        job = loop.own_pool._queue(loop, future, _in_thread, call, None, context, func, tokens, _thread_number.get())
+        name = getattr(getattr(func, "func", func), "__name__", None)
         try:
             result = await future
             if name == "__enter__":
@@ -301,12 +302,12 @@ def _lending(wait: Any) -> Any:
     return waiting
 
 
-def _in_thread(threadlocals: Any, token: Any, scope: Any, context: contextvars.Context, func: Any, args: Any) -> Any:
+def _in_thread(threadlocals: Any, token: Any, scope: Any, func: Any, args: Any) -> Any:
     """Calls a function as anyio's own threads do: `from_thread` works in it."""
     threadlocals.current_token = token
     threadlocals.current_cancel_scope = scope
     try:
-        return context.run(func, *args)
+        return func(*args)
     except StopIteration as error:
         raise RuntimeError("coroutine raised StopIteration") from error
     finally:

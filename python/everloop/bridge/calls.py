@@ -3,17 +3,23 @@
 import functools
 import inspect
 from asyncio import events
-from inspect import CO_COROUTINE
-from types import FunctionType
 
+from .. import _native
 from ..loop import EventLoop
 
-__all__ = ["check_function", "is_coroutine_function", "name_of", "running_loop"]
+__all__ = ["check_function", "is_coroutine_function", "loop_for", "name_of", "running_loop"]
+
+
+def loop_for(caller: str, function: object) -> EventLoop:
+    """The everloop that runs here, for a call of this function elsewhere; both are looked at."""
+    loop = running_loop(caller)
+    check_function(caller, function)
+    return loop
 
 
 def check_function(caller: str, function: object) -> None:
     """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
-    if type(function) is FunctionType and not function.__dict__ and not function.__code__.co_flags & CO_COROUTINE:
+    if _native.is_plain_function(function):
         return  # most are, and need no search
     if not callable(function):
         if inspect.iscoroutine(function):

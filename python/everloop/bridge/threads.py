@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import contextvars
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from .. import _native
 from ..loop import EventLoop, loop_of_context
-from .calls import check_function, name_of, running_loop
+from .calls import loop_for, name_of
 from .limiter import Limiter
 
 __all__ = ["check_cancelled", "to_thread"]
@@ -56,20 +55,18 @@ async def to_thread[**P, T](
         >>> everloop.run(main())
         'done'
     """
-    loop = running_loop("to_thread")
-    check_function("to_thread", function)
+    loop: EventLoop = _native.loop_for(function) or loop_for("to_thread", function)
     if limiter is not None and not isinstance(limiter, Limiter):
         raise TypeError(
             f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
             f"{limiter!r}; a keyword argument of the function that is called so goes into a functools.partial"
         )
-    before = contextvars.copy_context()
-    context = before.copy()
-    future: asyncio.Future[T] = loop.create_future()
+    future = None
     if limiter is not None:
+        future = loop.create_future()
         await limiter.acquire(future)
     try:
-        job = loop.own_pool()._queue(loop, future, context.run, (function, *args), kwargs, function, limiter)
+        job = loop.own_pool._call(loop, future, function, args, kwargs, limiter)
     except BaseException as error:
         if limiter is not None:
             limiter.release(future)
@@ -80,13 +77,14 @@ async def to_thread[**P, T](
             ) from error
         raise
     try:
-        return await future
+        result: T = await job.future
+        return result
     except asyncio.CancelledError:
         if not job.withdraw():
             await let_end(job, loop, abandon_on_cancel)
         raise
     finally:
-        _native.carry_over(before, context, loop_of_context)  # but not a loop that the function made for itself
+        job.carry_over(loop_of_context)  # but not a loop that the function made for itself
 
 
 async def let_end(job: _native.Job, loop: EventLoop, abandon: bool) -> None:
