@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import sys
 import threading
 
 import pytest
@@ -144,6 +145,22 @@ def test_who_waits_goes_on_before_the_done_callbacks_have_run(portal):
     portal.loop.call_soon_threadsafe(let_begin.set)
     future.result()
     has_result.set()
+
+
+def test_who_begins_to_wait_while_it_ends_is_told(portal):
+    async def end():
+        return 42
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the loop and those who wait are interrupted anywhere
+    try:
+        with concurrent.futures.ThreadPoolExecutor(2) as waiters:
+            for _ in range(500):
+                future = asyncio.run_coroutine_threadsafe(end(), portal.loop)
+                waits = [waiters.submit(future.result, 30) for _ in range(2)]
+                assert [future.result(30), *(wait.result() for wait in waits)] == [42] * 3
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_one_thread_s_cancel_ends_the_wait_of_others_at_once(portal):

@@ -2,8 +2,8 @@
 //!
 //! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
 //! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`transport`] (sockets and
-//! pipes), [`calls`] and [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks),
-//! [`drive`] (turning the loop).
+//! pipes), [`calls`] and [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`]
+//! (who blocks), [`drive`] (turning the loop).
 
 mod adoption;
 mod alarm;

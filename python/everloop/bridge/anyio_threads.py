@@ -179,8 +179,8 @@ class AnyioThreads:
 
     async def _call(self, loop: EventLoop, call: Any, context: Any, tokens: "Tokens", abandon: bool) -> Any:
         future = loop.create_future()
-        func = call[3]
-        job = loop.own_pool._queue(loop, future, _in_thread, call, None, context, func, tokens, _thread_number.get())
+        func, number = call[3], _thread_number.get()
+        job = loop.own_pool._queue(loop, future, _in_thread, call, None, context, func, tokens, number)
         name = getattr(getattr(func, "func", func), "__name__", None)
         try:
             result = await future
@@ -192,7 +192,8 @@ class AnyioThreads:
                 await let_end(job, loop, abandon)
             raise
         finally:
-            _thread_number.set(job.worker)
+            if number != (number := job.worker):
+                _thread_number.set(number)
             if name == "__exit__":
                 note_left()
 
@@ -304,14 +305,15 @@ def _lending(wait: Any) -> Any:
 
 def _in_thread(threadlocals: Any, token: Any, scope: Any, func: Any, args: Any) -> Any:
     """Calls a function as anyio's own threads do: `from_thread` works in it."""
-    threadlocals.current_token = token
-    threadlocals.current_cancel_scope = scope
+    local = threadlocals.__dict__  # this thread's: once, as each look at one of its attributes costs as much
+    local["current_token"] = token
+    local["current_cancel_scope"] = scope
     try:
         return func(*args)
     except StopIteration as error:
         raise RuntimeError("coroutine raised StopIteration") from error
     finally:
-        del threadlocals.current_token, threadlocals.current_cancel_scope
+        del local["current_token"], local["current_cancel_scope"]
 
 
 _threads: AnyioThreads | None = None

@@ -50,6 +50,20 @@ def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "L
     return future
 
 
+class Here:
+    """This process, without a system call."""
+
+    def __init__(self) -> None:
+        self.note()
+        os.register_at_fork(after_in_child=self.note)
+
+    def note(self) -> None:
+        self.process = os.getpid()
+
+
+here = Here()
+
+
 class ExitOfCoroutine(Exception):
     """Carries a SystemExit or KeyboardInterrupt, as its cause, past the loop to who waits for the future."""
 
@@ -68,12 +82,14 @@ class LoopFuture(concurrent.futures.Future[T]):
     # of concurrent.futures
     _condition: threading.Condition
     _state: str
+    _result: T
+    _exception: BaseException | None
     _waiters: list[Any]
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
-        self._process = os.getpid()
+        self._process = here.process
 
     def cancel(self) -> bool:
         """Asks the coroutine to end. False: it has ended already."""
@@ -99,6 +115,8 @@ class LoopFuture(concurrent.futures.Future[T]):
         """
         try:
             self._wait(timeout)
+            if self._state == futures.FINISHED and self._exception is None:
+                return self._result
             return super().result(0)
         finally:
             del self  # an exception must not keep the future that holds it
@@ -149,45 +167,53 @@ class LoopFuture(concurrent.futures.Future[T]):
                 raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
 
     def _is_done_within(self, timeout: float | None) -> bool:
-        if self._process != os.getpid():
+        if self._process != here.process:
             raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
         arrival = _native.Arrival()
         if not self._is_awaited_by(arrival):
             return True
         soon = _SOON if timeout is None or timeout > _SOON else timeout
-        if arrival.wait(soon):
-            return True
-        looks_in_vain = 0
+        done = False
         try:
-            with waiting(self) as wait, lent():
-                for pause in pauses(None if timeout is None else timeout - soon):
-                    if arrival.wait(pause):
-                        return True
-                    if self._loop.is_closed() and not self.done():
-                        self._cancel_now()
-                        raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
-                    wait.check()
-                    looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
-                    if looks_in_vain == _PATIENCE:
-                        logger.warning(
-                            "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
-                            threading.current_thread().name,
-                            self._loop,
-                        )
-            return self.done()
+            done = arrival.wait(soon) or self._comes(arrival, None if timeout is None else timeout - soon)
         finally:
-            with self._condition, contextlib.suppress(ValueError):
-                self._waiters.remove(arrival)
+            if not done:
+                self._is_left_by(arrival)
+        return done or self.done()
+
+    def _comes(self, arrival: "_native.Arrival", timeout: float | None) -> bool:
+        """Whether it arrives within so many seconds. Looks after the loop meanwhile, and for a deadlock."""
+        looks_in_vain = 0
+        with waiting(self) as wait, lent():
+            for pause in pauses(timeout):
+                if arrival.wait(pause):
+                    return True
+                if self._loop.is_closed() and not self.done():
+                    self._cancel_now()
+                    raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                wait.check()
+                looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
+                if looks_in_vain == _PATIENCE:
+                    logger.warning(
+                        "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                        threading.current_thread().name,
+                        self._loop,
+                    )
+        return False
 
     # ---- waiters, as those of concurrent.futures.wait()
 
     def _is_awaited_by(self, arrival: "_native.Arrival") -> bool:
-        """Tells `arrival` once this is done. False: it is."""
+        """Tells `arrival` once this is done. False: it is.
+
+        Without the lock: who ends this sets the state and then tells those in the list; we are in it before we look.
+        """
+        self._waiters.append(arrival)
+        return self._state not in _DONE
+
+    def _is_left_by(self, arrival: "_native.Arrival") -> None:
         with self._condition:
-            if self._state in _DONE:
-                return False
-            self._waiters.append(arrival)
-            return True
+            self._waiters.remove(arrival)
 
     def _cancel_now(self) -> bool:
         """Cancels this, and wakes those who wait."""
@@ -200,7 +226,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         return cancelled
 
     def _clean_up(self) -> None:
-        if self._process == os.getpid() and self.cancel():
+        if self._process == here.process and self.cancel():
             self._is_done_within(None)
 
     # ---- in the loop

@@ -8,7 +8,6 @@ is replaced, and no other loop's futures are touched.
 import asyncio
 import concurrent.futures
 import functools
-import os
 from asyncio import events
 from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from .. import _native
 from ..loop import EventLoop
 from .aside import wait_in_step
-from .loop_future import LoopFuture, wake_when_done
+from .loop_future import LoopFuture, here, wake_when_done
 from .waits import THREADSAFE_CALLBACK
 
 __all__ = ["ThreadsafeFuture"]
@@ -66,7 +65,7 @@ class ThreadsafeFuture(LoopFuture[T]):
             if self.set_running_or_notify_cancel():
                 self.set_exception(error)
             raise
-        if self.cancelled():  # before it began; from here on `cancel` sees the task
+        if self._state == CANCELLED:  # before it began; from here on `cancel` sees the task
             task.cancel()
         task.add_done_callback(self._finish)
 
@@ -98,7 +97,7 @@ def _adopter(code: CodeType) -> Callable[[Any], Callable[[], None] | None]:
         future.__class__ = ThreadsafeFuture
         adopted: Any = future
         adopted._loop = cells[loop_cell].cell_contents
-        adopted._process = os.getpid()
+        adopted._process = here.process
         return functools.partial(adopted._start, cells[coroutine_cell].cell_contents)
 
     return adopt
