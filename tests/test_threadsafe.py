@@ -3,12 +3,12 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import sys
 import threading
 
 import pytest
 
 import everloop
+from everloop.bridge import loop_future
 from support import run_script
 
 
@@ -147,20 +147,16 @@ def test_who_waits_goes_on_before_the_done_callbacks_have_run(portal):
     has_result.set()
 
 
-def test_who_begins_to_wait_while_it_ends_is_told(portal):
-    async def end():
-        return 42
+def test_who_begins_to_wait_just_as_it_ends_does_not_wait(portal, monkeypatch):
+    class EndsMeanwhile(list):
+        def append(self, waiter):
+            concurrent.futures.Future.set_result(future, 42)
+            super().append(waiter)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # the loop and those who wait are interrupted anywhere
-    try:
-        with concurrent.futures.ThreadPoolExecutor(2) as waiters:
-            for _ in range(500):
-                future = asyncio.run_coroutine_threadsafe(end(), portal.loop)
-                waits = [waiters.submit(future.result, 30) for _ in range(2)]
-                assert [future.result(30), *(wait.result() for wait in waits)] == [42] * 3
-    finally:
-        sys.setswitchinterval(interval)
+    future = asyncio.run_coroutine_threadsafe(never(), portal.loop)
+    monkeypatch.setattr(future, "_waiters", EndsMeanwhile())
+    monkeypatch.setattr(loop_future, "pauses", lambda _: pytest.fail("it waits for what has been"))
+    assert future.result() == 42
 
 
 def test_one_thread_s_cancel_ends_the_wait_of_others_at_once(portal):
