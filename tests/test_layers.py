@@ -13,7 +13,7 @@ CORE, NATIVE, PYTHON = ROOT / "crates/core", ROOT / "crates/native", ROOT / "pyt
 NATIVE_LAYERS = [
     {"adoption", "alarm", "arrival", "clock", "counters", "errors", "exit", "ffi"},
     {"place"},
-    {"handle", "pins"},
+    {"handle", "maker", "pins"},
     {"event_loop"},
     {"calls", "making", "transport"},
     {"pool"},

@@ -6,6 +6,7 @@ import functools
 import gc
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -44,6 +45,24 @@ def test_a_factory_gets_the_loop_the_coroutine_and_the_context(run):
         assert options["context"] is context
 
     run(main())
+
+
+def test_a_factory_that_refers_to_its_loop_goes_with_it():
+    loop = everloop.new_event_loop()
+
+    def factory(of, loop, coroutine, **options):
+        assert of is loop
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(functools.partial(factory, loop))
+    assert loop._task_factory is loop.get_task_factory()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert loop.get_task_factory() is not None  # as asyncio has it
+    reference = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert reference() is None
 
 
 def test_a_task_of_one_s_own_class_runs(run):

@@ -22,6 +22,7 @@ class LoopCore:
     _closed: bool
     _debug: bool
     _stopping: bool
+    _task_factory: Any
     _thread_id: int | None
     def create_task(self, coro: Coroutine[Any, Any, T], **kwargs: Any) -> Task[T]:
         """A task that runs the coroutine, from the next turn on.

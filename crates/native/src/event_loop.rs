@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::errors::os_error;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
 use crate::handle::{Args, Handle, Native, TimerHandle};
+use crate::maker::Maker;
 use crate::pins::Pins;
 use crate::place::{Place, lock, own_id};
 use everloop_core::baton::{After, Baton, Pending, ThreadId};
@@ -114,6 +115,7 @@ pub struct LoopCore {
     pub waiting: Mutex<Vec<Waiting>>,
     /// Tasks that only one thread may step.
     pub pins: Pins,
+    pub maker: Maker,
     /// SystemExit or KeyboardInterrupt of a step on a relief thread, for home to raise.
     pub fatal: Mutex<Option<PyErr>>,
     pub debug: AtomicBool,
@@ -551,6 +553,7 @@ impl LoopCore {
             deferred: Mutex::new(Vec::new()),
             waiting: Mutex::new(Vec::new()),
             pins: Pins::default(),
+            maker: Maker::default(),
             fatal: Mutex::new(None),
             debug: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -591,6 +594,16 @@ impl LoopCore {
     /// Whether the loop is in debug mode. Every future asks for it.
     fn get_debug(&self) -> bool {
         self.is_debug()
+    }
+
+    #[getter(_task_factory)]
+    fn task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.maker.factory(py)
+    }
+
+    #[setter(_task_factory)]
+    fn set_task_factory(&self, factory: &Bound<'_, PyAny>) {
+        self.maker.set_factory(factory);
     }
 
     #[getter(_debug)]
@@ -753,6 +766,7 @@ impl LoopCore {
         let poller = lock(&this.shared.poller).take();
         drop(poller);
         drop((posts, queued, watched, deferred));
+        this.maker.forget_keywords(slf.py());
         for place in lock(&this.places).values() {
             place.seat.parker().unpark();
         }
@@ -775,10 +789,11 @@ impl LoopCore {
         if let Ok(deferred) = self.deferred.try_lock() {
             deferred.iter().for_each(&mut see);
         }
-        result
+        result.and_then(|()| self.maker.traverse(&visit))
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
         Self::_close_core(slf);
+        slf.get().maker.set_factory(&slf.py().None().into_bound(slf.py()));
     }
 }

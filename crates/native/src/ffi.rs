@@ -27,6 +27,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 // ---- data under the GIL
 
 /// A value that whoever is attached may touch: the GIL is its lock.
+#[derive(Default)]
 pub struct GilCell<T>(UnsafeCell<T>);
 
 // SAFETY: `with` needs a `Python` token, and in the interpreters that load this module one thread has one at a time.
@@ -125,10 +126,6 @@ pub struct Arguments<'a, 'py> {
 }
 
 impl<'a, 'py> Arguments<'a, 'py> {
-    pub fn none(py: Python<'py>) -> Self {
-        Self { py, positional: &[], keywords: None, values: &[] }
-    }
-
     pub fn len(&self) -> usize {
         self.positional.len()
     }

@@ -18,6 +18,7 @@ mod exit;
 mod ffi;
 mod handle;
 mod handoff;
+mod maker;
 mod making;
 mod pins;
 mod place;

@@ -2,6 +2,7 @@
 
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, Made, name};
+use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
 use std::ffi::CStr;
@@ -23,10 +24,13 @@ impl FastMethod for CreateTask {
         let py = slf.py();
         let core = slf.get();
         let is_plain = arguments.len() == 1 && !core.is_debug() && !core.is_closed() && knows(&arguments)?;
-        if is_plain && slf.getattr(name!(py, "_task_factory"))?.is_none() {
+        if is_plain && !core.maker.has_factory(py) {
             let names = TASKS.get(py, |py| Ok(py.import("asyncio.tasks")?.dict()))?;
             if let Some(class) = names.get_item(name!(py, "Task"))? {
-                return arguments.call_with_loop(&class, slf.as_any());
+                return match (arguments.get(0), arguments.keywords()) {
+                    (Some(coroutine), None) => make(&class, (coroutine,), &slf),
+                    _ => arguments.call_with_loop(&class, slf.as_any()),
+                };
             }
         }
         let class = BASE.get(py, |py| py.import("asyncio.base_events"))?.getattr(name!(py, "BaseEventLoop"))?;
@@ -34,12 +38,20 @@ impl FastMethod for CreateTask {
     }
 }
 
+fn make<'py>(
+    class: &Bound<'py, PyAny>,
+    arguments: impl PyCallArgs<'py>,
+    slf: &Bound<'py, LoopCore>,
+) -> PyResult<Py<PyAny>> {
+    class.call(arguments, Some(&slf.get().maker.keywords(slf.as_any())?)).map(Bound::unbind)
+}
+
 /// A future of a loop that no program sees, and so none wants to be another one's.
 pub fn new_future(slf: &Bound<'_, LoopCore>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
     let names = FUTURES.get(py, |py| Ok(py.import("asyncio.futures")?.dict()))?;
     match names.get_item(name!(py, "Future"))? {
-        Some(class) => Arguments::none(py).call_with_loop(&class, slf.as_any()),
+        Some(class) => make(&class, (), slf),
         None => slf.call_method0(name!(py, "create_future")).map(Bound::unbind),
     }
 }

@@ -56,13 +56,13 @@ async def to_thread[**P, T](
         'done'
     """
     loop: EventLoop = _native.loop_for(function) or loop_for("to_thread", function)
-    if limiter is not None and not isinstance(limiter, Limiter):
-        raise TypeError(
-            f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
-            f"{limiter!r}; a keyword argument of the function that is called so goes into a functools.partial"
-        )
     future = None
     if limiter is not None:
+        if not isinstance(limiter, Limiter):
+            raise TypeError(
+                f"everloop.to_thread() needs an everloop.Limiter as its limiter, not {type(limiter).__name__}: "
+                f"{limiter!r}; a keyword argument of the function that is called so goes into a functools.partial"
+            )
         future = loop.create_future()
         await limiter.acquire(future)
     try:
