@@ -57,6 +57,31 @@ def test_a_blocked_read_is_rescued(rescuing_loop, gate, witness):
     assert rescuing_loop.statistics()["aside"] == 0
 
 
+@pytest.mark.parametrize("waits", ["a lock", "a queue", "an event"])
+def test_a_wait_for_another_thread_is_rescued_while_a_third_one_computes(rescuing_loop, witness, waits):
+    """A thread that waits for the GIL, which the third one has nearly always, stands at a lock too."""
+    lock, items, event, done = threading.Lock(), queue.Queue(), threading.Event(), []
+    lock.acquire()
+    wait, end = {
+        "a lock": (lock.acquire, lock.release),
+        "a queue": (items.get, lambda: items.put(True)),
+        "an event": (event.wait, event.set),
+    }[waits]
+
+    def compute():
+        while not done:
+            pass
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        assert run_against(rescuing_loop, witness, wait, end) is True
+    finally:
+        done.append(True)
+        thread.join()
+    assert rescuing_loop.statistics()["rescues"] >= 1
+
+
 def test_eight_blocked_steps_of_one_function_end_one_by_one(rescuing_loop, witness):
     with gates(8) as all_gates:
 

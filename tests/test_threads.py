@@ -163,6 +163,13 @@ class AsyncCallable:
     async def __call__(self):
         pass
 
+    async def method(self):
+        pass
+
+    @inspect.markcoroutinefunction
+    def marked(self):
+        return asyncio.sleep(0)
+
 
 @pytest.mark.parametrize(
     ("function", "message"),
@@ -171,6 +178,8 @@ class AsyncCallable:
         (asyncio.sleep, r"sleep\(\) would only return a coroutine: await it here"),
         (functools.partial(asyncio.sleep, 1), "would only return a coroutine: await it here"),
         (AsyncCallable(), "would only return a coroutine: await it here"),
+        (AsyncCallable().method, "would only return a coroutine: await it here"),
+        (AsyncCallable().marked, "would only return a coroutine: await it here"),
         (functools.partial(AsyncCallable()), "would only return a coroutine: await it here"),
         (inspect.markcoroutinefunction(lambda: asyncio.sleep(0)), "would only return a coroutine: await it here"),
     ],

@@ -3,7 +3,7 @@
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Made, name};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
 /// `inspect.CO_COROUTINE`
 const IS_COROUTINE: u32 = 0x80;
@@ -12,6 +12,9 @@ const IS_COROUTINE: u32 = 0x80;
 #[pyfunction]
 #[pyo3(signature = (function, /))]
 pub fn is_plain_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if function.is_exact_instance_of::<PyCFunction>() {
+        return Ok(true);
+    }
     let Some(code) = ffi::plain_code(function) else { return Ok(false) };
     let flags: u32 = code.getattr(name!(function.py(), "co_flags"))?.extract()?;
     Ok(flags & IS_COROUTINE == 0)

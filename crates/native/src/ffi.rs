@@ -5,10 +5,12 @@
 
 mod buffers;
 mod finalizers;
+mod runtime;
 mod window;
 
 pub use buffers::{Pinned, View, address_bytes, borrow_fd, fill_bytes};
 pub use finalizers::{Finalize, install_finalizer};
+pub use runtime::is_interpreters;
 pub use window::Window;
 
 use everloop_core::guarded::Guarded;
@@ -393,12 +395,21 @@ pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
 }
 
-/// Whether a callable is a plain Python function without attributes of its own: its code says all of it.
+unsafe extern "C" {
+    /// CPython's bound methods and the function of one; documented, but missing in pyo3-ffi.
+    static mut PyMethod_Type: ffi::PyTypeObject;
+    fn PyMethod_Function(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+/// The code of a plain Python function, or a method with one, without attributes of its own: it says all of the function.
 pub fn plain_code<'a, 'py>(function: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
-    // SAFETY: a function, which is exactly one or refused by the check, has this layout; it is alive, and with the GIL held
-    // nobody changes it. It lends its code.
+    // SAFETY: each object is of exactly the type that is asked of it; it is alive, a method keeps its function and that
+    // lends its code, and with the GIL held nobody changes them.
     unsafe {
-        let object = function.as_ptr();
+        let mut object = function.as_ptr();
+        if ffi::Py_IS_TYPE(object, &raw mut PyMethod_Type) != 0 {
+            object = PyMethod_Function(object);
+        }
         if ffi::PyFunction_Check(object) == 0 {
             return None;
         }

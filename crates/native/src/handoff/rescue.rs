@@ -16,10 +16,10 @@ const ASLEEP: u64 = 4_000;
 /// What the kernel says that a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// It waits in a system call that the GIL's lock does not use: it is blocked, and has let go of the GIL.
+    /// It waits in a system call, and not for the GIL: it is blocked, and has let go of the GIL.
     Waits,
-    /// It waits for a lock, which may be the GIL's.
-    WaitsForLock,
+    /// It waits for the GIL.
+    WaitsForGil,
     /// It runs, or would if it were given a processor.
     Runs,
     /// The kernel does not tell.
@@ -27,27 +27,46 @@ pub enum Doing {
 }
 
 impl Doing {
-    /// Looks at the thread of `place` (`/proc/self/task/N/syscall`: a number and arguments, or "running").
+    /// Looks at the thread of `place`.
     pub fn of(place: &Place) -> Self {
-        let Ok(text) = std::fs::read_to_string(format!("/proc/self/task/{}/syscall", place.thread)) else {
-            return Self::Unknown;
-        };
-        match text.split_whitespace().next() {
-            Some("running") => Self::Runs,
-            Some(number) => match number.parse::<i64>() {
-                Ok(number) if number == i64::from(FUTEX) => Self::WaitsForLock,
-                Ok(number) if number >= 0 => Self::Waits,
-                _ => Self::Unknown, // -1: asleep, but not in a system call
+        std::fs::read_to_string(format!("/proc/self/task/{}/syscall", place.thread))
+            .map_or(Self::Unknown, |line| Self::parse(&line))
+    }
+
+    /// Reads proc_pid_syscall(5): a system call's number and arguments, or "running".
+    fn parse(line: &str) -> Self {
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next() else { return Self::Unknown };
+        if first == "running" {
+            return Self::Runs;
+        }
+        match first.parse() {
+            Ok(FUTEX) => match words.next().and_then(parse_address).and_then(ffi::is_interpreters) {
+                Some(true) => Self::WaitsForGil,
+                Some(false) => Self::Waits,
+                None => Self::Unknown,
             },
-            None => Self::Unknown,
+            // A call that goes on after the process was stopped: which one it is, is not said.
+            Ok(RESTARTED) => Self::Unknown,
+            Ok(0..) => Self::Waits,
+            _ => Self::Unknown, // -1: asleep, but not in a system call
         }
     }
 }
 
+/// "0x7f03988a3f16"
+fn parse_address(word: &str) -> Option<usize> {
+    usize::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
 #[cfg(target_os = "linux")]
-const FUTEX: i32 = libc::SYS_futex as i32;
+const FUTEX: i64 = libc::SYS_futex;
+#[cfg(target_os = "linux")]
+const RESTARTED: i64 = libc::SYS_restart_syscall;
 #[cfg(not(target_os = "linux"))]
-const FUTEX: i32 = -1;
+const FUTEX: i64 = -1;
+#[cfg(not(target_os = "linux"))]
+const RESTARTED: i64 = -2;
 
 /// Where a thread stood when the watchdog looked.
 pub struct Sample {

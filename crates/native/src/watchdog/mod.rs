@@ -342,8 +342,8 @@ impl Watch {
         seen.calm = if calm { seen.calm + 1 } else { 0 };
         let blocked = match Doing::of(place) {
             Doing::Waits => true,
-            // Nobody had the GIL when we asked for it: so this is another lock.
-            Doing::WaitsForLock => calm,
+            // It may have been free when we asked for it: whoever waits for it was told, and had no processor yet.
+            Doing::WaitsForGil => false,
             Doing::Runs => {
                 if !place.is_probing() {
                     begin_probe(core.py(), place, &sample)?;
