@@ -164,11 +164,11 @@ def test_queued_work_that_is_cancelled_never_starts(cluster, tmp_path):
         cluster,
         tmp_path,
         """
-        def known_tasks(dask_scheduler):
-            return sorted(dask_scheduler.tasks)
+        def count_tasks(dask_worker):
+            return len(dask_worker.state.tasks)
 
-        async def wait_until_it_knows(client, count):
-            while len(await asyncio.to_thread(client.run_on_scheduler, known_tasks)) != count:
+        async def wait_until_workers_know(client, count):  # the scheduler knows before, and tells them
+            while sum((await asyncio.to_thread(client.run, count_tasks)).values()) != count:
                 pass
 
         async def main(client, executor):
@@ -178,13 +178,13 @@ def test_queued_work_that_is_cancelled_never_starts(cluster, tmp_path):
                 await read(fifos.started)
 
             queued = asyncio.create_task(everloop.to_executor(executor, (directory / "touched").touch))
-            await wait_until_it_knows(client, 3)
+            await wait_until_workers_know(client, 3)
             queued.cancel()
             try:
                 await queued
             except asyncio.CancelledError:
                 say("cancelled")
-            await wait_until_it_knows(client, 2)
+            await wait_until_workers_know(client, 2)
 
             for fifos in both:
                 await write(fifos.go)

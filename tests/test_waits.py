@@ -331,6 +331,38 @@ def test_an_executor_of_the_program_s_own_whose_threads_all_wait_for_one(loop):
         assert [each for number, each in enumerate(outcomes) if each not in (number, *told)] == []
 
 
+def test_of_two_who_see_a_cycle_the_one_goes_on_when_the_other_has_given_up(loop, monkeypatch):
+    tell, is_seen, has_given_up = waits._tell, threading.Event(), threading.Event()
+
+    def tell_late(cycle):
+        if not is_seen.is_set():
+            is_seen.set()
+            assert has_given_up.wait(10)
+        return tell(cycle)
+
+    monkeypatch.setattr(waits, "_tell", tell_late)
+
+    async def inner(number):
+        return await everloop.to_executor(executor, abs, -number)
+
+    def outer(number):
+        try:
+            return asyncio.run_coroutine_threadsafe(inner(number), loop).result()
+        except everloop.DeadlockError:
+            has_given_up.set()
+            raise
+
+    async def probe():
+        calls = [everloop.to_executor(executor, outer, number) for number in range(2)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        outcomes = loop.run_until_complete(probe())
+    [told] = deadlocks(outcomes)
+    assert str(told).count("in outer") == 2
+    assert [each for number, each in enumerate(outcomes) if each not in (number, told)] == []
+
+
 def test_a_free_thread_of_an_executor_ends_the_wait(loop):
     async def main():
         async def inner():

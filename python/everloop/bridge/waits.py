@@ -91,8 +91,12 @@ class waiting:  # lower case: it reads as what it does
     def check(self) -> None:
         """Looks for a cycle."""
         path = _path(self.future, self._waiters) if self._waiters else None
-        if path is not None:
-            raise DeadlockError(_tell([path[-1], *path]))
+        if path is None:
+            return
+        message = _tell([path[-1], *path])
+        # Others may have seen it at the same moment. Where one of them has given up, the rest can go on.
+        if _nearest(self.future, self._waiters, _stuck(_reachable(self.future), ())) is not None:
+            raise DeadlockError(message)
 
     def _forget(self) -> None:
         for waiter, before in zip(self._waiters, self._before, strict=True):
