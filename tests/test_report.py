@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import ctypes
 import inspect
 import logging
 import os
@@ -192,6 +193,32 @@ def test_what_asked_to_block_is_not_reported(watched, reports):
 def test_an_idle_loop_is_not_reported(watched, reports):
     watched.run_until_complete(asyncio.sleep(0.1))
     assert reports() == []
+
+
+def test_the_time_between_two_runs_is_not_reported(loop, reports):
+    """The watchdog sleeps meanwhile, and finds the first step of the second run at its first look."""
+    loop.slow_callback_duration = 0.5
+
+    async def block_shortly():
+        time.sleep(0.15)
+
+    loop.run_until_complete(asyncio.sleep(0))
+    time.sleep(0.6)
+    loop.run_until_complete(block_shortly())
+    assert reports() == []
+
+
+def test_a_step_is_not_blamed_for_what_kept_the_watchdog_from_looking(loop, reports):
+    """While a step holds the GIL the watchdog waits."""
+    loop.slow_callback_duration = 0.4
+
+    async def main():
+        ctypes.PyDLL(None).usleep(1_200_000)
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+
+    loop.run_until_complete(main())
+    assert "time.sleep" not in [report["call"] for report in reports()]
 
 
 def test_busy_python_is_reported_though_it_cannot_be_rescued(rescuing_loop, reports):

@@ -184,9 +184,12 @@ fn watch_all() {
                 let watchdog = lock(&WATCHDOG);
                 watchdog.watches.is_empty() && !watchdog.stop
             };
-            if nothing_to_do() && DOZE.sleep_while(Some(LINGER), nothing_to_do) == Wake::TimedOut && retire() {
+            let idle = nothing_to_do();
+            if idle && DOZE.sleep_while(Some(LINGER), nothing_to_do) == Wake::TimedOut && retire() {
                 return;
             }
+            // No step of a loop that comes now has begun before this.
+            (last, overslept) = (if idle { clock::now() } else { now }, 0);
             continue;
         }
         for watch in &watches {
@@ -246,13 +249,16 @@ impl Watch {
         self.shared.heartbeat.mark_stale();
         let tick = self.shared.heartbeat.tick();
         let mut seen = lock(&self.seen);
-        let starved = overslept > 4 * self.period().max(5_000_000);
+        let period = self.period();
+        let patience = 4 * period.max(5_000_000);
+        let starved = overslept > patience;
         if tick != seen.tick || starved {
             // A step has ended; or this thread did not run either, and the host is to blame.
             let was = (seen.tick, seen.since);
             seen.tick = tick;
-            // It began since the last look.
-            seen.since = if starved { now } else { last };
+            // It began since the last look. Who had the GIL may have kept this thread from looking: no fault of the step.
+            let is_late = starved || now - last > period + patience;
+            seen.since = if is_late { now } else { last };
             seen.calm = 0;
             let (sample, probed) = (seen.sample.take(), seen.probed.take());
             let open = seen.reports.has_stall(was.0) && tick != was.0;
