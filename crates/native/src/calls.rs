@@ -26,8 +26,7 @@ pub fn is_plain_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 pub fn loop_for(function: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     static EVENTS: Made<PyDict> = Made::new();
     let py = function.py();
-    let names = EVENTS.get(py, |py| Ok(py.import("asyncio.events")?.dict()))?;
-    let Some(get) = names.get_item(name!(py, "_get_running_loop"))? else { return Ok(None) };
+    let Some(get) = EVENTS.named("asyncio.events", &name!(py, "_get_running_loop"))? else { return Ok(None) };
     let running = get.call0()?;
     let is_seen = running.is_instance_of::<LoopCore>() && is_plain_function(function)?;
     Ok(is_seen.then(|| running.unbind()))

@@ -17,7 +17,7 @@ use everloop_core::guarded::Guarded;
 use pyo3::exceptions::{PySystemError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyCode, PyFrame, PyString, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyCode, PyDict, PyFrame, PyString, PyTuple, PyType};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::iter;
@@ -91,6 +91,13 @@ impl<T> Made<T> {
     #[inline]
     fn is(&self, py: Python<'_>, object: &Bound<'_, T>) -> bool {
         self.0.with(py, |made| made.as_ref().is_some_and(|made| made.is(object)))
+    }
+}
+
+impl Made<PyDict> {
+    /// What a module calls by a name now, as some programs change that; None: nothing.
+    pub fn named<'py>(&self, module: &str, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.get(name.py(), |py| Ok(py.import(module)?.dict()))?.get_item(name)
     }
 }
 

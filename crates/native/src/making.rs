@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
 use std::ffi::CStr;
 
-/// The names of `asyncio.tasks` and `asyncio.futures`, which some programs change.
 static TASKS: Made<PyDict> = Made::new();
 static FUTURES: Made<PyDict> = Made::new();
 static BASE: Made<PyModule> = Made::new();
@@ -24,14 +23,14 @@ impl FastMethod for CreateTask {
         let py = slf.py();
         let core = slf.get();
         let is_plain = arguments.len() == 1 && !core.is_debug() && !core.is_closed() && knows(&arguments)?;
-        if is_plain && !core.maker.has_factory(py) {
-            let names = TASKS.get(py, |py| Ok(py.import("asyncio.tasks")?.dict()))?;
-            if let Some(class) = names.get_item(name!(py, "Task"))? {
-                return match (arguments.get(0), arguments.keywords()) {
-                    (Some(coroutine), None) => make(&class, (coroutine,), &slf),
-                    _ => arguments.call_with_loop(&class, slf.as_any()),
-                };
-            }
+        if is_plain
+            && !core.maker.has_factory(py)
+            && let Some(class) = TASKS.named("asyncio.tasks", &name!(py, "Task"))?
+        {
+            return match (arguments.get(0), arguments.keywords()) {
+                (Some(coroutine), None) => make(&class, (coroutine,), &slf),
+                _ => arguments.call_with_loop(&class, slf.as_any()),
+            };
         }
         let class = BASE.get(py, |py| py.import("asyncio.base_events"))?.getattr(name!(py, "BaseEventLoop"))?;
         arguments.call_method_of(&class.getattr(name!(py, "create_task"))?, slf.as_any())
@@ -49,8 +48,7 @@ fn make<'py>(
 /// A future of a loop that no program sees, and so none wants to be another one's.
 pub fn new_future(slf: &Bound<'_, LoopCore>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    let names = FUTURES.get(py, |py| Ok(py.import("asyncio.futures")?.dict()))?;
-    match names.get_item(name!(py, "Future"))? {
+    match FUTURES.named("asyncio.futures", &name!(py, "Future"))? {
         Some(class) => make(&class, (), slf),
         None => slf.call_method0(name!(py, "create_future")).map(Bound::unbind),
     }

@@ -192,8 +192,8 @@ class AnyioThreads:
                 await let_end(job, loop, abandon)
             raise
         finally:
-            if number != (number := job.worker):
-                _thread_number.set(number)
+            if job.worker != number:
+                _thread_number.set(job.worker)
             if name == "__exit__":
                 note_left()
 

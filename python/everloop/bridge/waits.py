@@ -90,12 +90,15 @@ class waiting:  # lower case: it reads as what it does
 
     def check(self) -> None:
         """Looks for a cycle."""
-        path = _path(self.future, self._waiters) if self._waiters else None
+        if not self._waiters or _path(self.future, self._waiters) is None:
+            return
+        # Seldom, as it looks at all objects: an `asyncio.timeout` ends the wait of its task.
+        path = _path(self.future, self._waiters, _tasks_with_a_time_out)
         if path is None:
             return
         message = _tell([path[-1], *path])
         # Others may have seen it at the same moment. Where one of them has given up, the rest can go on.
-        if _nearest(self.future, self._waiters, _stuck(_reachable(self.future), ())) is not None:
+        if _path(self.future, self._waiters) is not None:
             raise DeadlockError(message)
 
     def _forget(self) -> None:
@@ -188,16 +191,15 @@ def _job_of_executor(frame: FrameType | None) -> Node | None:
 # ---- the edges
 
 
-def _path(start: Node, targets: tuple[Node, ...]) -> list[Node] | None:
-    """The nodes from `start` to one of the targets: each waits for the next, and none can ever end."""
+def _path(start: Node, targets: tuple[Node, ...], others: Callable[[], Iterable[Node]] = tuple) -> list[Node] | None:
+    """The nodes from `start` to one of the targets: each waits for the next, and none can ever end, as `others` can.
+
+    Who those are is asked after the edges: a time-out that is younger than they are counts.
+    """
     graph = _reachable(start)
     if _nearest(start, targets, graph) is None:
         return None
-    stuck = _stuck(graph, ())
-    if _nearest(start, targets, stuck) is None:
-        return None
-    # Seldom, as it looks at all objects: an `asyncio.timeout` ends the wait of its task.
-    return _nearest(start, targets, _stuck(graph, _tasks_with_a_time_out()))
+    return _nearest(start, targets, _stuck(graph, others()))
 
 
 def _reachable(start: Node) -> dict[Node, list[Node]]:

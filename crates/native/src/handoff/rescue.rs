@@ -7,6 +7,7 @@ use crate::place::{Kind, Place};
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame};
+use std::ffi::c_long;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -60,13 +61,13 @@ fn parse_address(word: &str) -> Option<usize> {
 }
 
 #[cfg(target_os = "linux")]
-const FUTEX: i64 = libc::SYS_futex;
+const FUTEX: c_long = libc::SYS_futex;
 #[cfg(target_os = "linux")]
-const RESTARTED: i64 = libc::SYS_restart_syscall;
+const RESTARTED: c_long = libc::SYS_restart_syscall;
 #[cfg(not(target_os = "linux"))]
-const FUTEX: i64 = -1;
+const FUTEX: c_long = -1;
 #[cfg(not(target_os = "linux"))]
-const RESTARTED: i64 = -2;
+const RESTARTED: c_long = -2;
 
 /// Where a thread stood when the watchdog looked.
 pub struct Sample {
