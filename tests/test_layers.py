@@ -23,6 +23,7 @@ NATIVE_LAYERS = [
 ]
 PYTHON_LAYERS = [
     {"_native"},
+    {"private"},
     {"pool", "sockets"},
     {"loop"},
     {"bridge", "policy"},

@@ -12,14 +12,13 @@ from asyncio import events
 from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
 from collections.abc import Callable
 from concurrent.futures._base import CANCELLED
-from types import CodeType
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop
+from ..private.awaiting import threadsafe_call, threadsafe_code
 from .aside import wait_in_step
 from .loop_future import LoopFuture, here, wake_when_done
-from .waits import THREADSAFE_CALLBACK
 
 __all__ = ["ThreadsafeFuture"]
 
@@ -85,23 +84,18 @@ class ThreadsafeFuture(LoopFuture[T]):
             self.set_running_or_notify_cancel()
 
 
-def _adopter(code: CodeType) -> Callable[[Any], Callable[[], None] | None]:
-    future_cell, loop_cell, coroutine_cell = (code.co_freevars.index(name) for name in ("future", "loop", "coro"))
-
-    def adopt(callback: Any) -> Callable[[], None] | None:
-        """What is to be called in place of asyncio's callback; None: that itself."""
-        cells = callback.__closure__
-        future: Any = cells[future_cell].cell_contents
-        if type(future) is not concurrent.futures.Future:
-            return None
-        future.__class__ = ThreadsafeFuture
-        adopted: Any = future
-        adopted._loop = cells[loop_cell].cell_contents
-        adopted._process = here.process
-        return functools.partial(adopted._start, cells[coroutine_cell].cell_contents)
-
-    return adopt
+def _adopt(callback: Any) -> Callable[[], None] | None:
+    """What is to be called in place of asyncio's callback; None: that itself."""
+    future, loop, coroutine = threadsafe_call(callback)
+    if type(future) is not concurrent.futures.Future:
+        return None
+    future.__class__ = ThreadsafeFuture
+    adopted: Any = future
+    adopted._loop = loop
+    adopted._process = here.process
+    return functools.partial(adopted._start, coroutine)
 
 
-if THREADSAFE_CALLBACK is not None and {"future", "loop", "coro"} <= {*THREADSAFE_CALLBACK.co_freevars}:
-    _native.set_adopter(THREADSAFE_CALLBACK, _adopter(THREADSAFE_CALLBACK))
+_code = threadsafe_code()
+if _code is not None:
+    _native.set_adopter(_code, _adopt)

@@ -20,7 +20,7 @@ as they do elsewhere.
 """
 
 import asyncio
-import concurrent.futures.thread
+import concurrent.futures
 import contextlib
 import gc
 import itertools
@@ -29,15 +29,27 @@ import sys
 import threading
 import time
 import weakref
-from asyncio import events, futures, tasks
+from asyncio import events
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from .. import _native
 from ..pool import call_of, describe, executor_of
+from ..private.awaiting import (
+    awaited_by,
+    chained_to,
+    full_threads,
+    gathered_by,
+    group_members,
+    is_queued,
+    job_of_frame,
+    task_of_timeout,
+    threadsafe_futures,
+    waited_for,
+)
 
-__all__ = ["THREADSAFE_CALLBACK", "DeadlockError", "HandedOn", "cell_of", "link", "pauses", "waiting", "working"]
+__all__ = ["DeadlockError", "HandedOn", "link", "pauses", "waiting", "working"]
 
 Node = Any  # a future, the ident of a thread, an event loop, or something that is handed on
 
@@ -171,21 +183,9 @@ def _waiters(ident: int) -> Iterator[Node]:
     own_job = _native.current_job()
     if own_job is not None:
         yield own_job.future
-    job = _job_of_executor(sys._getframe())
+    job = job_of_frame(sys._getframe())
     if job is not None:
         yield job
-
-
-# Their local variable `self` is the job that this thread of an executor runs.
-_WORK_ITEM_RUN: CodeType = concurrent.futures.thread._WorkItem.run.__code__
-
-
-def _job_of_executor(frame: FrameType | None) -> Node | None:
-    while frame is not None:
-        if frame.f_code is _WORK_ITEM_RUN:
-            return getattr(frame.f_locals.get("self"), "future", None)
-        frame = frame.f_back
-    return None
 
 
 # ---- the edges
@@ -269,15 +269,15 @@ def _waited_for(node: Node) -> Iterator[Node]:
     if linked is not None:
         yield linked
     # What a suspended task awaits, and what a gather waits for.
-    waited = getattr(node, "_fut_waiter", None)
+    waited = awaited_by(node)
     if waited is not None:
         yield waited
         yield from _members_of_groups(node)
-    yield from getattr(node, "_children", ())
-    sources = list(_sources(node))
+    yield from gathered_by(node)
+    sources = list(chained_to(node))
     yield from sources
     executor = executor_of(node)
-    if executor is not None and any(getattr(each, "_state", None) == "PENDING" for each in [linked, *sources]):
+    if executor is not None and any(is_queued(each) for each in [linked, *sources]):
         yield _ThreadsOf(executor)
     if wait is None:
         yield from _standing_loops(node)
@@ -292,62 +292,18 @@ def _standing_loops(node: Node) -> Iterator[Node]:
         return
     # What `run_coroutine_threadsafe` returns, as long as the loop has not even begun.
     for loop in [each for each in list(_waits) if isinstance(each, asyncio.AbstractEventLoop)]:
-        for handle in list(getattr(loop, "_ready", ())):
-            function = handle._callback
-            if getattr(function, "__code__", None) is THREADSAFE_CALLBACK and cell_of(function, "future") is node:
-                yield loop
-
-
-def _code_inside(function: Any, name: str) -> CodeType | None:
-    """The code of a function that another one defines."""
-    constants = function.__code__.co_consts
-    return next((each for each in constants if isinstance(each, CodeType) and each.co_name == name), None)
-
-
-# Callbacks by which asyncio passes the cancellation of one future on to another one, and their names for that one.
-_CHAINS = {
-    _code_inside(futures._chain_future, "_call_check_cancel"): "source",  # type: ignore[attr-defined]
-    _code_inside(tasks.shield, "_outer_done_callback"): "inner",
-}
-# What `run_coroutine_threadsafe` has the loop call; its closure holds the future that it returns.
-THREADSAFE_CALLBACK = _code_inside(asyncio.run_coroutine_threadsafe, "callback")
-
-
-def _sources(node: Node) -> Iterator[Node]:
-    """What `asyncio.wrap_future`, `run_coroutine_threadsafe` and `shield` have chained this future to."""
-    callbacks: Iterable[Any] = getattr(node, "_callbacks", None) or getattr(node, "_done_callbacks", None) or ()
-    for callback in list(callbacks):
-        function = callback[0] if isinstance(callback, tuple) else callback
-        name = _CHAINS.get(getattr(function, "__code__", None))
-        source = cell_of(function, name) if name is not None else None
-        if source is not None:
-            yield source
-
-
-def cell_of(function: Any, name: str) -> Node | None:
-    """What a variable of the function around this one holds."""
-    try:
-        return function.__closure__[function.__code__.co_freevars.index(name)].cell_contents
-    except ValueError:  # emptied, or no such variable
-        return None
-
-
-_GROUP_EXITS = {
-    method.__code__
-    for method in (asyncio.TaskGroup.__aexit__, getattr(asyncio.TaskGroup, "_aexit", None))
-    if method is not None
-}
-_WAIT: CodeType | None = getattr(getattr(tasks, "_wait", None), "__code__", None)
+        if any(future is node for future in threadsafe_futures(loop)):
+            yield loop
 
 
 def _members_of_groups(task: "asyncio.Task[Any]") -> Iterator[Node]:
     """The tasks of the group that a task waits for at the end of its `async with`, or those given to `asyncio.wait`."""
     for frame in _awaiting_frames(task):
-        if frame.f_code in _GROUP_EXITS:
-            yield from list(getattr(frame.f_locals.get("self"), "_tasks", ()))
-        elif frame.f_code is _WAIT and frame.f_locals.get("timeout") is None:
-            members = list(frame.f_locals.get("fs", ()))
-            if frame.f_locals.get("return_when") == asyncio.ALL_COMPLETED:
+        yield from group_members(frame)
+        waited = waited_for(frame)
+        if waited is not None:
+            members, all_of_them = waited
+            if all_of_them:
                 yield from members
             else:
                 yield _FirstOf(members)
@@ -367,15 +323,12 @@ class _ThreadsOf(HandedOn):
     """The threads of an executor that a job is queued on."""
 
     def __init__(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
-        self._executor: Any = executor
+        self._executor = executor
 
     def holding(self) -> Iterable[Node]:
         """The jobs that they run; none where a thread is free, or could be started."""
-        threads = list(self._executor._threads)
-        if len(threads) < self._executor._max_workers:
-            return ()
         frames = sys._current_frames()
-        jobs = [_job_of_executor(frames.get(thread.ident)) for thread in threads]
+        jobs = [job_of_frame(frames.get(thread.ident)) for thread in full_threads(self._executor)]
         return () if None in jobs else jobs
 
     def __repr__(self) -> str:
@@ -384,7 +337,8 @@ class _ThreadsOf(HandedOn):
 
 def _tasks_with_a_time_out() -> list[Node]:
     timeouts: list[Any] = [each for each in gc.get_objects() if type(each) is asyncio.Timeout]
-    return [each._task for each in timeouts if each._task is not None and each.when() is not None]
+    ending = [task_of_timeout(each) for each in timeouts if each.when() is not None]
+    return [task for task in ending if task is not None]
 
 
 # ---- the message

@@ -1,0 +1,102 @@
+"""A private name of others: where it stands, what for, and what is lost where it is missing."""
+
+import logging
+import platform
+from types import CodeType
+from typing import Any
+
+__all__ = ["NAMES", "Inner", "Name", "code_of"]
+
+logger = logging.getLogger("everloop")
+
+# The versions of CPython that all of them are known for; an entry that says nothing else is in each.
+KNOWN = ((3, 12), (3, 15))
+
+# All entries, by their place.
+NAMES: "dict[str, Name]" = {}
+
+_ABSENT: Any = object()
+
+
+class Name:
+    """One entry.
+
+    Args:
+        place: Where it stands, as an import path, then attributes.
+        use: What it is for.
+        loss: What does not work without it.
+        since: The first version of CPython that is known to have it.
+        until: The last one.
+    """
+
+    __slots__ = ("_is_told", "attribute", "loss", "place", "since", "until", "use")
+
+    def __init__(
+        self, place: str, use: str, loss: str, since: tuple[int, int] = KNOWN[0], until: tuple[int, int] = KNOWN[1]
+    ) -> None:
+        assert place not in NAMES, place
+        self.place, self.use, self.loss, self.since, self.until = place, use, loss, since, until
+        self.attribute = place.rpartition(".")[2]
+        self._is_told = False
+        NAMES[place] = self
+
+    def of(self, owner: Any, instead: Any = None, kind: type = object) -> Any:
+        """What an object has by this name, or `instead`. If it is of the kind that should have it, the loss is told."""
+        found = getattr(owner, self.attribute, _ABSENT)
+        if found is _ABSENT:
+            if isinstance(owner, kind):
+                self.tell_loss()
+            return instead
+        return found
+
+    def tell_loss(self) -> None:
+        """Says what is lost, once in the life of the process."""
+        if not self._is_told:
+            self._is_told = True
+            logger.warning(
+                "%s, which is private, is not there or has changed (%s %s): %s. A newer everloop may know this version",
+                self.place,
+                platform.python_implementation(),
+                platform.python_version(),
+                self.loss,
+            )
+
+
+class Inner(Name):
+    """A variable of a function of others, which is looked for in the closure of an inner function, or in a frame.
+
+    Args:
+        code: The function's code; None where there is none.
+        variable: Its name, also of the place.
+    """
+
+    __slots__ = ("_cell", "code", "variable")
+
+    def __init__(self, place: str, code: CodeType | None, variable: str, use: str, loss: str) -> None:
+        super().__init__(f"{place}.{variable}", use, loss)
+        free = () if code is None else code.co_freevars
+        local = () if code is None else (*code.co_varnames, *code.co_cellvars)
+        self.code = code if variable in free or variable in local else None
+        self.variable = variable
+        self._cell = free.index(variable) if variable in free else -1
+
+    def is_known(self) -> bool:
+        """Whether it can be found. If not, the loss is told."""
+        if self.code is None:
+            self.tell_loss()
+        return self.code is not None
+
+    def in_closure(self, function: Any) -> Any:
+        """What the variable holds for a function that has this code; None: nothing any more."""
+        try:
+            return function.__closure__[self._cell].cell_contents
+        except ValueError:  # emptied
+            return None
+
+
+def code_of(function: Any, inside: str | None = None) -> CodeType | None:
+    """The code of a function, or of one that it defines."""
+    code: CodeType | None = getattr(function, "__code__", None)
+    if inside is None or code is None:
+        return code
+    return next((each for each in code.co_consts if isinstance(each, CodeType) and each.co_name == inside), None)
