@@ -144,7 +144,7 @@ class LoopCore:
         """In a forked child only the thread that forked is left; steps of other threads are gone with them."""
     def _close_core(self) -> None:
         """Throws away what is queued or watched; steps that are aside get RuntimeError when they come back."""
-    def _new_handle(self, callback: Callable[..., object], *args: Any) -> Handle:
+    def _new_handle(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """A handle that is not queued yet: for files."""
     def _relieve(self, name: str) -> None:
         """The life of a relief thread."""
@@ -408,6 +408,7 @@ class SocketTransport(Transport):
         waiter: Future[None] | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
+        context: Context | None = None,
     ) -> SocketTransport:
         """For the loop: makes the transport of a socket object, and tells the protocol in the next turn."""
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -539,6 +540,7 @@ class Listener:
         backlog: int,
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
+        context: Context | None,
     ) -> None: ...
     def start(self) -> None:
         """Accepts from the next turn on, until the socket is no longer watched or closed."""

@@ -316,10 +316,17 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
     def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+        context: contextvars.Context | None = None,
     ) -> _native.SocketTransport:
         self._ensure_fd_no_transport(sock)
-        return _native.SocketTransport._open(self, sock, protocol, waiter, extra, server)
+        return _native.SocketTransport._open(self, sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
@@ -350,6 +357,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         server: Any = None,
         ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
         ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: contextvars.Context | None = None,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         tls = _native.TlsProtocol(
@@ -362,7 +370,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        _native.SocketTransport._open(self, rawsock, tls, None, extra, server)
+        _native.SocketTransport._open(self, rawsock, tls, None, extra, server, context)
         return tls._app_transport
 
     async def start_tls(
@@ -438,10 +446,10 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         backlog: int = 100,
         ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
         ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: contextvars.Context | None = None,
     ) -> None:
-        _native.Listener(
-            self, protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout
-        ).start()
+        timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
+        _native.Listener(self, protocol_factory, sock, sslcontext, server, backlog, *timeouts, context).start()
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         # As asyncio's, whose table of transports is not ours.
@@ -457,15 +465,19 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
                 transp.resume_reading()
             self._claim(transp._sock_fd, transp, True)
 
-    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
+    def _add_reader(
+        self, fd: Any, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> _native.Handle:
         self._check_closed()
-        handle = self._new_handle(callback, *args)
+        handle = self._new_handle(callback, *args, context=context)
         self._watch(fd, handle, False)
         return handle
 
-    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> _native.Handle:
+    def _add_writer(
+        self, fd: Any, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> _native.Handle:
         self._check_closed()
-        handle = self._new_handle(callback, *args)
+        handle = self._new_handle(callback, *args, context=context)
         self._watch(fd, handle, True)
         return handle
 

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::errors::os_error;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
-use crate::handle::{Args, Handle, Native, TimerHandle};
+use crate::handle::{Args, Handle, TimerHandle};
 use crate::maker::Maker;
 use crate::pins::Pins;
 use crate::place::{Place, lock, own_id};
@@ -295,28 +295,20 @@ impl LoopCore {
         lock(&self.registry).owner(fd, direction).is_some()
     }
 
-    /// A handle that is not queued yet, for a native method of `object`, in a copy of the current context.
-    pub fn native_handle(slf: &Bound<'_, Self>, object: Py<PyAny>, native: &'static Native) -> PyResult<Py<Handle>> {
-        let py = slf.py();
-        let handle = Handle::new_native(object, native, ffi::copy_context(py)?, slf.clone().into_any().unbind());
-        Self::noted(slf, handle)
+    /// A handle that is not queued yet, in a context that is its own or shared.
+    pub fn handle_in(
+        slf: &Bound<'_, Self>,
+        context: Py<PyAny>,
+        callback: Py<PyAny>,
+        args: Args,
+    ) -> PyResult<Py<Handle>> {
+        Self::noted(slf, Handle::new(callback, args, context, slf.clone().into_any().unbind()))
     }
 
-    /// Runs a native method of `object` in the next turn: `call_soon` of those that are written in Rust.
-    pub fn call_soon_native(slf: &Bound<'_, Self>, object: Py<PyAny>, native: &'static Native) -> PyResult<()> {
+    /// `call_soon` of those that are written in Rust.
+    pub fn call_soon_in(slf: &Bound<'_, Self>, context: Py<PyAny>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
         slf.get().check_open()?;
-        let handle = Self::native_handle(slf, object, native)?;
-        slf.get().schedule(handle);
-        Ok(())
-    }
-
-    /// Runs `callback(argument)` in the next turn.
-    pub fn call_soon_with(slf: &Bound<'_, Self>, callback: Py<PyAny>, argument: Py<PyAny>) -> PyResult<()> {
-        let py = slf.py();
-        slf.get().check_open()?;
-        let args = Args::One(argument);
-        let handle = Handle::new(callback, args, ffi::copy_context(py)?, slf.clone().into_any().unbind());
-        slf.get().schedule(Self::noted(slf, handle)?);
+        slf.get().schedule(Self::handle_in(slf, context, callback, args)?);
         Ok(())
     }
 
@@ -698,19 +690,19 @@ impl LoopCore {
     }
 
     /// A handle that is not queued yet: for files.
-    #[pyo3(signature = (callback, *args))]
+    #[pyo3(signature = (callback, *args, context=None))]
     fn _new_handle<'py>(
         slf: &Bound<'py, Self>,
         callback: Bound<'py, PyAny>,
         args: &Bound<'py, pyo3::types::PyTuple>,
+        context: Option<Py<PyAny>>,
     ) -> PyResult<Py<Handle>> {
-        let py = slf.py();
-        let context = ffi::copy_context(py)?;
+        let context = context.map_or_else(|| ffi::copy_context(slf.py()), Ok)?;
         let args = match args.len() {
             0 => Args::None,
             _ => Args::Many(args.clone().unbind()),
         };
-        Self::noted(slf, Handle::new(callback.unbind(), args, context, slf.clone().into_any().unbind()))
+        Self::handle_in(slf, context, callback.unbind(), args)
     }
 
     /// The transport that has this descriptor, if any.

@@ -151,11 +151,6 @@ impl Handle {
         drop(old);
     }
 
-    /// A call of a method of `object` that is native.
-    pub fn new_native(object: Py<PyAny>, native: &'static Native, context: Py<PyAny>, loop_: Py<PyAny>) -> Self {
-        Self::new(object, Args::Native(native), context, loop_)
-    }
-
     /// The callback, unless cancelled.
     pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let (callback, native) = self.0.with(py, |body| {

@@ -7,7 +7,7 @@ use crate::calls::carry_over;
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, GilCell, name, thread_ident};
-use crate::handle::{Handle, Native};
+use crate::handle::{Args, Handle, Native};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -153,7 +153,7 @@ impl Job {
             return this.give_back(py).map(|()| None); // the limiter may serve other loops
         }
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
-        let handle = Handle::new_native(job, &DELIVER, this.pool.get().context.clone_ref(py), loop_);
+        let handle = Handle::new(job, Args::Native(&DELIVER), this.pool.get().context.clone_ref(py), loop_);
         core.get().post_quietly(Py::new(py, handle)?);
         let shared = Arc::clone(&core.get().shared);
         Ok(shared.poller().map(|poller| ToWake { shared, poller }))

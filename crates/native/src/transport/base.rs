@@ -8,8 +8,8 @@ use super::flow::Flow;
 use super::input::Expected;
 use super::output::Output;
 use crate::event_loop::LoopCore;
-use crate::ffi::{GilCell, name};
-use crate::handle::{Native, is_fatal};
+use crate::ffi::{self, GilCell, name};
+use crate::handle::{Args, Native, is_fatal};
 use everloop_core::registry::Direction;
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -39,6 +39,8 @@ pub struct Body {
     pub file: File,
     pub extra: Extra,
     pub server: Option<Py<PyAny>>,
+    /// The context that all calls of the protocol share, where the loop was given one; else each has a copy.
+    pub context: Option<Py<PyAny>>,
     pub closing: bool,
     pub paused: bool,
     /// 0 until `connection_lost` is on its way; from then on it also counts writes that go nowhere, as asyncio does.
@@ -101,6 +103,7 @@ impl Transport {
                 file,
                 extra,
                 server: None,
+                context: None,
                 closing: false,
                 paused: false,
                 lost: 0,
@@ -119,6 +122,12 @@ impl Transport {
         self.body
             .with(py, |body| body.loop_.as_ref().map(|core| core.bind(py).clone()))
             .ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
+    }
+
+    /// The context for what is called next.
+    fn context(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let shared = self.body.with(py, |body| body.context.as_ref().map(|context| context.clone_ref(py)));
+        shared.map_or_else(|| ffi::copy_context(py), Ok)
     }
 
     pub fn is_debug(&self, py: Python<'_>) -> bool {
@@ -190,8 +199,14 @@ pub fn watch(slf: &Bound<'_, Transport>, direction: Direction, native: &'static 
     let (py, this) = (slf.py(), slf.get());
     let core = this.core(py)?;
     core.get().check_open()?;
-    let handle = LoopCore::native_handle(&core, slf.clone().into_any().unbind(), native)?;
+    let object = slf.clone().into_any().unbind();
+    let handle = LoopCore::handle_in(&core, this.context(py)?, object, Args::Native(native))?;
     core.get().watch(py, this.fd, direction, &handle)
+}
+
+fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
+    let this = slf.get();
+    LoopCore::call_soon_in(&this.core(slf.py())?, this.context(slf.py())?, callback, args)
 }
 
 // ---- the beginning
@@ -202,16 +217,16 @@ pub fn open(
     protocol: &Bound<'_, PyAny>,
     waiter: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let py = slf.py();
+    let (py, this) = (slf.py(), slf.get());
     set_protocol(slf, protocol)?;
-    let core = slf.get().core(py)?;
-    core.get().claim(slf.get().fd, slf)?;
+    let core = this.core(py)?;
+    core.get().claim(this.fd, slf)?;
     let made = protocol.getattr(name!(py, "connection_made"))?;
-    LoopCore::call_soon_with(&core, made.unbind(), slf.clone().into_any().unbind())?;
-    LoopCore::call_soon_native(&core, slf.clone().into_any().unbind(), &START_READING)?;
+    call_soon(slf, made.unbind(), Args::One(slf.clone().into_any().unbind()))?;
+    call_soon(slf, slf.clone().into_any().unbind(), Args::Native(&START_READING))?;
     if let Some(waiter) = waiter {
         let wake = py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?;
-        core.call_method1("call_soon", (wake, waiter, py.None()))?;
+        call_soon(slf, wake.unbind(), Args::Two(waiter.clone().unbind(), py.None()))?;
     }
     Ok(())
 }
@@ -363,7 +378,7 @@ pub fn lose(slf: &Bound<'_, Transport>, reason: Option<Py<PyAny>>) -> PyResult<(
         std::mem::replace(&mut body.reason, reason)
     });
     drop(before);
-    LoopCore::call_soon_native(&this.core(py)?, slf.clone().into_any().unbind(), &CONNECTION_LOST)
+    call_soon(slf, slf.clone().into_any().unbind(), Args::Native(&CONNECTION_LOST))
 }
 
 /// Tells the protocol that it has lost its connection, and lets go of everything.

@@ -5,7 +5,7 @@ use super::{address, socket};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Called, GilCell, borrow_fd, name};
-use crate::handle::{Native, is_fatal};
+use crate::handle::{Args, Native, is_fatal};
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
@@ -21,6 +21,8 @@ struct Parts {
     sock: Py<PyAny>,
     protocol_factory: Py<PyAny>,
     server: Option<Py<PyAny>>,
+    /// What connections get copies of, where asyncio's server has one; else of the current one.
+    context: Option<Py<PyAny>>,
     /// What TLS needs: the context and two time-outs. Such connections are made by asyncio's own code.
     tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
 }
@@ -38,7 +40,7 @@ pub struct Listener {
 #[pymethods]
 impl Listener {
     #[new]
-    #[pyo3(signature = (r#loop, protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout))]
+    #[pyo3(signature = (r#loop, protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout, context))]
     #[expect(clippy::too_many_arguments, reason = "asyncio's list")]
     fn new(
         r#loop: Py<LoopCore>,
@@ -49,6 +51,7 @@ impl Listener {
         backlog: i64,
         ssl_handshake_timeout: Py<PyAny>,
         ssl_shutdown_timeout: Py<PyAny>,
+        context: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         // What has no numbers is no socket, but may accept like one.
         let number = |name: &str| sock.getattr(name).and_then(|number| number.extract()).unwrap_or(0);
@@ -60,6 +63,7 @@ impl Listener {
                 sock: sock.clone().unbind(),
                 protocol_factory,
                 server,
+                context,
                 tls: sslcontext.map(|context| (context, ssl_handshake_timeout, ssl_shutdown_timeout)),
             })),
         })
@@ -77,7 +81,8 @@ impl Listener {
             return Ok(());
         }
         let fd = ffi::file_descriptor(number.bind(py))?;
-        let handle = LoopCore::native_handle(core.bind(py), slf.clone().into_any().unbind(), &ACCEPT)?;
+        let object = slf.clone().into_any().unbind();
+        let handle = LoopCore::handle_in(core.bind(py), ffi::copy_context(py)?, object, Args::Native(&ACCEPT))?;
         core.get().watch(py, fd, Direction::Read, &handle)
     }
 
@@ -92,6 +97,7 @@ impl Listener {
             visit.call(&parts.sock)?;
             visit.call(&parts.protocol_factory)?;
             visit.call(&parts.server)?;
+            visit.call(&parts.context)?;
             if let Some((context, _, _)) = &parts.tls {
                 visit.call(context)?;
             }
@@ -106,6 +112,12 @@ impl Listener {
 }
 
 impl Listener {
+    /// The context of one connection, where the server has one: a copy of it.
+    fn connection_context(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let context = self.with(py, |parts| parts.context.as_ref().map(|context| context.clone_ref(py))).flatten();
+        context.map(|context| ffi::copy_of_context(py, &context)).transpose()
+    }
+
     fn with<R>(&self, py: Python<'_>, f: impl FnOnce(&Parts) -> R) -> Option<R> {
         self.parts.with(py, |parts| parts.as_ref().map(f))
     }
@@ -177,13 +189,14 @@ fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddr
         return serve_socket(slf, &socket_object(py, connection, this.numbers)?, &name);
     }
 
-    // Each connection has a context of its own, a copy of the one in which serving was started.
-    let context = ffi::copy_context(py)?;
+    // Each connection has a context of its own, a copy of the server's, or of the one in which serving was started.
+    let shared = this.connection_context(py)?;
+    let context = shared.as_ref().map_or_else(|| ffi::copy_context(py), |context| Ok(context.clone_ref(py)))?;
     let Some(factory) = this.with(py, |parts| parts.protocol_factory.clone_ref(py)) else { return Ok(()) };
     let called = ffi::run_in_context(py, &context, || {
         let protocol = factory.call0(py)?;
         let server = server.as_ref().map(|server| server.bind(py));
-        socket::accepted(core.bind(py), connection, this.numbers, peer, protocol.bind(py), server)
+        socket::accepted(core.bind(py), connection, this.numbers, peer, protocol.bind(py), server, shared)
     });
     match called {
         Called::Returned => Ok(()),
@@ -210,14 +223,20 @@ fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: 
     }
     let extra = [("peername", peer)].into_py_dict(py)?;
     let accept = name!(py, "_accept_connection2");
-    let coroutine = match tls {
+    // Versions whose servers have no context do not take one.
+    let context = slf.get().connection_context(py)?;
+    let task_options = context.map(|context| [("context", context)].into_py_dict(py)).transpose()?;
+    let options = task_options.as_ref().map_or_else(|| Ok(PyDict::new(py)), |options| options.copy())?;
+    let sslcontext = match tls {
         Some((context, handshake, shutdown)) => {
-            let timeouts =
-                [("ssl_handshake_timeout", handshake), ("ssl_shutdown_timeout", shutdown)].into_py_dict(py)?;
-            core.bind(py).call_method(accept, (factory, connection, extra, context, server), Some(&timeouts))?
+            options.set_item("ssl_handshake_timeout", handshake)?;
+            options.set_item("ssl_shutdown_timeout", shutdown)?;
+            context
         }
-        None => core.bind(py).call_method1(accept, (factory, connection, extra, py.None(), server))?,
+        None => py.None(),
     };
-    core.call_method1(py, "create_task", (coroutine,))?;
+    let coroutine =
+        core.bind(py).call_method(accept, (factory, connection, extra, sslcontext, server), Some(&options))?;
+    core.bind(py).call_method("create_task", (coroutine,), task_options.as_ref())?;
     Ok(())
 }

@@ -211,6 +211,7 @@ impl Transport {
                 visit.call(extra)?;
             }
             visit.call(&body.server)?;
+            visit.call(&body.context)?;
             visit.call(&body.reason)?;
             visit.call(&body.empty_waiter)
         })
@@ -223,6 +224,7 @@ impl Transport {
                 body.loop_.take(),
                 body.protocol.take(),
                 body.server.take(),
+                body.context.take(),
                 body.reason.take(),
                 body.empty_waiter.take(),
             )

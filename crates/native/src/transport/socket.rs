@@ -52,13 +52,14 @@ pub fn accepted<'py>(
     peername: SocketAddrAny,
     protocol: &Bound<'py, PyAny>,
     server: Option<&Bound<'py, PyAny>>,
+    context: Option<Py<PyAny>>,
 ) -> PyResult<()> {
     let fd = socket.as_raw_fd();
     let extra = Extra::Later(Box::new(Ends { sockname: address::of_socket(fd), peername }));
     if numbers[0] != i32::from(net::AddressFamily::UNIX.as_raw()) {
         send_at_once(fd);
     }
-    let transport = create(core, fd, File::Descriptor(socket, numbers), extra)?;
+    let transport = create(core, fd, File::Descriptor(socket, numbers), extra, context)?;
     if let Some(server) = server {
         base::attach(transport.as_super(), server)?;
     }
@@ -75,8 +76,10 @@ fn create<'py>(
     fd: i32,
     file: File,
     extra: Extra,
+    context: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, SocketTransport>> {
     let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()));
+    base.body.with(core.py(), |body| body.context = context);
     Bound::new(core.py(), PyClassInitializer::from(base).add_subclass(SocketTransport))
 }
 
@@ -103,7 +106,7 @@ pub fn extra_of_socket<'py>(
 impl SocketTransport {
     /// For the loop: makes the transport of a socket object, and tells the protocol in the next turn.
     #[staticmethod]
-    #[pyo3(signature = (r#loop, sock, protocol, waiter=None, extra=None, server=None))]
+    #[pyo3(signature = (r#loop, sock, protocol, waiter=None, extra=None, server=None, context=None))]
     fn _open<'py>(
         r#loop: &Bound<'py, LoopCore>,
         sock: &Bound<'py, PyAny>,
@@ -111,11 +114,12 @@ impl SocketTransport {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyDict>>,
         server: Option<&Bound<'py, PyAny>>,
+        context: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let extra = Extra::Known(extra_of_socket(sock, extra)?.unbind());
         let fd = sock.call_method0("fileno")?.extract()?;
         send_at_once(fd);
-        let transport = create(r#loop, fd, File::hold(sock)?, extra)?;
+        let transport = create(r#loop, fd, File::hold(sock)?, extra, context)?;
         if let Some(server) = server {
             base::attach(transport.as_super(), server)?;
         }
