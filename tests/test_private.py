@@ -223,7 +223,8 @@ def is_expected(entry):
 
 
 def test_each_entry_has_a_scene():
-    assert set(names.NAMES) == set(SCENES)
+    symbols = {place for place in names.NAMES if "." not in place}  # see test_private_symbols.py
+    assert set(names.NAMES) - symbols == set(SCENES)
 
 
 def test_this_interpreter_was_looked_at():

@@ -686,6 +686,9 @@ def after_fork() -> None:
 def begin_exit(loops: list[LoopCore]) -> None:
     """The interpreter is about to end: the watchdog ends, and the threads of these loops come to rest."""
 
+def prepare_rescue() -> bool:
+    """Looks for what of the interpreter only rescue needs. False: something is not there, which is told."""
+
 def claim_tool() -> bool:
     """Takes a tool id, once. False: none is free, and steps can only be reported, not rescued."""
 
@@ -703,3 +706,12 @@ def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
 
 def set_reporter(reporter: object | None) -> None:
     """Registers the object that makes the texts."""
+
+def private_names() -> list[tuple[str, str, str, tuple[int, int], tuple[int, int]]]:
+    """The entries of the native half: place, purpose, loss, and the first and the last version that are known."""
+
+def set_teller(tell: Callable[[str], object]) -> None:
+    """Has `tell(place)` called where a name is missing. Once."""
+
+def rename_private(place: str, other: str | None) -> None:
+    """For tests: has an entry look for another name, as if this interpreter had renamed it; None: for its own again."""

@@ -171,7 +171,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         """Runs until `stop()` is called. Steps that are aside in a blocking call come back first."""
         self._check_closed()
         self._check_running()
-        if self.rescue and not _native.claim_tool():
+        if self.rescue and _native.prepare_rescue() and not _native.claim_tool():
             _warn_no_tool()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()

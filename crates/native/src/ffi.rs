@@ -5,6 +5,7 @@
 
 mod buffers;
 mod finalizers;
+pub mod private;
 mod runtime;
 mod window;
 
@@ -85,6 +86,12 @@ impl<T> Made<T> {
 
     fn replace(&self, py: Python<'_>, object: Bound<'_, T>) {
         let old = self.0.with(py, |made| made.replace(object.unbind()));
+        drop(old);
+    }
+
+    /// It is made anew when it is needed next.
+    pub fn forget(&self, py: Python<'_>) {
+        let old = self.0.with(py, Option::take);
         drop(old);
     }
 
@@ -586,15 +593,6 @@ pub fn frame_code<'py>(frame: &Bound<'py, PyFrame>) -> Bound<'py, PyCode> {
 
 // ---- frames that are about to begin
 
-unsafe extern "C" {
-    /// CPython's interpreter of one frame; exported, but missing in pyo3-ffi.
-    fn _PyEval_EvalFrameDefault(
-        thread: *mut ffi::PyThreadState,
-        frame: *mut ffi::_PyInterpreterFrame,
-        throw: c_int,
-    ) -> *mut ffi::PyObject;
-}
-
 /// What every new frame of the process passes while it is set (PEP 523): see `handoff/frames.rs`.
 static FRAME_GATE: OnceLock<fn(Python<'_>) -> PyResult<()>> = OnceLock::new();
 /// Who evaluated frames before us, if it was not the interpreter itself. Written under the GIL.
@@ -628,27 +626,32 @@ unsafe extern "C" fn evaluate(
             }
         };
         let evaluator = *EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        evaluator.unwrap_or(_PyEval_EvalFrameDefault)(thread, frame, throw)
+        let default = private::for_rescue().expect("whoever set this evaluator has looked it up").evaluators.default;
+        evaluator.unwrap_or(default)(thread, frame, throw)
     }
 }
 
 /// Has every frame that begins pass `gate`, or no longer. One and the same gate at all times.
 pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on: bool) {
+    let Some(&private::ForRescue { evaluators: private::Evaluators { default, current, set }, .. }) =
+        private::for_rescue()
+    else {
+        return; // without it nobody is rescued
+    };
     let _ = FRAME_GATE.set(gate); // an earlier call has set the same
     // SAFETY: the current interpreter, under the GIL; both functions are valid for ever. The interpreter reports its own
     // evaluator as `_PyEval_EvalFrameDefault`, and takes that as "none".
     unsafe {
         let interpreter = ffi::PyInterpreterState_Get();
-        let now = ffi::_PyInterpreterState_GetEvalFrameFunc(interpreter);
+        let now = current(interpreter);
         let ours: ffi::_PyFrameEvalFunction = evaluate;
-        let default: ffi::_PyFrameEvalFunction = _PyEval_EvalFrameDefault;
         let mut before = EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
         if on && !ptr::fn_addr_eq(now, ours) {
             *before = (!ptr::fn_addr_eq(now, default)).then_some(now);
-            ffi::_PyInterpreterState_SetEvalFrameFunc(interpreter, Some(ours));
+            set(interpreter, Some(ours));
         } else if !on && ptr::fn_addr_eq(now, ours) {
             // Otherwise another tool was set on top of us, and calls us: then our gate stays, and lets everybody pass.
-            ffi::_PyInterpreterState_SetEvalFrameFunc(interpreter, Some(before.take().unwrap_or(default)));
+            set(interpreter, Some(before.take().unwrap_or(default)));
         }
     }
 }

@@ -23,6 +23,7 @@ mod making;
 mod pins;
 mod place;
 mod pool;
+mod private;
 mod transport;
 mod watchdog;
 
@@ -74,6 +75,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(calls::loop_for, module)?)?;
     module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
     module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;
+    module.add_function(wrap_pyfunction!(private::private_names, module)?)?;
+    module.add_function(wrap_pyfunction!(private::set_teller, module)?)?;
+    module.add_function(wrap_pyfunction!(private::rename_private, module)?)?;
+    module.add_function(wrap_pyfunction!(handoff::sites::prepare_rescue, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;

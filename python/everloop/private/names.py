@@ -5,6 +5,8 @@ import platform
 from types import CodeType
 from typing import Any
 
+from .. import _native
+
 __all__ = ["NAMES", "Inner", "Name", "code_of"]
 
 logger = logging.getLogger("everloop")
@@ -100,3 +102,8 @@ def code_of(function: Any, inside: str | None = None) -> CodeType | None:
     if inside is None or code is None:
         return code
     return next((each for each in code.co_consts if isinstance(each, CodeType) and each.co_name == inside), None)
+
+
+for _place, _use, _loss, _since, _until in _native.private_names():
+    Name(_place, _use, _loss, _since, _until)
+_native.set_teller(lambda place: NAMES[place].tell_loss())

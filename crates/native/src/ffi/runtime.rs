@@ -1,5 +1,6 @@
 //! Where CPython keeps what all its threads share: the GIL among it.
 
+use super::private;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -7,20 +8,16 @@ use std::sync::OnceLock;
 /// cannot be told from other locks.
 pub fn is_interpreters(address: usize) -> Option<bool> {
     static RUNTIME: OnceLock<Option<Range<usize>>> = OnceLock::new();
-    RUNTIME.get_or_init(runtime).as_ref().map(|runtime| runtime.contains(&address))
+    let start = private::for_rescue()?.runtime?;
+    RUNTIME.get_or_init(|| runtime(start)).as_ref().map(|runtime| runtime.contains(&address))
 }
 
 /// The addresses of `_PyRuntime`, which holds the main interpreter and its GIL, as the dynamic linker knows them. With glibc
 /// a thread that waits for a condition variable is at a futex inside that variable; with musl it is at one on its stack.
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
-fn runtime() -> Option<Range<usize>> {
+fn runtime(start: usize) -> Option<Range<usize>> {
     use std::ffi::c_int;
     use std::{mem, ptr};
-
-    unsafe extern "C" {
-        /// Exported by every CPython so far; only its address is used.
-        static _PyRuntime: u8;
-    }
 
     /// `Elf64_Sym` of elf(5)
     #[repr(C)]
@@ -39,19 +36,18 @@ fn runtime() -> Option<Range<usize>> {
     // SAFETY: all zeros is a valid Dl_info. Where the call succeeds and has found a symbol, it is an entry in the symbol table
     // of a library that is never unloaded.
     unsafe {
-        let start = &raw const _PyRuntime;
         let mut info: libc::Dl_info = mem::zeroed();
         let mut symbol = ptr::null_mut();
-        let found = libc::dladdr1(start.cast(), &raw mut info, &raw mut symbol, SYMBOL_ENTRY) != 0;
-        if !found || symbol.is_null() || info.dli_saddr.addr() != start.addr() {
+        let found = libc::dladdr1(ptr::without_provenance(start), &raw mut info, &raw mut symbol, SYMBOL_ENTRY) != 0;
+        if !found || symbol.is_null() || info.dli_saddr.addr() != start {
             return None;
         }
         let size = usize::try_from((*symbol.cast::<Symbol>()).size).ok()?;
-        (size > 0).then(|| start.addr()..start.addr() + size)
+        (size > 0).then(|| start..start + size)
     }
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
-fn runtime() -> Option<Range<usize>> {
+fn runtime(_start: usize) -> Option<Range<usize>> {
     None
 }

@@ -70,6 +70,12 @@ pub fn learned_count() -> usize {
     with_sites(|sites| sites.codes.values().map(|code| code.learned.len()).sum())
 }
 
+/// Looks for what of the interpreter only rescue needs. False: something is not there, which is told.
+#[pyfunction]
+pub fn prepare_rescue(py: Python<'_>) -> bool {
+    ffi::private::prepare_rescue(py).is_some()
+}
+
 /// Takes a tool id, once. False: none is free, and steps can only be reported, not rescued.
 #[pyfunction]
 pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
@@ -81,6 +87,9 @@ fn tool(py: Python<'_>) -> PyResult<Option<&Tool>> {
 }
 
 fn make_tool(py: Python<'_>) -> PyResult<Option<Tool>> {
+    if !prepare_rescue(py) {
+        return Ok(None);
+    }
     let monitoring = py.import("sys")?.getattr("monitoring")?;
     let Some(id) = TOOL_IDS.into_iter().find(|id| monitoring.call_method1("use_tool_id", (*id, "everloop")).is_ok())
     else {

@@ -1,0 +1,87 @@
+//! What of CPython's C interface is not public: looked up when it is needed, so that its absence costs no more than that.
+//!
+//! Linked is only what is documented (`_PyBytes_Resize`, in spite of its name), and what PyO3 itself cannot do without.
+
+use crate::private::Name;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::ffi::{CString, c_void};
+use std::mem;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+static RUNTIME: Name = Name::new(
+    "_PyRuntime",
+    "where the GIL is: a thread that waits there is not blocked",
+    "rescue cannot tell a thread that waits for the GIL from one that is blocked by what the kernel says, and comes later",
+);
+const NO_RESCUE: &str = "blocked steps are reported, but not rescued";
+static DEFAULT_EVALUATOR: Name =
+    Name::new("_PyEval_EvalFrameDefault", "runs a frame that has passed the gate of rescue", NO_RESCUE);
+static EVALUATOR: Name =
+    Name::new("_PyInterpreterState_GetEvalFrameFunc", "who evaluates frames now (PEP 523)", NO_RESCUE);
+static SET_EVALUATOR: Name = Name::new(
+    "_PyInterpreterState_SetEvalFrameFunc",
+    "has frames that begin pass the gate of rescue (PEP 523)",
+    NO_RESCUE,
+);
+
+pub static ALL: [&Name; 4] = [&RUNTIME, &DEFAULT_EVALUATOR, &EVALUATOR, &SET_EVALUATOR];
+
+/// The address of a symbol that the interpreter exports; None: it does not, which is told.
+fn look_up(py: Python<'_>, name: &Name) -> Option<NonNull<c_void>> {
+    let symbol = CString::new(name.attribute(py).to_string()).ok()?;
+    // SAFETY: looks for a name among the libraries that are loaded, the interpreter among them.
+    let address = NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) });
+    if address.is_none() {
+        name.tell_loss(py);
+    }
+    address
+}
+
+/// What rescue needs: looked up once, when it is switched on for the first time.
+pub struct ForRescue {
+    pub evaluators: Evaluators,
+    /// The address of `_PyRuntime`.
+    pub runtime: Option<usize>,
+}
+
+/// CPython's hooks for who evaluates frames.
+pub struct Evaluators {
+    pub default: ffi::_PyFrameEvalFunction,
+    pub current: CurrentEvaluator,
+    pub set: SetEvaluator,
+}
+
+type CurrentEvaluator = unsafe extern "C" fn(*mut ffi::PyInterpreterState) -> ffi::_PyFrameEvalFunction;
+type SetEvaluator = unsafe extern "C" fn(*mut ffi::PyInterpreterState, Option<ffi::_PyFrameEvalFunction>);
+
+static FOR_RESCUE: OnceLock<Option<ForRescue>> = OnceLock::new();
+
+/// Looks for what rescue needs. None: something is missing, which is told.
+pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
+    if FOR_RESCUE.get().is_none() {
+        // Not inside `get_or_init`: to tell a loss runs Python code. Who comes second finds the same.
+        _ = FOR_RESCUE.set(look_up_for_rescue(py));
+    }
+    for_rescue()
+}
+
+/// What rescue needs; None: it has not been switched on, or cannot be.
+pub fn for_rescue() -> Option<&'static ForRescue> {
+    FOR_RESCUE.get().and_then(Option::as_ref)
+}
+
+fn look_up_for_rescue(py: Python<'_>) -> Option<ForRescue> {
+    let (default, current, set) =
+        (look_up(py, &DEFAULT_EVALUATOR)?, look_up(py, &EVALUATOR)?, look_up(py, &SET_EVALUATOR)?);
+    // SAFETY: functions of the interpreter that runs us, with the signatures that its headers give them.
+    let evaluators = unsafe {
+        Evaluators {
+            default: mem::transmute::<NonNull<c_void>, ffi::_PyFrameEvalFunction>(default),
+            current: mem::transmute::<NonNull<c_void>, CurrentEvaluator>(current),
+            set: mem::transmute::<NonNull<c_void>, SetEvaluator>(set),
+        }
+    };
+    Some(ForRescue { evaluators, runtime: look_up(py, &RUNTIME).map(|runtime| runtime.addr().get()) })
+}

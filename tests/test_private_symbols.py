@@ -1,0 +1,106 @@
+"""What is not public of CPython's C interface: only rescue needs it, and only rescue is lost where it is missing."""
+
+import importlib.machinery
+import pathlib
+import re
+import struct
+
+import pytest
+
+from everloop import _native
+from support import run_script
+
+# What is linked all the same. Documented, in spite of the name:
+DOCUMENTED = {"_PyBytes_Resize"}
+# What macros of the public headers stand for: the stable ABI, weak references, and the reference counts of debug builds.
+MACROS = {
+    *(f"_PyWeakref_{name}Type" for name in ("Ref", "Proxy", "CallableProxy")),
+    *(f"_Py_{name}Struct" for name in ("None", "True", "False", "NotImplemented")),
+    *("_Py_EllipsisObject", "_Py_Dealloc", "_Py_IncRef", "_Py_DecRef", "_Py_NegativeRefcount"),
+    *("_Py_INCREF_IncRefTotal", "_Py_DECREF_DecRefTotal", "_Py_RefTotal"),
+}
+
+NEEDED = ["_PyEval_EvalFrameDefault", "_PyInterpreterState_GetEvalFrameFunc", "_PyInterpreterState_SetEvalFrameFunc"]
+# Without it rescue works all the same.
+HELPFUL = "_PyRuntime"
+
+# A step blocks while another one is ready, on a loop that rescues. What was rescued is printed, and what is lost.
+SCRIPT = """
+    import asyncio, logging, sys, threading, time
+    import everloop
+    from everloop import _native
+
+    def hand_offs(loop):
+        return loop.statistics()["rescues"] + loop.statistics()["learned"]
+
+    logging.basicConfig(stream=sys.stdout, format="told: %(message)s")
+    if len(sys.argv) > 1:
+        _native.rename_private(sys.argv[1], "_renamed_by_a_later_version")
+
+    async def main():
+        loop, other = asyncio.get_running_loop(), threading.Event()
+        loop.call_soon(other.set)
+        print("rescued:", other.wait(float(sys.argv[2]) if len(sys.argv) > 2 else 10), hand_offs(loop) > 0)
+
+    for _ in range(2):
+        with asyncio.Runner(loop_factory=lambda: everloop.EventLoop(rescue=True, rescue_after=0.005)) as runner:
+            runner.get_loop().slow_callback_duration = 60  # no reports
+            runner.run(main())
+"""
+
+
+def run(*arguments):
+    result = run_script(SCRIPT, *arguments)
+    assert result.stderr == ""
+    assert result.returncode == 0
+    return result.stdout.splitlines()
+
+
+def loss_of(place):
+    return next(loss for each, _, loss, *_ in _native.private_names() if each == place)
+
+
+def test_all_of_them_are_tested():
+    symbols = {place for place, *_ in _native.private_names() if "." not in place}
+    assert symbols == {*NEEDED, HELPFUL}
+
+
+def test_rescue_finds_what_it_needs():
+    assert run() == ["rescued: True True"] * 2
+
+
+@pytest.mark.parametrize("place", NEEDED)
+def test_without_what_only_rescue_needs_only_rescue_is_lost(place):
+    told, *lines = run(place, "0.1")
+    assert told.startswith(f"told: {place}, which is private, is not there")
+    assert loss_of(place) in told
+    assert lines == ["rescued: False False"] * 2
+
+
+def test_without_the_address_of_the_gil_rescue_comes_later():
+    told, *lines = run(HELPFUL)
+    assert told.startswith("told: _PyRuntime, which is private, is not there")
+    assert loss_of(HELPFUL) in told
+    assert lines == ["rescued: True True"] * 2
+
+
+def undefined_symbols(library):
+    """What a shared library of ELF, with 64 bits, wants from others."""
+    data = pathlib.Path(library).read_bytes()
+    start, size, count = (*struct.unpack_from("<Q", data, 40), *struct.unpack_from("<HH", data, 58))
+    headers = [struct.unpack_from("<IIQQQQIIQQ", data, start + size * number) for number in range(count)]
+    for _, kind, _, _, offset, length, link, _, _, entry in headers:
+        if kind == 11:  # SHT_DYNSYM
+            strings = headers[link][4]
+            for at in range(offset, offset + length, entry):
+                name, _, _, section = struct.unpack_from("<IBBH", data, at)
+                if section == 0:
+                    yield data[strings + name : data.index(b"\0", strings + name)].decode()
+
+
+def test_nothing_else_is_linked_that_is_not_public():
+    """A symbol that is missing costs the import, whatever it is for."""
+    assert _native.__file__.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+    linked = {name for name in undefined_symbols(_native.__file__) if re.match("_?Py", name)}
+    assert len(linked) > 50
+    assert {name for name in linked if name.startswith("_")} - DOCUMENTED - MACROS == set()
