@@ -12,7 +12,7 @@ from support import run_script
 
 # What is linked all the same. Documented, in spite of the name:
 DOCUMENTED = {"_PyBytes_Resize"}
-# What macros of the public headers stand for: the stable ABI, weak references, and the reference counts of debug builds.
+# What macros of the public headers stand for: the stable ABI, weak references, the counts of debug builds.
 MACROS = {
     *(f"_PyWeakref_{name}Type" for name in ("Ref", "Proxy", "CallableProxy")),
     *(f"_Py_{name}Struct" for name in ("None", "True", "False", "NotImplemented")),
