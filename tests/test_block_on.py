@@ -1,6 +1,7 @@
 """block_on: wait for a coroutine from synchronous code, wherever that code runs."""
 
 import asyncio
+import contextlib
 import contextvars
 import signal
 import sys
@@ -297,6 +298,122 @@ def test_a_clean_up_that_takes_long_is_cancelled_once(loop):
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(main())
     assert order == ["cleaned up"]
+
+
+def test_each_cancel_of_the_waiting_task_is_passed_on(loop):
+    """As by an await: what catches the first one gets the second."""
+    seen = []
+
+    async def stubborn():
+        for name in ("first", "second"):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen.append(name)
+                waiting.cancel()
+        await asyncio.sleep(0)
+
+    async def wait():
+        everloop.block_on(stubborn())
+
+    async def main():
+        nonlocal waiting
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return waiting.cancelled()
+
+    waiting = None
+    assert loop.run_until_complete(main()) is True
+    assert seen == ["first", "second"]
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+def test_a_cancel_reaches_the_wait_that_it_is_meant_for(loop, cancelled):
+    """Three steps wait for the same task, which does not let itself be cancelled."""
+    told = []
+
+    async def stubborn():
+        while len(told) < 2:
+            try:
+                await event.wait()
+            except asyncio.CancelledError:
+                told.append(len(told))
+                if len(told) == 1:
+                    for _ in range(10):
+                        await asyncio.sleep(0)
+        return "done"
+
+    async def wait():
+        try:
+            everloop.block_on(task)
+        finally:
+            waits.append(asyncio.current_task())
+
+    async def main():
+        nonlocal event, task
+        event, task = asyncio.Event(), asyncio.create_task(stubborn())
+        tasks = [asyncio.create_task(wait()) for _ in range(3)]
+        while loop.statistics()["aside"] < 3:
+            await asyncio.sleep(0)
+        tasks[cancelled].cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert told == [0]  # once, and not in each turn
+        tasks[(cancelled + 1) % 3].cancel()  # not taken for the one that was passed on
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    event = task = None
+    waits = []
+    loop.run_until_complete(main())
+    assert told == [0, 1]
+    assert len(waits) == 3
+
+
+def test_a_cancel_that_was_caught_and_never_taken_back_is_not_passed_on(loop):
+    """Older libraries catch the CancelledError of their time-out, and leave the task's count as it is."""
+
+    async def wait():
+        task = asyncio.current_task()
+        loop.call_soon(task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        assert task.cancelling() == 1
+        return everloop.block_on(answer())
+
+    async def main():
+        assert await asyncio.create_task(wait()) == 42
+
+        async def wait_and_be_cancelled():
+            task = asyncio.current_task()
+            loop.call_soon(task.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            loop.call_soon(task.cancel)
+            everloop.block_on(asyncio.Event().wait())
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(wait_and_be_cancelled())
+
+    loop.run_until_complete(main())
+
+
+def test_a_clean_up_that_needs_who_waits_for_it_is_a_deadlock(loop):
+    """The time is up, and the wait for the clean-up could not end."""
+
+    async def inner(outer):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.shield(outer)
+
+    async def main():
+        with pytest.raises(everloop.DeadlockError):
+            everloop.block_on(inner(asyncio.current_task()), timeout=0.002)
+
+    loop.run_until_complete(main())
 
 
 def test_an_awaited_task_that_is_cancelled_raises_cancelled(loop):

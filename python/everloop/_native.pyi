@@ -154,15 +154,8 @@ class LoopCore:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:
         """Forgets the handle of a file, and cancels it. False: there was none."""
-    def _wait_aside(
-        self, future: Future[Any], task: Task[Any] | None, timeout: float | None = None, cancelled: bool = False
-    ) -> tuple[bool, bool]:
-        """Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
-
-        Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
-        since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
-        RuntimeError where this thread does not run the loop.
-        """
+    def _wait_for(self, future: Future[Any], task: Task[Any] | None) -> StepWait:
+        """Begins to wait for `future`, cancelled whenever `task` is. RuntimeError: no step of the loop runs here."""
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
     def _transport_of(self, fd: int) -> Transport | None:
@@ -327,6 +320,19 @@ def loop_for(function: object, /) -> Any:
 
 def take_back(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""
+
+class StepWait:
+    """One wait of one step for one future, from its beginning to its end: `_wait_for`. However many wait for the same
+    future, each has its own, and is told of the cancellations of its own task.
+    """
+
+    def __call__(self, _future: Future[Any]) -> None: ...
+    def aside(self, timeout: float | None = None, /) -> bool:
+        """Waits aside until the future is done, `timeout` seconds at the most; it is cancelled whenever the task is.
+
+        Returns whether it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
+        does not run the loop.
+        """
 
 class Blocking:
     """The native half of `everloop.blocking`."""

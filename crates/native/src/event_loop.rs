@@ -86,16 +86,6 @@ pub enum Post {
     At(u64, Py<Handle>),
 }
 
-/// A task that waits in `block_on` for another future.
-pub struct Waiting {
-    /// The task whose step waits; None in a plain callback.
-    pub task: Option<Py<PyAny>>,
-    pub future: Py<PyAny>,
-    /// Whether it waits on the home thread.
-    pub home: bool,
-    pub cancelled: bool,
-}
-
 /// The native half of an event loop. `everloop.EventLoop` is the other half: use that.
 #[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
 pub struct LoopCore {
@@ -111,8 +101,8 @@ pub struct LoopCore {
     /// Handles whose context is entered by a step that is aside, and those pinned to a thread that is aside. They are put
     /// back into the queue when a step comes back.
     pub deferred: Mutex<Vec<Py<Handle>>>,
-    /// Tasks in `block_on`, to be looked at every turn for a `cancel()`.
-    pub waiting: Mutex<Vec<Waiting>>,
+    /// Steps in `block_on` (handoff/waiting.rs), whose tasks are looked at every turn for a `cancel()`.
+    pub waiting: Mutex<Vec<Py<PyAny>>>,
     /// Tasks that only one thread may step.
     pub pins: Pins,
     pub maker: Maker,

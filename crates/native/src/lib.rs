@@ -65,6 +65,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
+    module.add_class::<handoff::waiting::StepWait>()?;
     module.add_class::<pool::PoolCore>()?;
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;

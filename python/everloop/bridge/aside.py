@@ -1,9 +1,11 @@
 """A step of a running everloop waits aside, in the middle of itself."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from .. import _native
 from ..loop import EventLoop
 from .waits import DeadlockError, pauses, waiting
 
@@ -17,26 +19,21 @@ def wait_in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | N
     waiter = asyncio.current_task(loop)
     future = asyncio.ensure_future(awaitable, loop=loop)
     with waiting(future, () if waiter is None else (waiter,), is_new=future is not awaitable) as wait:
-        return _wait(loop, waiter, future, timeout, wait)
+        step = loop._wait_for(future, waiter)
+        try:
+            return _wait(future, timeout, wait, step)
+        except DeadlockError:
+            # Cancelling would reach this very task; it ends by the error, and so will who waits for it.
+            future.add_done_callback(_retrieve)
+            raise
+        finally:
+            future.remove_done_callback(step)
 
 
-def _wait[T](
-    loop: EventLoop,
-    waiter: "asyncio.Task[Any] | None",
-    future: "asyncio.Future[T]",
-    timeout: float | None,
-    wait: waiting,
-) -> T:
-    done = cancelled = False
+def _wait[T](future: "asyncio.Future[T]", timeout: float | None, wait: waiting, step: _native.StepWait) -> T:
     try:
-        for pause in pauses(timeout):
-            done, cancelled = loop._wait_aside(future, waiter, pause, cancelled)
-            if done:
-                break
-            wait.check()
+        done = _is_done_within(timeout, wait, step)
     except DeadlockError:
-        # Cancelling would reach this very task; it ends by the error, and so will who waits for it.
-        future.add_done_callback(_retrieve)
         raise
     except RuntimeError:
         future.cancel()
@@ -44,14 +41,24 @@ def _wait[T](
     except BaseException:
         # A signal handler raised: clean up first, as asyncio.run does.
         future.cancel()
-        loop._wait_aside(future, waiter, None, cancelled)
-        _retrieve(future)
+        with contextlib.suppress(DeadlockError):
+            _is_done_within(None, wait, step)
+        future.add_done_callback(_retrieve)
         raise
     if not done:
         future.cancel()
-        loop._wait_aside(future, waiter, None, cancelled)
+        _is_done_within(None, wait, step)
         raise_timeout(future, timeout)
     return future.result()
+
+
+def _is_done_within(timeout: float | None, wait: waiting, step: _native.StepWait) -> bool:
+    """Waits aside, and looks for a circle now and then: also one that only the clean-up has closed."""
+    for pause in pauses(timeout):
+        if step.aside(pause):
+            return True
+        wait.check()
+    return False
 
 
 def raise_timeout(task: "asyncio.Future[Any]", timeout: float | None) -> None:

@@ -1,98 +1,164 @@
 //! The native half of `everloop.block_on()`: a step waits aside until a future of its own loop is done.
 
 use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_granted};
-use crate::event_loop::{LoopCore, Waiting};
+use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
 use crate::place::{Kind, Place, lock};
 use everloop_core::baton::Manner;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const PENDING: u8 = 0;
-/// The future is done, and the waiting thread is queued for the baton.
-const DONE: u8 = 1;
-/// The thread has stopped waiting.
-const ABANDONED: u8 = 2;
+/// The step looks around, with the baton.
+const IDLE: u8 = 0;
+/// Its thread waits for the future.
+const WAITING: u8 = 1;
+/// The future is done; if the thread waited, it is queued for the baton.
+const DONE: u8 = 2;
 
-/// The done-callback of the future: queues the thread that waits, so that the baton comes to it in the same step.
+/// One wait of one step for one future, from its beginning to its end: `_wait_for`. However many wait for the same
+/// future, each has its own, and is told of the cancellations of its own task.
 #[pyclass(frozen, module = "everloop._native")]
-struct WakeWaiter {
+pub struct StepWait {
     core: Py<LoopCore>,
     place: Arc<Place>,
+    future: Py<PyAny>,
+    /// The task whose step waits; None in a plain callback.
+    task: Option<Py<PyAny>>,
+    /// Both sides hold the GIL when they change it.
     state: AtomicU8,
-}
-
-#[pymethods]
-impl WakeWaiter {
-    fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        // Both sides hold the GIL when they change the state.
-        if self.state.compare_exchange(PENDING, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-            && self.core.get().baton().queue_resume(&self.place.seat)
-        {
-            self.place.seat.parker().unpark();
-        }
-    }
+    /// How many cancellations of the task were passed on, with those that it had before this wait. Changed by the holder.
+    passed_on: AtomicU64,
+    /// Whether the future was cancelled because the loop stops. Changed by the holder.
+    is_stopped: AtomicBool,
 }
 
 #[pymethods]
 impl LoopCore {
-    /// Waits aside until `future` is done, `timeout` seconds at the most; it is cancelled if `task` is.
-    ///
-    /// Returns whether it is done, and whether a cancellation was passed on: a later wait of the same step is told so,
-    /// since each would pass it on again, into the clean-up. Raises what a signal handler raises meanwhile, and
-    /// RuntimeError where this thread does not run the loop.
-    #[pyo3(signature = (future, task, timeout=None, cancelled=false))]
-    fn _wait_aside(
+    /// Begins to wait for `future`, cancelled whenever `task` is. RuntimeError: no step of the loop runs here.
+    fn _wait_for(
         slf: &Bound<'_, Self>,
         future: &Bound<'_, PyAny>,
-        task: Option<Py<PyAny>>,
-        timeout: Option<f64>,
-        cancelled: bool,
-    ) -> PyResult<(bool, bool)> {
+        task: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<StepWait>> {
         let py = slf.py();
-        let (core, place) = current(py)
-            .filter(|(core, place)| core.is(slf) && core.get().baton().is_held_by(place.id()))
-            .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))?;
+        let (core, place) = held_here(slf)?;
+        // A task that has caught its cancellation, and not taken it back, counts on from there.
+        let passed_on = match &task {
+            Some(task) => cancellations(task)?.saturating_sub(u64::from(is_to_be_cancelled(task)?)),
+            None => 0,
+        };
+        let wait = StepWait {
+            core: core.unbind(),
+            place,
+            future: future.clone().unbind(),
+            task: task.map(Bound::unbind),
+            state: AtomicU8::new(IDLE),
+            passed_on: AtomicU64::new(passed_on),
+            is_stopped: AtomicBool::new(false),
+        };
+        let wait = Py::new(py, wait)?;
+        future.call_method1(name!(py, "add_done_callback"), (&wait,))?;
+        Ok(wait)
+    }
+}
+
+#[pymethods]
+impl StepWait {
+    /// The done-callback of the future: queues the thread that waits, so that the baton comes to it in the same step.
+    fn __call__(&self, _future: &Bound<'_, PyAny>) {
+        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.place.seat) {
+            self.place.seat.parker().unpark();
+        }
+    }
+
+    /// Waits aside until the future is done, `timeout` seconds at the most; it is cancelled whenever the task is.
+    ///
+    /// Returns whether it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
+    /// does not run the loop.
+    #[pyo3(signature = (timeout=None, /))]
+    fn aside(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
+        let (core, place) = held_here(slf.get().core.bind(slf.py()))?;
         if exit::has_begun() {
             return Err(PyRuntimeError::new_err(
                 "block_on() needs another thread to go on with the loop, and the interpreter is ending: await instead",
             ));
         }
-        let waiter = Py::new(
-            py,
-            WakeWaiter { core: core.clone().unbind(), place: Arc::clone(&place), state: AtomicU8::new(PENDING) },
-        )?;
-        future.call_method1("add_done_callback", (&waiter,))?;
-        let entry = Waiting { task, future: future.clone().unbind(), home: place.home, cancelled };
-        lock(&core.get().waiting).push(entry);
-        let outcome = wait(&core, &place, &waiter, timeout);
-        let entry = {
+        let this = slf.get();
+        if this.state.compare_exchange(IDLE, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return Ok(true);
+        }
+        lock(&core.get().waiting).push(slf.clone().into_any().unbind());
+        let outcome = wait(&core, &place, this, timeout);
+        let gone = {
             let mut waiting = lock(&core.get().waiting);
-            waiting.iter().position(|entry| entry.future.is(future)).map(|at| waiting.swap_remove(at))
+            waiting.iter().position(|other| other.is(slf)).map(|at| waiting.swap_remove(at))
         };
-        let cancelled = entry.is_some_and(|entry| entry.cancelled);
-        outcome.map(|done| (done, cancelled))
+        drop(gone);
+        outcome
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.core)?;
+        visit.call(&self.future)?;
+        visit.call(&self.task)
     }
 }
 
-fn wait(
-    core: &Bound<'_, LoopCore>,
-    place: &Arc<Place>,
-    waiter: &Py<WakeWaiter>,
-    timeout: Option<f64>,
-) -> PyResult<bool> {
+impl StepWait {
+    fn baton(&self) -> &everloop_core::baton::Baton {
+        self.core.get().baton()
+    }
+
+    /// The thread has stopped waiting. True: the future is done, and its wake-up on its way.
+    fn stop(&self) -> bool {
+        self.state.compare_exchange(WAITING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err()
+    }
+
+    /// Whether the future is to be cancelled now. Called by the holder.
+    fn is_to_pass_on(&self, py: Python<'_>) -> PyResult<bool> {
+        let cancelled = match &self.task {
+            Some(task) if is_to_be_cancelled(task.bind(py))? => {
+                let now = cancellations(task.bind(py))?;
+                now > self.passed_on.swap(now, Ordering::Relaxed)
+            }
+            _ => false,
+        };
+        // The loop cannot leave its home thread while that waits in the middle of a step.
+        let stops = self.place.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
+        Ok(cancelled || stops)
+    }
+}
+
+/// The loop and this thread's place in it, if that has its baton.
+fn held_here<'py>(core: &Bound<'py, LoopCore>) -> PyResult<(Bound<'py, LoopCore>, Arc<Place>)> {
+    current(core.py())
+        .filter(|(running, place)| running.is(core) && running.get().baton().is_held_by(place.id()))
+        .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))
+}
+
+/// Whether a task was cancelled while its step runs: it is told at its next await.
+fn is_to_be_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+    task.getattr(name!(task.py(), "_must_cancel"))?.is_truthy()
+}
+
+/// How often a task was cancelled, less what it has taken back.
+fn cancellations(task: &Bound<'_, PyAny>) -> PyResult<u64> {
+    task.call_method0(name!(task.py(), "cancelling"))?.extract()
+}
+
+fn wait(core: &Bound<'_, LoopCore>, place: &Arc<Place>, own: &StepWait, timeout: Option<f64>) -> PyResult<bool> {
     let py = core.py();
     let this = core.get();
-    let state = &waiter.get().state;
     let deadline = timeout.map(|seconds| {
         Instant::now() + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX >> 32))
     });
     if let Err(error) = release(core, place, Kind::Waiting, None, 0, false, Manner::Loud) {
-        state.store(ABANDONED, Ordering::SeqCst);
+        own.stop();
         resume(core, place)?;
         return Err(error);
     }
@@ -113,7 +179,7 @@ fn wait(
         if signal.is_ok() && !timed_out && !this.is_closed() {
             continue;
         }
-        let done = state.compare_exchange(PENDING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_err();
+        let done = own.stop();
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
             let (granted, raised) = wait_granted(py, this, place, || false);
@@ -130,25 +196,12 @@ fn wait(
 /// a turn, while anybody waits.
 pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = core.py();
-    let this = core.get();
-    let stopping = this.is_stopping();
-    let candidates: Vec<_> = lock(&this.waiting)
-        .iter()
-        .filter(|entry| !entry.cancelled)
-        .map(|entry| (entry.task.as_ref().map(|task| task.clone_ref(py)), entry.future.clone_ref(py), entry.home))
-        .collect();
-    for (task, future, home) in candidates {
-        // The loop cannot leave its home thread while that waits in the middle of a step.
-        let cancelled = match task {
-            Some(task) => task.bind(py).getattr(name!(py, "_must_cancel"))?.is_truthy()?,
-            None => false,
-        };
-        let cancel = cancelled || (home && stopping);
-        if cancel {
-            if let Some(entry) = lock(&this.waiting).iter_mut().find(|entry| entry.future.is(&future)) {
-                entry.cancelled = true;
-            }
-            future.call_method0(py, "cancel")?;
+    let waiting: Vec<_> = lock(&core.get().waiting).iter().map(|wait| wait.clone_ref(py)).collect();
+    for wait in waiting {
+        if let Ok(wait) = wait.bind(py).cast::<StepWait>()
+            && wait.get().is_to_pass_on(py)?
+        {
+            wait.get().future.call_method0(py, name!(py, "cancel"))?;
         }
     }
     Ok(())
