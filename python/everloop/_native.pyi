@@ -689,8 +689,8 @@ def after_fork_in_parent() -> None:
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""
 
-def begin_exit(loops: list[LoopCore]) -> None:
-    """The interpreter is about to end: the watchdog ends, and the threads of these loops come to rest."""
+def begin_exit() -> None:
+    """The interpreter is about to end: the watchdog ends, and no step is handed over any more."""
 
 def prepare_rescue() -> bool:
     """Looks for what of the interpreter only rescue needs. False: something is not there, which is told."""

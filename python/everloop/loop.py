@@ -223,7 +223,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
 
     def _join_relief(self) -> None:
         """Waits for the relief threads that have nothing left to do."""
-        if not self._relief_threads:
+        if not self._relief_threads or sys.is_finalizing():  # no thread goes on any more then
             return
         staying = set(self._staying())
         for thread in list(self._relief_threads):
@@ -640,8 +640,10 @@ os.register_at_fork(
 
 
 def _at_exit() -> None:
-    pool.wait_at_exit()
-    _native.begin_exit(list(_live_loops))
+    try:
+        pool.wait_at_exit()
+    finally:  # also when Ctrl-C ends the wait
+        _native.begin_exit()
 
 
 # Runs before the interpreter finalizes, while threads can still be waited for.

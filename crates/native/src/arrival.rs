@@ -1,6 +1,5 @@
 //! Who waits on a thread for a future of `concurrent.futures`.
 
-use crate::exit;
 use everloop_core::spot::Spot;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,10 +47,7 @@ impl Arrival {
             if self.has_come.load(Ordering::Acquire) || left == Some(Duration::ZERO) {
                 return Ok(self.has_come.load(Ordering::Acquire));
             }
-            py.detach(|| {
-                self.spot.wait(left);
-                exit::gate();
-            });
+            py.detach(|| self.spot.wait(left));
             py.check_signals()?;
         }
     }

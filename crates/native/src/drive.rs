@@ -6,7 +6,6 @@
 use crate::alarm;
 use crate::clock;
 use crate::event_loop::{LoopCore, Post};
-use crate::exit;
 use crate::ffi;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, SIGNAL_CHECK, pinning, relief, rescue, sites, waiting};
@@ -187,9 +186,6 @@ impl<'py> Driver<'py> {
         // Whoever wants a step back goes first.
         if this.baton().is_wanted() && !self.give_way()? {
             return Ok(Some(Stop::GaveWay));
-        }
-        if exit::is_exiting() {
-            self.place.rest(self.py, || ()); // this thread must not ask for the GIL again
         }
         if self.place.home
             && let Some(error) = lock(&this.fatal).take()
@@ -718,7 +714,6 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
             Spare::Dismissed => place.rest(py, || {
                 while !this.baton().is_open() && !this.is_closed() {
                     place.seat.parker().park(None);
-                    exit::gate();
                 }
             }),
         }

@@ -176,11 +176,6 @@ impl LoopCore {
         self.inbox.push(Post::Soon(handle));
     }
 
-    /// Whether a thread of this loop, other than the calling one, has the GIL or will ask for it soon.
-    pub fn is_anybody_at_work(&self) -> bool {
-        lock(&self.places).values().any(|place| place.id() != own_id() && place.is_at_work())
-    }
-
     /// What a thread that lets go of the baton tells the next one. Only for the thread that holds it, or on its behalf.
     pub fn pending(&self, holder: ThreadId) -> Pending {
         let (ready, deadline) = self
@@ -368,6 +363,7 @@ fn check_debug(
     skip: usize,
     thread: bool,
 ) -> PyResult<()> {
+    ffi::stay_when_ended();
     // A thread whose step is aside is one of the loop's own: a signal handler may run there, and cancel a task.
     if thread && !lock(&slf.get().places).contains_key(&own_id()) {
         slf.call_method0("_check_thread")?;

@@ -4,12 +4,14 @@
 //! the interpreter (holds the GIL). The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on that.
 
 mod buffers;
+mod ended;
 mod finalizers;
 pub mod private;
 mod runtime;
 mod window;
 
 pub use buffers::{Pinned, View, address_bytes, borrow_fd, fill_bytes};
+pub use ended::stay_when_ended;
 pub use finalizers::{Finalize, install_finalizer};
 pub use runtime::is_interpreters;
 pub use window::Window;
@@ -607,6 +609,7 @@ unsafe extern "C" fn evaluate(
     // evaluator just like it. With `throw`, an error is set that the frame begins with: a gate that fails sets another.
     unsafe {
         let py = Python::assume_attached();
+        stay_when_ended(); // any thread of the process may be in here, and for long
         let thrown = if throw != 0 { PyErr::take(py) } else { None };
         let outcome = catch_unwind(AssertUnwindSafe(|| FRAME_GATE.get().map_or(Ok(()), |gate| gate(py))));
         let throw = match outcome {

@@ -29,14 +29,11 @@ mod watchdog;
 
 use pyo3::prelude::*;
 
-/// The interpreter is about to end: the watchdog ends, and the threads of these loops come to rest.
+/// The interpreter is about to end: the watchdog ends, and no step is handed over any more.
 #[pyfunction]
-fn begin_exit(py: Python<'_>, loops: Vec<Py<event_loop::LoopCore>>) {
+fn begin_exit(py: Python<'_>) {
     exit::begin();
-    py.detach(|| {
-        watchdog::stop();
-        exit::wait_until(|| loops.iter().all(|core| !core.get().is_anybody_at_work()));
-    });
+    py.detach(watchdog::stop);
 }
 
 /// The calling thread is about to fork: what threads without the GIL may lock is locked by it.

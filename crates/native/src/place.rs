@@ -1,6 +1,5 @@
 //! A thread's place in a loop: what the loop's other threads and the watchdog need to know of it.
 
-use crate::exit;
 use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
 use everloop_core::baton::{Seat, ThreadId};
 use everloop_core::spot;
@@ -69,8 +68,6 @@ pub struct Place {
     pub base_frame: Option<Py<PyFrame>>,
     /// What it runs now. Written by the thread, read under the GIL.
     pub current: CurrentHandle,
-    /// Whether it sleeps without the GIL, and will not ask for it once the interpreter ends. Changed by the thread.
-    resting: AtomicBool,
     /// Whether it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
     /// signal while it waits for the baton. Changed by the thread.
     ungated: AtomicBool,
@@ -106,7 +103,6 @@ impl Place {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             kind: AtomicU8::new(0),
-            resting: AtomicBool::new(false),
             ungated: AtomicBool::new(false),
             whole: WHOLE.with(Arc::clone),
             probing: AtomicBool::new(false),
@@ -141,20 +137,9 @@ impl Place {
     /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
     pub fn rest<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
         py.detach(|| {
-            self.resting.store(true, Ordering::SeqCst);
             spot::note_free_gil();
-            let result = f();
-            exit::gate();
-            self.resting.store(false, Ordering::SeqCst);
-            result
+            f()
         })
-    }
-
-    /// Whether the thread may still be waited for when the interpreter ends: it has the GIL or will ask for it soon. A step
-    /// that is aside may take for ever.
-    pub fn is_at_work(&self) -> bool {
-        let aside = self.aside_kind().is_some() && !self.is_ungated();
-        !self.resting.load(Ordering::SeqCst) && !aside
     }
 
     /// Whether the thread is in a call that must not be put aside.
@@ -284,6 +269,7 @@ pub fn own_id() -> ThreadId {
 
 #[cold]
 fn new_id() -> ThreadId {
+    ffi::stay_when_ended();
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     ID.set(id);
     ThreadId::new(id).expect("four thousand million threads have not been started")

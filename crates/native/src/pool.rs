@@ -12,8 +12,7 @@
 mod job;
 
 use crate::event_loop::{LoopCore, Shared};
-use crate::exit;
-use crate::ffi::{GilCell, name};
+use crate::ffi::{GilCell, name, stay_when_ended};
 use crate::making::new_future;
 use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
@@ -149,6 +148,7 @@ impl PoolCore {
                 Ok(())
             }
             Rouse::Start => {
+                stay_when_ended();
                 let number = slf.get().state.with(py, |state| {
                     state.threads += 1;
                     state.next_number += 1;
@@ -235,6 +235,7 @@ impl PoolCore {
 
     /// What a thread of the pool asks for its calls. Made on that thread.
     fn _enter(slf: &Bound<'_, Self>, number: u32) -> Worker {
+        stay_when_ended(); // it calls us for each of its jobs, and need not schedule anything
         Worker {
             pool: slf.clone().unbind(),
             seat: Arc::new(Seat { number, spot: Spot::default() }),
@@ -378,7 +379,6 @@ impl Worker {
                     break;
                 }
             }
-            exit::gate();
         });
         let (roused, closed) = pool.state.with(py, |state| {
             let at = state.idle.iter().position(|idle| Arc::ptr_eq(idle, seat));

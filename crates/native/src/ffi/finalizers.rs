@@ -2,6 +2,7 @@
 //!
 //! PyO3 knows only `Drop`, which comes too late to hand the object to anybody.
 
+use super::stay_when_ended;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -35,6 +36,7 @@ unsafe extern "C" fn finalizer<C: Finalize>(object: *mut ffi::PyObject) {
     // SAFETY: the interpreter finalizes a live instance of the class, with the GIL held; an error that is set must stay set.
     unsafe {
         let py = Python::assume_attached();
+        stay_when_ended();
         let before = PyErr::take(py);
         let object = Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<C>();
         // A panic was printed already; there is nobody to tell.

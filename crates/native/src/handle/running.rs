@@ -4,7 +4,6 @@
 //! asyncio's handle has a lock that its callback runs under. Here no thread of the loop waits: one whose step is aside is
 //! still in its callback, and can come back only when the step that would wait for it has ended.
 
-use crate::exit;
 use crate::ffi::GilCell;
 use crate::place::own_id;
 use everloop_core::baton::ThreadId;
@@ -48,10 +47,7 @@ impl Running {
         while self.runner(py).is_some_and(|runner| runner != own_id()) && !runs_here(py, loop_)? {
             let parker = Arc::new(Parker::default());
             self.0.with(py, |state| state.waiting.push(Arc::clone(&parker)));
-            py.detach(|| {
-                parker.park(None);
-                exit::gate();
-            });
+            py.detach(|| parker.park(None));
             py.check_signals()?;
         }
         Ok(())

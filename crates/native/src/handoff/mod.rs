@@ -229,7 +229,7 @@ pub fn wait_granted(
 /// Sleeps until the baton comes (true) or the loop is closed (false). None: look whether there was a signal. Without the GIL.
 fn sleep_for_grant(this: &LoopCore, place: &Place) -> Option<bool> {
     while !this.baton().is_granted(&place.seat) {
-        if (this.is_closed() || exit::is_exiting()) && this.baton().cancel_resume(&place.seat) {
+        if this.is_closed() && this.baton().cancel_resume(&place.seat) {
             return Some(false);
         }
         let woken = place.seat.parker().park_briefly(place.home.then_some(SIGNAL_CHECK));

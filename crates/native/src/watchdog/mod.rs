@@ -115,7 +115,6 @@ pub fn end(core: &Bound<'_, LoopCore>) -> PyResult<()> {
         let mut seen = lock(&watch.seen);
         let taken = (std::mem::take(&mut seen.reports), seen.sample.take());
         drop(seen);
-        exit::gate();
         taken
     });
     // It keeps the frames of a step, and all that their variables name; without the GIL they could not be let go of.
