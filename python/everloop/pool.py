@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -40,6 +41,8 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
         self._threads: dict[int, threading.Thread] = {}
         # What each of them is doing. Written by the thread.
         self._workers: dict[int, _native.Worker] = {}
+        # Whether a thread that the interpreter waits for has waited for these, or has been interrupted in it.
+        self._was_joined = False
         _pools.add(self)
 
     def run(self, loop: Any, function: Callable[..., T], args: tuple[Any, ...]) -> "asyncio.Future[T]":
@@ -69,7 +72,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
     def is_idle(self) -> bool:
         """Whether no thread runs anything, and nothing is queued."""
         threads, idle, _, _, queued = self._numbers()
-        return threads == idle and not queued
+        return threads == 0 or (threads == idle and not queued)  # without any, what is queued was withdrawn
 
     def jobs(self) -> "list[tuple[threading.Thread, _native.Job]]":
         """What runs now, and where."""
@@ -83,6 +86,10 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
 
     def _join(self) -> None:
         """Waits until no thread is left but those that nobody waits for."""
+        if sys.is_finalizing():
+            return  # none goes on any more
+        if not threading.current_thread().daemon:
+            self._was_joined = True
         for number, thread in list(self._threads.items()):
             worker = self._workers.get(number)
             job = worker.job if worker is not None else None
@@ -152,7 +159,8 @@ def wait_at_exit() -> None:
     for pool in pools:
         pool._shut(False)
     for pool in pools:
-        pool._join()
+        if not pool._was_joined:
+            pool._join()
         for thread, job in pool.jobs():
             logger.warning(
                 "the program ends while thread %s is still in %s, for %.1f s: it is left behind",

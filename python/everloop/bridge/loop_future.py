@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import logging
 import os
+import sys
 import threading
 from asyncio import events
 from collections.abc import Awaitable
@@ -191,6 +192,10 @@ class LoopFuture(concurrent.futures.Future[T]):
                 if self._loop.is_closed() and not self.done():
                     self._cancel_now()
                     raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                if sys.is_finalizing() and not self.done():
+                    raise RuntimeError(
+                        f"the interpreter is ending: no thread turns {self._loop!r} any more, so the coroutine cannot end"
+                    )
                 wait.check()
                 looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
                 if looks_in_vain == _PATIENCE:

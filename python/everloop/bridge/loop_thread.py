@@ -5,6 +5,7 @@ import atexit
 import inspect
 import itertools
 import os
+import sys
 import threading
 from asyncio import events
 from collections.abc import Awaitable
@@ -28,6 +29,7 @@ _numbers = itertools.count(1)
 # Those whose thread runs, and those that a forked child has inherited without their thread.
 _running: "set[LoopThread]" = set()
 _lost_loops: list[EventLoop] = []  # of the parent: closing or collecting them is not the child's business
+_ending = threading.Event()  # set when the interpreter has begun to end
 
 
 class LoopThread:
@@ -93,7 +95,7 @@ class LoopThread:
             self._closed = True
             self._begin_end()
             thread = self._thread
-        if thread is not None:
+        if thread is not None and not sys.is_finalizing():  # no thread goes on any more then
             with blocking():
                 thread.join()
 
@@ -181,12 +183,17 @@ class LoopThread:
         """
         if self._loop is not None and events._get_running_loop() is self._loop:
             return block_on(awaitable, timeout)
-        return through(self.submit(awaitable), timeout)
+        try:
+            return through(self.submit(awaitable), timeout)
+        except asyncio.CancelledError:
+            _leave_daemon()
+            raise
 
     # ---- the thread
 
     def _start(self) -> None:
         if self._closed:
+            _leave_daemon()
             raise RuntimeError(f"{self!r} cannot be used any more: make another LoopThread, or close this one later")
         if self._thread is not None:
             return
@@ -195,7 +202,12 @@ class LoopThread:
         # Daemon: the interpreter's end waits for it in `_end_all`, with a bound.
         self._thread = threading.Thread(target=self._turn, args=(ready, failures), name=self._name, daemon=True)
         _running.add(self)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # there is none to be had
+            _running.discard(self)
+            self._thread = None
+            raise
         ready.wait()
         if failures:
             self._thread.join()
@@ -246,12 +258,19 @@ async def _keep_exits[T](awaitable: Awaitable[T]) -> T:
 
 def _end_all() -> None:
     """At the interpreter's end: those that nobody has closed end too, if they do it soon."""
+    _ending.set()
     portals = list(_running)
     for portal in portals:
         portal.close_nowait()
     for portal in portals:
         if portal._thread is not None:
             portal._thread.join(EXIT_PATIENCE / len(portals))
+
+
+def _leave_daemon() -> None:
+    """At the interpreter's end a daemon thread that still needs a loop ends: nobody is to read a traceback of that."""
+    if _ending.is_set() and threading.current_thread().daemon:
+        raise SystemExit
 
 
 def _after_fork_in_child() -> None:
