@@ -1,6 +1,7 @@
 """How it ends: errors, interrupts, cancelling, stop, close, exit and fork while steps are aside."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -727,6 +728,30 @@ def test_a_loop_that_was_interrupted_closes_without_a_trace():
             with pytest.raises(KeyboardInterrupt):
                 everloop.run(main())
     wait_until(lambda: threading.active_count() < 50, "relief threads to end")
+
+
+def test_a_program_ends_while_daemon_threads_begin_one_run_after_the_other():
+    """Its end waits for the watchdog's: a run that began just then set the watchdog going again."""
+    script = """
+        import everloop, threading
+
+        def run_and_run():
+            loop = everloop.EventLoop()
+            while True:
+                loop.call_soon(loop.stop)
+                loop.run_forever()
+                runs.release()
+
+        runs = threading.Semaphore(0)
+        for _ in range(8):
+            threading.Thread(target=run_and_run, daemon=True).start()
+        for _ in range(50):
+            runs.acquire()
+    """
+    # It takes luck, so several at once: each hung in one case of four.
+    with concurrent.futures.ThreadPoolExecutor(8) as executor:
+        ended = [executor.submit(run_script, script, timeout=15) for _ in range(8)]
+    assert [ran.result().stderr for ran in ended if "Timeout" in ran.result().stderr] == []
 
 
 def test_a_loop_that_runs_at_exit_blocks_where_it_stands():

@@ -66,13 +66,15 @@ struct Watchdog {
     thread: Option<JoinHandle<()>>,
     /// Whether the thread is (about to be) looking.
     running: bool,
+    /// The interpreter is about to end: for good, but in a forked child.
     stop: bool,
 }
 
 static WATCHDOG: Mutex<Watchdog> =
     Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
 
-/// A loop begins to run. `EVERLOOP_WATCHDOG=0` leaves it unwatched: to measure what watching costs.
+/// A loop begins to run. `EVERLOOP_WATCHDOG=0` leaves it unwatched: to measure what watching costs. So are loops that run
+/// while the interpreter ends, on this thread or on another: whoever waits for the watchdog's end must not wait for a new one.
 pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     if std::env::var_os("EVERLOOP_WATCHDOG").is_some_and(|value| value == "0") {
         return Ok(());
@@ -83,8 +85,12 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
         seen: Mutex::new(Seen::default()),
     });
     let mut watchdog = lock(&WATCHDOG);
+    if watchdog.stop {
+        drop(watchdog);
+        drop(watch);
+        return Ok(());
+    }
     watchdog.watches.push(watch);
-    watchdog.stop = false;
     if watchdog.running {
         drop(watchdog);
         DOZE.rouse();
@@ -154,7 +160,7 @@ pub fn after_fork_in_parent() {
 /// In a forked child: there is no watchdog, and the loops that it watched are the parent's.
 pub fn after_fork() {
     let mut watchdog = FORKING.take().unwrap_or_else(|| lock(&WATCHDOG));
-    watchdog.running = false;
+    (watchdog.running, watchdog.stop) = (false, false);
     let gone = (std::mem::take(&mut watchdog.watches), watchdog.thread.take());
     drop(watchdog);
     // Their locks may have been held by the watchdog of the parent.
