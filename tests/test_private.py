@@ -1,220 +1,22 @@
-"""Private names of others: each is there on this interpreter and means what we believe, and each loss is told.
-
-An entry has a scene: a function that uses the name as the package does, and says whether that worked. With the entry as
-it is, it does. With the entry pointing at a name that nobody has, it does not, and nothing but that goes wrong.
-"""
+"""Private names of others: each is there on this interpreter and means what we believe, and each loss is told."""
 
 import asyncio
-import concurrent.futures
-import contextlib
 import logging
 import sys
-import threading
 
 import pytest
 
-from everloop.private import awaiting, names
-
-SCENES = {}
-
-
-def scene(*places):
-    """The function shows what these entries are for."""
-
-    def note(function):
-        for place in places:
-            assert place not in SCENES, place
-            SCENES[place] = function
-        return function
-
-    return note
-
-
-@contextlib.contextmanager
-def absent(entry):
-    """As if this interpreter had another name for it."""
-    slots = [name for name in ("attribute", "code", "_is_told") if hasattr(entry, name)]
-    before = {name: getattr(entry, name) for name in slots}
-    entry.attribute, entry._is_told = "_renamed_by_a_later_version", False
-    if isinstance(entry, names.Inner):
-        entry.code = None
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(entry, name, value)
-
-
-async def step():
-    """Everybody else has a turn."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-@contextlib.asynccontextmanager
-async def suspended(coroutine):
-    """A task that has begun to wait."""
-    task = asyncio.create_task(coroutine)
-    await step()
-    yield task
-    task.cancel()
-    await asyncio.wait([task])
-
-
-async def wait_for(future):
-    return await future
-
-
-# ---- who waits for what
-
-
-@scene("asyncio.Task._fut_waiter")
-async def the_future_that_a_task_awaits():
-    future = asyncio.get_running_loop().create_future()
-    async with suspended(wait_for(future)) as task:
-        return awaiting.awaited_by(task) is future and awaiting.awaited_by(future) is None
-
-
-@scene("asyncio.tasks._GatheringFuture._children")
-async def what_a_gather_waits_for():
-    futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
-    gathering = asyncio.gather(*futures)
-    found = [*awaiting.gathered_by(gathering)] == futures and [*awaiting.gathered_by(futures[0])] == []
-    for future in futures:
-        future.set_result(None)
-    await gathering
-    return found
-
-
-@scene("asyncio.Future._callbacks", "asyncio.shield._outer_done_callback.inner")
-async def what_is_shielded():
-    inner = asyncio.get_running_loop().create_future()
-    return [*awaiting.chained_to(asyncio.shield(inner))] == [inner]
-
-
-@scene("asyncio.futures._chain_future._call_check_cancel.source")
-async def what_is_wrapped():
-    inner = concurrent.futures.Future()
-    return [*awaiting.chained_to(asyncio.wrap_future(inner))] == [inner]
-
-
-@contextlib.contextmanager
-def given_to_another_loop():
-    """A future of run_coroutine_threadsafe, and its loop, which has not begun the coroutine. It will never end."""
-    loop = asyncio.new_event_loop()
-    never = loop.create_future()
-    yield asyncio.run_coroutine_threadsafe(wait_for(never), loop), loop
-    loop.run_until_complete(step())
-    never.cancel()
-    loop.run_until_complete(step())
-    loop.close()
-
-
-@scene("concurrent.futures.Future._done_callbacks")
-def what_run_coroutine_threadsafe_returns_is_chained_to_its_task():
-    with given_to_another_loop() as (future, loop):
-        loop.run_until_complete(step())
-        return [type(each) for each in awaiting.chained_to(future)] == [asyncio.Task]
-
-
-@scene("asyncio.BaseEventLoop._ready", "asyncio.Handle._callback")
-def what_another_loop_has_not_begun():
-    with given_to_another_loop() as (future, loop):
-        return [*awaiting.threadsafe_futures(loop)] == [future]
-
-
-@scene(*(f"asyncio.run_coroutine_threadsafe.callback.{name}" for name in ("future", "loop", "coro")))
-def what_run_coroutine_threadsafe_has_a_loop_call():
-    code = awaiting.threadsafe_code()
-    if code is None:
-        return False
-    with given_to_another_loop() as (future, loop):
-        callback = next(handle._callback for handle in loop._ready)
-        call = awaiting.threadsafe_call(callback)
-        return callback.__code__ is code and call[:2] == (future, loop) and asyncio.iscoroutine(call[2])
-
-
-@scene("asyncio.TaskGroup.__aexit__.self", "asyncio.TaskGroup._tasks")
-async def the_members_of_a_group_that_ends():
-    members = []
-
-    async def main():
-        async with asyncio.TaskGroup() as group:
-            members.append(group.create_task(asyncio.Event().wait()))
-
-    async with suspended(main()) as task:
-        found = [each for frame in frames_of(task) for each in awaiting.group_members(frame)]
-    return bool(found) and {*found} == {*members}
-
-
-def frames_of(task):
-    """The frames of a suspended task, the outermost first."""
-    coroutine = task.get_coro()
-    while getattr(coroutine, "cr_frame", None) is not None:
-        yield coroutine.cr_frame
-        coroutine = coroutine.cr_await
-
-
-@scene(*(f"asyncio.tasks._wait.{name}" for name in ("fs", "timeout", "return_when")))
-async def what_wait_waits_for():
-    future = asyncio.get_running_loop().create_future()
-
-    async def found(**options):
-        async with suspended(asyncio.wait([future], **options)) as task:
-            waits = [awaiting.waited_for(frame) for frame in frames_of(task)]
-        return [wait for wait in waits if wait is not None]
-
-    return (
-        await found() == [([future], True)]
-        and await found(return_when=asyncio.FIRST_COMPLETED) == [([future], False)]
-        and await found(timeout=60) == []
-    )
-
-
-@scene("asyncio.Timeout._task")
-async def whose_wait_a_time_out_ends():
-    before = asyncio.timeout(60)
-    async with asyncio.timeout(60) as timeout:
-        return awaiting.task_of_timeout(timeout) is asyncio.current_task() and awaiting.task_of_timeout(before) is None
-
-
-@scene(
-    "concurrent.futures.thread._WorkItem.run.self",
-    "concurrent.futures.thread._WorkItem.future",
-    "concurrent.futures.ThreadPoolExecutor._threads",
-    "concurrent.futures.ThreadPoolExecutor._max_workers",
-    "concurrent.futures.Future._state",
-)
-def the_jobs_of_an_executor():
-    with concurrent.futures.ThreadPoolExecutor(2) as executor:
-        begun, end = threading.Semaphore(0), threading.Event()
-
-        def work():
-            begun.release()
-            end.wait()
-
-        def running():
-            frames = sys._current_frames()
-            return {awaiting.job_of_frame(frames[thread.ident]) for thread in awaiting.full_threads(executor)}
-
-        try:
-            jobs = [executor.submit(work)]
-            begun.acquire()
-            with_room = running()
-            jobs += [executor.submit(work) for _ in range(2)]
-            begun.acquire()
-            queued = [awaiting.is_queued(job) for job in jobs]
-            return (with_room, running(), queued) == (set(), {*jobs[:2]}, [False, False, True])
-        finally:
-            end.set()
-
+import private_loops  # noqa: F401 - its scenes
+import private_waits  # noqa: F401 - its scenes
+from everloop.private import names
+from private_scenes import SCENES, absent
 
 # ---- all of them
 
 
 def play(place):
     """Whether the scene of an entry works."""
-    found = SCENES[place]()
+    found = SCENES[place][0]()
     return asyncio.run(found) if asyncio.iscoroutine(found) else found
 
 
@@ -243,7 +45,7 @@ def test_a_name_is_there_and_means_what_we_believe(place, caplog):
 def test_without_a_name_its_loss_is_told_once_and_the_rest_works(place, caplog):
     entry = names.NAMES[place]
     with absent(entry):
-        assert [play(place), play(place)] == [False, False]
+        assert [play(place), play(place)] == [SCENES[place][1]] * 2
     told = [record for record in caplog.records if record.name == "everloop"]
     assert [record.levelno for record in told] == [logging.WARNING]
     assert entry.place in told[0].getMessage()

@@ -3,31 +3,7 @@
 What is hot comes from `_native.LoopCore` (queues, timers, files, turning, the hand-off); what is cold is inherited from
 `asyncio.SelectorEventLoop`, so that each CPython version brings its own semantics.
 
-Private parts of asyncio that this file leans on, tested on each supported version (tests/test_inherited.py):
-
-| name | for |
-|---|---|
-| `_check_closed`, `_check_running`, `_check_callback`, `_check_thread` | asyncio's own errors |
-| `_set_coroutine_origin_tracking` | debug mode |
-| `_asyncgen_firstiter_hook`, `_asyncgen_finalizer_hook` | asynchronous generators, on each thread that turns the loop |
-| `_make_self_pipe`, `_ssock`, `_csock`, `_internal_fds`, `_read_from_self` | signals: made when first needed |
-| `_add_reader`, `_remove_reader`, `_add_writer`, `_remove_writer` | signals, and asyncio's `sock_*` methods |
-| `_make_socket_transport`, `_make_datagram_transport`, `_make_ssl_transport` | native transports of sockets |
-| `_make_read_pipe_transport`, `_make_write_pipe_transport` | native transports of pipes |
-| `_start_serving`, `_accept_connection2`, `Server._attach`, `Server._detach` | native listeners for asyncio's servers |
-| `_SelectorSocketTransport`, `_SelectorDatagramTransport`, `_Unix*PipeTransport` | what transports claim to be |
-| `_ensure_fd_no_transport`, `_sendfile_native` | no two owners of one descriptor |
-| `sslproto.SSLProtocol`, `sslproto._SSLProtocolTransport` | what the native classes of TLS claim to be |
-| `sslproto._create_transport_context`, `sslproto.SSLProtocolState` | `ssl=True`; the name of the state |
-| `_start_tls_compatible`, `_app_transport`, `_force_close` of transports and protocols | `start_tls`, TLS in TLS |
-| `_add_callback`, `_add_callback_signalsafe` | handles that asyncio made itself: signal handlers |
-| `base_events._format_handle`, `base_events.logger` | the slow-callback log of debug mode |
-| `base_events._check_ssl_socket` | no socket of TLS (sockets.py) |
-| `events._ThreadSafeHandle` | what handles of `call_soon_threadsafe` claim to be, from CPython 3.14 on |
-| `events._set_running_loop`, `events._get_running_loop` | the running loop |
-| `futures._convert_future_exc` | errors of `concurrent.futures` that come from a thread |
-| `_asyncio._swap_current_task`, `tasks._py_swap_current_task` | the current task of a step that is aside |
-| `tasks.all_tasks`, replaced on CPython 3.14 and later | tasks that were made on other threads of a loop |
+What is private of asyncio stands in private/loops.py.
 """
 
 import asyncio
@@ -42,12 +18,18 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import base_events, constants, events, tasks
+from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, pool
+from .private import loops as private
 from .sockets import SocketMethods
+
+try:
+    import ssl
+except ImportError:  # a Python without it
+    ssl = None  # type: ignore[assignment]
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
 
@@ -61,7 +43,6 @@ loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = conte
     "everloop_loop", default=None
 )
 
-_base_events: Any = base_events  # its private parts, unknown to type checkers
 _relief_numbers = itertools.count(1)
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
 
@@ -101,7 +82,7 @@ class _Belonging(Protocol):
     def close(self) -> None: ...
 
 
-class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
+class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, private.Fallbacks):
     """An asyncio event loop that keeps running when code blocks.
 
     Args:
@@ -126,12 +107,11 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     # How many processes `everloop.to_process` may keep; None: as many as there are processors.
     max_processes: int | None = None
 
-    if TYPE_CHECKING:  # asyncio's, unknown to type checkers
+    if TYPE_CHECKING:  # asyncio's, or ours in its place: unknown to type checkers
         _ssock: Any
         _csock: Any
         _internal_fds: int
         _default_executor: Any
-        _executor_shutdown_called: bool
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
@@ -144,6 +124,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
     def __init__(
         self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
     ) -> None:
+        private.tell_what_asyncio_does_not_call()
         # `watched` must not keep the loop alive. The base class is not asked for by its name: programs replace that.
         this = weakref.ref(self)
         super().__init__(_NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
@@ -276,7 +257,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         own = self._own_pool
         self.__dict__.pop("own_pool", None)  # who asks again is refused
         if own is not None and own.is_idle():
-            self._executor_shutdown_called = True
+            private.note_executor_shut(self)
             own.shutdown()  # its threads end at once
             if self._default_executor is own:
                 return
@@ -292,6 +273,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         if self._csock is None and not self.is_closed():
             super()._make_self_pipe()  # type: ignore[misc]
             self._internal_fds -= 1  # it is counted already
+            private.wakes_for_signals(self)
         super().add_signal_handler(sig, callback, *args)
 
     def _make_self_pipe(self) -> None:
@@ -402,9 +384,9 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
             TypeError: no SSLContext, or a transport that cannot be upgraded.
             ssl.SSLError, OSError: the handshake failed. The transport is closed.
         """
-        if _base_events.ssl is None:
+        if ssl is None:
             raise RuntimeError("Python ssl module is not available")
-        if not isinstance(sslcontext, _base_events.ssl.SSLContext):
+        if not isinstance(sslcontext, ssl.SSLContext):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
@@ -488,8 +470,8 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         return not self.is_closed() and self._unwatch(_file_number(fd), True)
 
     def _add_callback(self, handle: asyncio.Handle) -> None:
-        if not handle._cancelled:
-            self.call_soon_threadsafe(_run_unless_cancelled, handle)
+        if not handle.cancelled():
+            self.call_soon_threadsafe(private.run_handle, handle)
 
     def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
         self._add_callback(handle)
@@ -498,7 +480,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop):
         """Native timers count themselves."""
 
     def _log_slow_callback(self, handle: _native.Handle, seconds: float) -> None:
-        _base_events.logger.warning("Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds)
+        private.log_slow_callback(handle, seconds)
 
 
 def live_loops() -> list[EventLoop]:
@@ -562,7 +544,7 @@ def _relieve(loop: EventLoop, name: str) -> None:
     loop._relief_threads.add(threading.current_thread())
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
     if loop.get_debug():
-        sys.set_coroutine_origin_tracking_depth(_base_events.constants.DEBUG_STACK_DEPTH)
+        sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH)
     events._set_running_loop(loop)
     try:
         loop._relieve(name)
@@ -572,19 +554,14 @@ def _relieve(loop: EventLoop, name: str) -> None:
         sys.set_asyncgen_hooks(None, None)
 
 
-def _run_unless_cancelled(handle: asyncio.Handle) -> None:
-    if not handle._cancelled:
-        handle._run()
-
-
 def _move_early_bytes(protocol: Any, tls: _native.TlsProtocol) -> None:
     """Gives TLS what a stream has read of the handshake already, as asyncio does since 3.14 (gh-142352)."""
     if not isinstance(protocol, asyncio.StreamReaderProtocol):
         return
-    reader: Any = getattr(protocol, "_stream_reader", None)
-    if reader is not None and reader._buffer:
-        tls._incoming.write(reader._buffer)
-        reader._buffer.clear()
+    received = private.early_bytes(protocol)
+    if received:
+        tls._incoming.write(received)
+        received.clear()
 
 
 def _file_number(fd: Any) -> int:

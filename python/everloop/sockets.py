@@ -9,15 +9,14 @@ and the return there is no await, so no cancellation.
 
 import asyncio
 import socket
-from asyncio import base_events
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .private.loops import check_socket
 
 __all__ = ["SocketMethods"]
 
 T = TypeVar("T")
-
-_base_events: Any = base_events  # its private parts, unknown to type checkers
 
 
 class SocketMethods:
@@ -80,7 +79,7 @@ class SocketMethods:
         return connection, address
 
     def _check_socket(self, sock: socket.socket) -> None:
-        _base_events._check_ssl_socket(sock)
+        check_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
