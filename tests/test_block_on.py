@@ -372,6 +372,46 @@ def test_a_cancel_reaches_the_wait_that_it_is_meant_for(loop, cancelled):
     assert len(waits) == 3
 
 
+def test_a_step_that_was_cancelled_waits_for_its_clean_up(loop):
+    """What one wait has been told of is no business of the next, but a new cancel is."""
+    order = []
+
+    async def clean_up():
+        await asyncio.sleep(0.002)
+        order.append("cleaned up")
+
+    async def wait():
+        try:
+            everloop.block_on(asyncio.Event().wait())
+        finally:
+            everloop.block_on(clean_up())
+            loop.call_soon(asyncio.current_task().cancel)
+            with pytest.raises(asyncio.CancelledError):
+                everloop.block_on(asyncio.Event().wait())
+            order.append("cancelled again")
+
+    async def main():
+        task = asyncio.create_task(wait())
+        while loop.statistics()["aside"] == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert loop.run_until_complete(main()) is True
+    assert order == ["cleaned up", "cancelled again"]
+
+
+def test_time_outs_one_after_the_other_in_one_step_each_end_their_wait(loop):
+    async def main():
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.002):
+                    everloop.block_on(asyncio.Event().wait())
+
+    loop.run_until_complete(main())
+
+
 def test_a_cancel_that_was_caught_and_never_taken_back_is_not_passed_on(loop):
     """Older libraries catch the CancelledError of their time-out, and leave the task's count as it is."""
 

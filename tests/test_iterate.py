@@ -288,6 +288,114 @@ def test_a_loop_that_ends_in_the_middle_of_an_item_ends():
         everloop.run(main())
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_a_loop_that_ends_while_several_steps_wait_for_items_ends(steps):
+    """The serving tasks are cancelled twice: by the end of the loop, and by who asks them."""
+    begun, ended = [], []
+
+    async def stuck():
+        begun.append(asyncio.current_task())
+        try:
+            await asyncio.Event().wait()
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            ended.append(asyncio.current_task())
+
+    async def consume():
+        for _ in everloop.iterate(stuck()):
+            pass
+
+    async def main():
+        tasks = [asyncio.create_task(consume()) for _ in range(steps)]
+        await see(lambda: len(begun) == steps)
+        return tasks
+
+    tasks = everloop.run(main())
+    assert all(task.cancelled() for task in tasks)
+    assert {*ended} == {*begun}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_loop_that_ends_while_several_steps_enter_a_context_ends(steps):
+    order = []
+
+    @everloop.syncify
+    @contextlib.asynccontextmanager
+    async def stuck(inside):
+        order.append("entered")
+        try:
+            if inside:
+                yield
+            else:
+                await asyncio.Event().wait()
+                yield
+        finally:
+            await asyncio.sleep(0)
+            order.append("left")
+
+    async def enter(inside):
+        with stuck(inside):
+            everloop.block_on(asyncio.Event().wait())
+
+    async def main():
+        tasks = [asyncio.create_task(enter(number % 2)) for number in range(steps)]
+        await see(lambda: len(order) == steps)
+        return tasks
+
+    assert all(task.cancelled() for task in everloop.run(main()))
+    assert order == ["entered"] * steps + ["left"] * steps
+
+
+def test_each_cancel_of_who_iterates_reaches_the_generator(loop):
+    seen = []
+
+    async def stubborn():
+        for name in ("first", "second"):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen.append(name)
+                consumer.cancel()
+        yield 1
+
+    async def consume():
+        for _ in everloop.iterate(stubborn()):
+            pass
+
+    async def main():
+        nonlocal consumer
+        consumer = asyncio.create_task(consume())
+        while loop.statistics()["aside"] == 0:
+            await asyncio.sleep(0)
+        consumer.cancel()
+        await asyncio.wait([consumer])
+        assert consumer.cancelled()
+
+    consumer = None
+    loop.run_until_complete(main())
+    assert seen == ["first", "second"]
+
+
+@EVERYWHERE
+def test_a_time_out_that_takes_its_cancel_never_back_leaves_the_iterator_usable(here):
+    """As older libraries have them."""
+
+    async def items():
+        for number in range(3):
+            task = asyncio.current_task()
+            timer = asyncio.get_running_loop().call_soon(task.cancel)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                yield number
+            timer.cancel()
+
+    seen = []
+    here(lambda: seen.extend(everloop.iterate(items())))
+    assert seen == [0, 1, 2]
+
+
 def test_an_interrupt_cancels_the_step_and_waits_for_its_clean_up():
     order = []
 

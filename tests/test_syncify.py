@@ -336,6 +336,54 @@ def test_a_context_that_is_entered_too_late_is_left_again(loop):
     assert events == ["begun", "left"]
 
 
+@pytest.mark.parametrize("at", ["enter", "exit", "call"])
+def test_a_second_cancel_does_not_leave_the_thread_alone(loop, at):
+    """Both come while the thread is at work: the task ends when that is done."""
+    events = []
+
+    async def main():
+        with gates(1) as [gate]:
+
+            def work(where):
+                if where == at:
+                    events.append("begun")
+                    gate.wait()
+                    events.append("done")
+
+            class Box:
+                def __enter__(self):
+                    work("enter")
+
+                def __exit__(self, *exc_info):
+                    work("exit")
+                    events.append("left")
+
+                def call(self):
+                    work("call")
+
+            async def use():
+                async with everloop.asyncify(Box()) as box:
+                    if at == "call":
+                        await box.call()
+
+            if at == "call":
+                Box.__enter__ = lambda self: self
+            task = asyncio.create_task(use())
+            while not events:
+                await asyncio.sleep(0)
+            for _ in range(3):
+                task.cancel()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert not task.done()
+            gate.open()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    loop.run_until_complete(main())
+    assert events == (["begun", "done", "left"])
+
+
 def test_an_object_of_a_class_lives_on_one_thread(run):
     """A connection of sqlite3 refuses every other thread; so do its cursors."""
 

@@ -5,7 +5,7 @@ use everloop_core::baton::{Seat, ThreadId};
 use everloop_core::spot;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyFrame};
+use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -81,6 +81,9 @@ pub struct Place {
     probing: AtomicBool,
     /// Where that was asked for.
     probed: Mutex<Option<(Py<PyCode>, i32)>>,
+    /// The step that has passed cancellations of its task on to what it waited for, and how many: see
+    /// handoff/waiting.rs. Changed under the GIL.
+    passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs.
     greenlets: Mutex<Vec<Py<PyAny>>>,
     /// Whether there are any: asked for every step. Changed under the GIL.
@@ -107,6 +110,7 @@ impl Place {
             whole: WHOLE.with(Arc::clone),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
+            passed_on: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
             switched: AtomicBool::new(false),
         }
@@ -163,6 +167,22 @@ impl Place {
     #[inline]
     pub fn is_gated(&self) -> bool {
         self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()
+    }
+
+    /// The step that runs here has passed on so many cancellations of its task.
+    pub fn note_passed_on(&self, py: Python<'_>, count: u64) -> PyResult<()> {
+        let Some(handle) = self.current.get(py) else { return Ok(()) };
+        let step = PyWeakrefReference::new(handle.bind(py))?.unbind();
+        let old = lock(&self.passed_on).replace((step, count));
+        drop(old);
+        Ok(())
+    }
+
+    /// How many cancellations of its task the step that runs here has passed on; None: it has passed on none.
+    pub fn passed_on(&self, py: Python<'_>) -> Option<u64> {
+        let (step, count) = lock(&self.passed_on).as_ref().map(|(step, count)| (step.clone_ref(py), *count))?;
+        let handle = self.current.get(py)?;
+        step.bind(py).upgrade().is_some_and(|noted| noted.is(&handle)).then_some(count)
     }
 
     /// The step has switched to this greenlet.

@@ -47,11 +47,7 @@ impl LoopCore {
     ) -> PyResult<Py<StepWait>> {
         let py = slf.py();
         let (core, place) = held_here(slf)?;
-        // A task that has caught its cancellation, and not taken it back, counts on from there.
-        let passed_on = match &task {
-            Some(task) => cancellations(task)?.saturating_sub(u64::from(is_to_be_cancelled(task)?)),
-            None => 0,
-        };
+        let passed_on = task.as_ref().map_or(Ok(0), |task| old_cancellations(&place, task))?;
         let wait = StepWait {
             core: core.unbind(),
             place,
@@ -124,6 +120,7 @@ impl StepWait {
         let cancelled = match &self.task {
             Some(task) if is_to_be_cancelled(task.bind(py))? => {
                 let now = cancellations(task.bind(py))?;
+                self.place.note_passed_on(py, now)?;
                 now > self.passed_on.swap(now, Ordering::Relaxed)
             }
             _ => false,
@@ -149,6 +146,17 @@ fn is_to_be_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// How often a task was cancelled, less what it has taken back.
 fn cancellations(task: &Bound<'_, PyAny>) -> PyResult<u64> {
     task.call_method0(name!(task.py(), "cancelling"))?.extract()
+}
+
+/// How many of a task's cancellations are no business of a wait that begins: those that an await has told it of, which it
+/// has caught and not taken back, and those that earlier waits of the same step have passed on. The task is still to be
+/// told of these at its next await, as far as asyncio knows; its clean-up must not be cancelled by them once more.
+fn old_cancellations(place: &Place, task: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let all = cancellations(task)?;
+    Ok(match place.passed_on(task.py()) {
+        Some(passed_on) => passed_on.min(all),
+        None => all.saturating_sub(u64::from(is_to_be_cancelled(task)?)),
+    })
 }
 
 fn wait(core: &Bound<'_, LoopCore>, place: &Arc<Place>, own: &StepWait, timeout: Option<f64>) -> PyResult<bool> {
