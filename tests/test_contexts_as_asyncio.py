@@ -25,7 +25,7 @@ COUNTED = dict.fromkeys(CALLS, count_call)
 
 @scenario
 async def what_a_protocol_sets_does_not_reach_whoever_made_the_connection(scene):
-    protocol, peer = await scene.connect(connection_made=lambda recorder: calls.set(1))
+    _, peer = await scene.connect(connection_made=lambda recorder: calls.set(1))
     peer.send(b"hello")
     await scene.seen("data")
     scene.note(calls.get())

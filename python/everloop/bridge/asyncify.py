@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from ..loop import EventLoop
 from .aiterate import aiterate
 from .calls import is_coroutine_function
+from .ending import wait_ended
 from .one_thread import OneThread
 from .syncify import is_asynchronous
 from .threads import to_thread
@@ -104,6 +105,13 @@ async def _in_thread[T](function: Callable[..., T], *args: Any, **kwargs: Any) -
     return await asyncio.to_thread(call)
 
 
+async def _leave(thread: OneThread, context: AbstractContextManager[Any], *exc_info: Any) -> bool | None:
+    """Leaves a context, also where the task is cancelled before the thread has begun to."""
+    left = asyncio.ensure_future(thread.call(context.__exit__, *exc_info))
+    await wait_ended(left)
+    return left.result()
+
+
 class AsyncContext(AbstractAsyncContextManager[Any]):
     """An asynchronous context manager whose synchronous side is made, entered and left on one thread."""
 
@@ -125,9 +133,11 @@ class AsyncContext(AbstractAsyncContextManager[Any]):
         try:
             value = await thread.call(enter)
         except BaseException:
-            if made:  # cancelled: nobody will leave it
-                await asyncio.shield(thread.call(made[0].__exit__, None, None, None))
-            self._let_go(thread)
+            try:
+                if made:  # cancelled: nobody will leave it
+                    await _leave(thread, made[0], None, None, None)
+            finally:
+                self._let_go(thread)
             raise
         self._entered.append((thread, made[0]))
         return value
@@ -135,7 +145,7 @@ class AsyncContext(AbstractAsyncContextManager[Any]):
     async def __aexit__(self, *exc_info: Any) -> bool | None:
         thread, context = self._entered.pop()
         try:
-            return await thread.call(context.__exit__, *exc_info)
+            return await _leave(thread, context, *exc_info)
         finally:
             self._let_go(thread)
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Any, Self, TypeVar
 
-from .one_task import OneTask
+from .one_task import Ended, OneTask
 from .places import Place, PrivateLoop, running_loop_here
 
 __all__ = ["SyncIterator", "iterate"]
@@ -66,6 +66,7 @@ class SyncIterator[T](Iterator[T]):
             self._task = OneTask(self._place or running_loop_here() or PrivateLoop())
         try:
             items = self._task.call(self._source.advance)
+            self._task.at_end(self._source.close)
         except BaseException:
             if self._source.has_ended():  # by that; an iterator of another class may go on
                 self._end()
@@ -83,6 +84,8 @@ class SyncIterator[T](Iterator[T]):
         try:
             if not self._source.has_ended():  # with its loop
                 self._task.call(self._source.close)
+        except Ended:
+            pass  # closed by that
         finally:
             self._end()
 
@@ -124,7 +127,7 @@ class _Source[T]:
         except StopAsyncIteration:
             return ()
 
-    async def close(self) -> None:
+    async def close(self, _: object = None) -> None:
         close: Any = getattr(self._iterator, "aclose", None)
         if close is not None:
             await close()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from .ending import wait_ended
 from .waits import link, working
 
 __all__ = ["OneThread"]
@@ -46,7 +47,7 @@ class OneThread:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
             if not future.cancel():  # it has begun
-                await asyncio.wait([waiter])
+                await wait_ended(waiter)
             raise
 
     def end(self) -> None:

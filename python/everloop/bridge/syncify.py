@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from .block_on import block_on
 from .calls import is_coroutine_function
 from .iterate import SyncIterator
-from .one_task import OneTask
+from .one_task import Ended, OneTask
 from .places import LoopThreadOfItsOwn, Place, running_loop_here
 
 __all__ = ["SyncContext", "is_asynchronous", "synchronous", "syncify"]
@@ -129,12 +129,23 @@ class SyncContext(AbstractContextManager[Any]):
         except BaseException:
             task.end()
             raise
+        task.at_end(functools.partial(_leave, self._context))
         self._tasks.append(task)
         return value
 
     def __exit__(self, *exc_info: Any) -> bool | None:
         task = self._tasks.pop()
         try:
-            return cast("bool | None", task.call(self._context.__aexit__, *exc_info))
+            return cast("bool | None", task.call(self._exit, task, exc_info))
+        except Ended:
+            return None  # with its loop: left by that
         finally:
             task.end()
+
+    async def _exit(self, task: OneTask, exc_info: tuple[Any, ...]) -> Any:
+        task.at_end(None)
+        return await self._context.__aexit__(*exc_info)
+
+
+async def _leave(context: Any, error: BaseException) -> None:
+    await context.__aexit__(type(error), error, error.__traceback__)

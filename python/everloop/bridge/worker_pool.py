@@ -28,6 +28,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from ..loop import EventLoop
+from .ending import wait_ended
 from .process_errors import WorkerDiedError
 from .processes import PROCESS_OF_IMPORT
 from .worker import Worker, start_lock
@@ -101,11 +102,11 @@ class WorkerPool:
         except BaseException as error:
             ending = self._end(worker, patience=0)
             if isinstance(error, asyncio.CancelledError):  # not GeneratorExit: that may not await
-                await _wait_whatever_comes(ending)
+                await wait_ended(ending)
             raise
         if answer is None:
             self.check_usable()
-            await _wait_whatever_comes(self._end(worker, patience=GRACE_SECONDS))
+            await wait_ended(self._end(worker, patience=GRACE_SECONDS))
             raise WorkerDiedError(_obituary(worker, name))
         self._release(worker)
         return answer
@@ -292,18 +293,6 @@ def _processors() -> int:
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-async def _wait_whatever_comes(future: "asyncio.Future[None]") -> None:
-    """Waits to the end; a cancellation that comes meanwhile is raised after it."""
-    cancelled = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
 
 
 # ---- fork and exit
