@@ -5,6 +5,7 @@ Every test that calls a blocking function of the system opens it from another ta
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import hashlib
 import os
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -463,6 +465,63 @@ def test_random_gates_open_in_random_order(rescuing_loop, witness):
 
         rescuing_loop.run_until_complete(main())
         wait_until(lambda: rescuing_loop.statistics()["aside"] == 0)
+
+
+class Local:
+    """Tells on which thread it was finalized."""
+
+    def __init__(self, ended):
+        self.ended = ended
+
+    def __del__(self):
+        self.ended.append(threading.current_thread())
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_what_a_step_s_variables_name_ends_with_its_function(rescuing_loop, reports):
+    """Whoever keeps a frame, to look at it again, keeps all of that, and may be the one that finalizes it."""
+    rescuing_loop.slow_callback_duration = 0.01 if reports else 60
+    ended = []
+
+    def compute():
+        local = Local(ended)
+        spin(0.03)
+        return weakref.ref(local)
+
+    async def main():
+        for number in range(1, 11):
+            assert compute()() is None
+            assert ended == [threading.current_thread()] * number
+            await asyncio.sleep(0)
+
+    rescuing_loop.run_until_complete(main())
+
+
+def test_an_asynchronous_generator_that_is_left_ends_in_the_context_of_its_task(rescuing_loop):
+    variable, seen = contextvars.ContextVar("variable", default="lost"), []
+
+    async def count():
+        try:
+            while True:
+                yield
+        finally:
+            await asyncio.sleep(0)
+            seen.append(variable.get())
+
+    async def leave(number):
+        variable.set(number)
+        counting = count()
+        await anext(counting)
+        spin(0.02)
+
+    async def main():
+        for number in range(10):
+            await asyncio.create_task(leave(number))
+        while len(seen) < 10:
+            await asyncio.sleep(0)
+
+    rescuing_loop.run_until_complete(main())
+    assert sorted(seen) == list(range(10))
 
 
 # ---- what is not rescued

@@ -64,8 +64,9 @@ pub struct Place {
     /// The kernel's number of this thread.
     pub thread: u32,
     pub cpu: Option<CpuClock>,
-    /// The frame below every step: a thread whose top frame is this one runs no Python in its step.
-    pub base_frame: Option<Py<PyFrame>>,
+    /// The address of the frame below every step, 0 for none: a thread whose top frame is this one runs no Python in its
+    /// step. It is there for as long as the place is on its loop's list.
+    pub base_frame: usize,
     /// What it runs now. Written by the thread, read under the GIL.
     pub current: CurrentHandle,
     /// Whether it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
@@ -93,7 +94,7 @@ pub struct Place {
 impl Place {
     pub fn new(py: Python<'_>, home: bool, name: String) -> Self {
         let state = ThreadState::current(py);
-        let base_frame = state.top_frame(py).map(Bound::unbind);
+        let base_frame = state.top_frame(py).map_or(0, |frame| ffi::address(&frame));
         Self {
             seat: own_seat(),
             home,
@@ -121,7 +122,8 @@ impl Place {
         self.seat.id()
     }
 
-    /// The frame that this thread is in. Only while the place is on its loop's list.
+    /// The frame that this thread is in. Only while the place is on its loop's list, and not to be kept: a frame that
+    /// somebody still has when its function returns takes over what its variables name.
     pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
         self.state.top_frame(py)
     }

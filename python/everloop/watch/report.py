@@ -80,7 +80,7 @@ class Reporter:
         loop: Any,
         seconds: float,
         frame: FrameType | None,
-        base_frame: FrameType | None,
+        base_frame: int,
         task: Any,
         handle: Any,
         waiting: int,
@@ -258,10 +258,10 @@ def _short(file: str) -> str:
     return file
 
 
-def _step_frames(frame: FrameType | None, base: FrameType | None) -> list[FrameType]:
+def _step_frames(frame: FrameType | None, base: int) -> list[FrameType]:
     """The frames of the step, innermost first."""
     frames = []
-    while frame is not None and frame is not base:
+    while frame is not None and id(frame) != base:
         frames.append(frame)
         frame = frame.f_back
     return frames

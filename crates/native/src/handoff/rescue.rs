@@ -6,7 +6,7 @@ use crate::ffi;
 use crate::place::{Kind, Place};
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyFrame};
+use pyo3::types::PyCode;
 use std::ffi::c_long;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,32 +69,39 @@ const FUTEX: c_long = -1;
 #[cfg(not(target_os = "linux"))]
 const RESTARTED: c_long = -2;
 
-/// Where a thread stood when the watchdog looked.
+/// Where a thread stood when the watchdog looked. Numbers only: a frame or code that is kept lives on after its function, with
+/// all that it names.
+///
+/// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. That a
+/// thread has not moved is told by the kernel, by its CPU time or by a probe; this is what makes it worth asking.
+#[derive(Clone, Copy)]
 pub struct Sample {
-    pub frame: Option<Py<PyFrame>>,
-    pub instruction: i32,
+    /// The addresses of the frame and of its code, 0 without one.
+    frame: usize,
+    code: usize,
+    instruction: i32,
     /// CPU time used so far, in nanoseconds.
-    pub cpu: Option<u64>,
+    cpu: Option<u64>,
 }
 
 impl Sample {
     /// Looks at the thread of `place`, which must not be running Python: we hold the GIL.
     pub fn take(py: Python<'_>, place: &Place) -> Self {
-        let frame = place.top_frame(py);
-        Self {
-            instruction: frame.as_ref().map_or(-1, ffi::frame_instruction),
-            frame: frame.map(Bound::unbind),
-            cpu: place.cpu.and_then(ffi::CpuClock::now),
+        let cpu = place.cpu.and_then(ffi::CpuClock::now);
+        match place.top_frame(py) {
+            Some(frame) => Self {
+                frame: ffi::address(&frame),
+                code: ffi::address(&ffi::frame_code(&frame)),
+                instruction: ffi::frame_instruction(&frame),
+                cpu,
+            },
+            None => Self { frame: 0, code: 0, instruction: -1, cpu },
         }
     }
 
     /// Whether the thread stands where it stood.
     pub fn is_same_spot(&self, earlier: &Self) -> bool {
-        let same_frame = match (&self.frame, &earlier.frame) {
-            (Some(a), Some(b)) => a.is(b),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        same_frame && self.instruction == earlier.instruction
+        (self.frame, self.code, self.instruction) == (earlier.frame, earlier.code, earlier.instruction)
     }
 
     /// Whether the thread slept all the time since `earlier`: one that waits for the GIL wakes up every five milliseconds.
@@ -112,24 +119,22 @@ impl Sample {
             _ => false,
         }
     }
+}
 
-    /// The code and instruction it stands at, if the step runs Python code of its own.
-    pub fn site<'py>(&self, py: Python<'py>, place: &Place) -> Option<(Bound<'py, PyCode>, i32)> {
-        let frame = self.frame.as_ref()?.bind(py);
-        if place.base_frame.as_ref().is_some_and(|base| base.bind(py).is(frame)) {
-            return None;
-        }
-        Some((ffi::frame_code(frame), self.instruction))
-    }
+/// The code and instruction that the thread of `place` is at, if its step runs Python code of its own.
+fn site<'py>(py: Python<'py>, place: &Place) -> Option<(Bound<'py, PyCode>, i32)> {
+    let frame = place.top_frame(py)?;
+    let is_own = ffi::address(&frame) != place.base_frame;
+    is_own.then(|| (ffi::frame_code(&frame), ffi::frame_instruction(&frame)))
 }
 
 /// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
 /// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
-pub fn begin_probe(py: Python<'_>, place: &Place, sample: &Sample) -> PyResult<()> {
+pub fn begin_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
     if !sites::claim_tool(py)? || place.is_probing() {
         return Ok(());
     }
-    let site = sample.site(py, place);
+    let site = site(py, place);
     sites::watch(py, site.as_ref().map(|(code, _)| code))?;
     frames::watch(py);
     place.begin_probe(site.map(|(code, offset)| (code.unbind(), offset)));
@@ -148,7 +153,7 @@ pub fn end_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
 }
 
 /// Puts the step of `place` aside and has somebody else go on: the number of the release. None: it cannot be, now.
-pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, since: u64) -> PyResult<Option<u64>> {
+pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
     if !this.baton().is_held_by(place.id()) || !sites::claim_tool(py)? {
@@ -159,7 +164,7 @@ pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, sample: &Sample, s
         return Ok(None);
     }
     end_probe(py, place)?;
-    let site = sample.site(py, place);
+    let site = site(py, place);
     let code = site.as_ref().map(|(code, _)| code);
     sites::watch(py, code)?;
     if let Some((code, offset)) = &site {

@@ -9,7 +9,6 @@ mod watch;
 use crate::alarm::DOZE;
 use crate::clock;
 use crate::event_loop::LoopCore;
-use crate::exit;
 use crate::place::lock;
 use everloop_core::parker::Wake;
 use pyo3::prelude::*;
@@ -83,14 +82,7 @@ pub fn end(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     drop(core);
     let now = clock::now();
     // The watchdog may be inside, waiting for the GIL.
-    let (reports, sample) = py.detach(|| {
-        let mut seen = lock(&watch.seen);
-        let taken = (std::mem::take(&mut seen.reports), seen.sample.take());
-        drop(seen);
-        taken
-    });
-    // It keeps the frames of a step, and all that their variables name; without the GIL they could not be let go of.
-    drop(sample);
+    let reports = py.detach(|| std::mem::take(&mut lock(&watch.seen).reports));
     reports.finish(py, now)
 }
 

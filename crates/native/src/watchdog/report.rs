@@ -164,7 +164,7 @@ fn blocked(
     details.set_item("loop", core)?;
     details.set_item("seconds", clock::to_seconds(clock::now().saturating_sub(since)))?;
     details.set_item("frame", frame)?;
-    details.set_item("base_frame", place.base_frame.as_ref())?;
+    details.set_item("base_frame", place.base_frame)?;
     details.set_item("task", task)?;
     details.set_item("handle", handle)?;
     details.set_item("waiting", waiting)?;

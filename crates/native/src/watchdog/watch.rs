@@ -35,7 +35,7 @@ pub struct Seen {
     tick: u64,
     since: u64,
     /// Where the step stood when it was first found unmoved, and when that was.
-    pub sample: Option<(Sample, u64)>,
+    sample: Option<(Sample, u64)>,
     /// Whose next instruction is to be noted.
     probed: Option<Arc<Place>>,
     /// How many looks in a row found it asleep, with nobody else after the GIL.
@@ -84,12 +84,12 @@ impl Watch {
             let is_late = starved || now - last > period + patience;
             seen.since = if is_late { now } else { last };
             seen.calm = 0;
-            let (sample, probed) = (seen.sample.take(), seen.probed.take());
+            seen.sample = None;
+            let probed = seen.probed.take().filter(|place| place.is_probing());
             let open = seen.reports.has_stall(was.0) && tick != was.0;
             drop(seen);
-            if sample.is_some() || open {
+            if probed.is_some() || open {
                 self.attached(|core, seen| {
-                    drop(sample);
                     if let Some(place) = probed {
                         end_probe(core.py(), &place)?;
                     }
@@ -176,7 +176,7 @@ impl Watch {
             Doing::WaitsForGil => false,
             Doing::Runs => {
                 if !place.is_probing() {
-                    begin_probe(core.py(), place, &sample)?;
+                    begin_probe(core.py(), place)?;
                     seen.sample = Some((sample, now));
                     seen.probed = Some(Arc::clone(place));
                     return Ok(());
@@ -189,7 +189,7 @@ impl Watch {
         };
         if due
             && blocked
-            && let Some(serial) = rescue(core, place, &sample, seen.since)?
+            && let Some(serial) = rescue(core, place, seen.since)?
         {
             seen.sample = None;
             seen.reports.move_aside(core, serial)?;
@@ -219,7 +219,6 @@ impl Watch {
             if lock(&self.core).is_none() {
                 // The run has ended meanwhile, and `end` has not found what we had taken.
                 outcome = outcome.and(std::mem::take(&mut seen.reports).finish(py, clock::now()));
-                seen.sample = None;
             }
             *lock(&self.seen) = seen;
             if let Err(error) = outcome {
