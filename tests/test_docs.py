@@ -5,6 +5,7 @@ import doctest
 import inspect
 import operator
 import pathlib
+import re
 
 import pytest
 
@@ -94,6 +95,13 @@ def test_the_architecture_fits_in_a_sitting():
 def test_the_pages_are_there():
     for name in ("README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
         assert (ROOT / name).stat().st_size > 200, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_oldest_rust_is_the_one_that_the_crates_need(page):
+    """Cargo refuses an older one, and clippy what a newer one brought (incompatible_msrv in Cargo.toml)."""
+    [oldest] = re.findall(r'^rust-version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    assert re.findall(r"Rust [^(]+\((\d+\.\d+) ", (ROOT / page).read_text()) == [oldest]
 
 
 def test_the_package_is_typed():
