@@ -15,7 +15,7 @@ NATIVE_LAYERS = [
     {"place"},
     {"handle", "maker", "pins"},
     {"event_loop"},
-    {"calls", "making", "transport"},
+    {"calls", "making", "timing", "transport"},
     {"pool"},
     {"handoff"},
     {"watchdog"},

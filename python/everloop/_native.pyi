@@ -184,7 +184,7 @@ class Handle(asyncio.Handle):
 class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return."""
     def when(self) -> float:
-        """The time of `loop.time()` at which the callback is due, in seconds."""
+        """The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given."""
 
 class Arrival:
     """A waiter as `concurrent.futures` has them, in a future's `_waiters`. For one thread."""

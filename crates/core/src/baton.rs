@@ -83,7 +83,7 @@ pub struct Pending {
     /// Something is ready to run.
     pub ready: bool,
     /// When the first timer is due, in the clock of [`Baton::begin_poll`].
-    pub deadline: Option<u64>,
+    pub deadline: Option<f64>,
 }
 
 /// What is left to do after a release.
@@ -113,7 +113,7 @@ pub enum Spare {
 struct Stale {
     seat: Arc<Seat>,
     /// Until when it sleeps.
-    deadline: Option<u64>,
+    deadline: Option<f64>,
 }
 
 #[derive(Default)]
@@ -240,7 +240,7 @@ impl Baton {
     /// The holder is about to sleep in the poll until `deadline`. False: somebody wants the baton, give way first.
     ///
     /// After `true`, look at the inbox once more: who pushed before this call saw no sleeper to wake.
-    pub fn begin_poll(&self, me: &Arc<Seat>, deadline: Option<u64>) -> bool {
+    pub fn begin_poll(&self, me: &Arc<Seat>, deadline: Option<f64>) -> bool {
         let mut queue = lock(&self.queue);
         if self.wanted.load(Ordering::SeqCst) != 0 {
             return false;

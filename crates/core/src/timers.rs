@@ -1,17 +1,37 @@
 //! Timers: a heap of `(when, sequence)`, first in first out on ties.
 //!
+//! Times are floating-point seconds, as programs give them and as `loop.time()` returns them: a timer is due exactly when
+//! the program's own comparison of the two says so, and the clock may be any, also one below zero or of other units.
+//!
 //! A cancelled timer stays in the heap until it is due or until the dead are the majority; then the heap is rebuilt
 //! without them. O(log n) to insert and to pop, fine below a million timers; beyond that a timer wheel.
 
 use crate::sync::{AtomicUsize, Ordering};
-use std::cmp::Reverse;
+use std::cmp::{Ordering as Order, Reverse};
 use std::collections::BinaryHeap;
 
 /// Below this many cancelled timers a rebuild is not worth its cost (asyncio's `_MIN_CANCELLED_TIMER_HANDLES` is 100).
 const FEW_CANCELLED: usize = 100;
 
+/// Seconds, ordered: there is no NaN among them, and no zero below zero.
+#[derive(Clone, Copy, PartialEq)]
+struct Seconds(f64);
+
+impl Eq for Seconds {}
+impl PartialOrd for Seconds {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Seconds {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Order {
+        self.0.total_cmp(&other.0)
+    }
+}
+
 struct Entry<T> {
-    key: Reverse<(u64, u64)>,
+    key: Reverse<(Seconds, u64)>,
     item: T,
 }
 
@@ -22,17 +42,17 @@ impl<T> PartialEq for Entry<T> {
 }
 impl<T> Eq for Entry<T> {}
 impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
         Some(self.cmp(other))
     }
 }
 impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Self) -> Order {
         self.key.cmp(&other.key)
     }
 }
 
-/// Items with the time, in nanoseconds of any one clock, from which they are due.
+/// Items with the time, in seconds of any one clock, from which they are due.
 pub struct Timers<T> {
     heap: BinaryHeap<Entry<T>>,
     /// Grows with every insert: breaks ties in the order of insertion.
@@ -75,19 +95,21 @@ impl<T> Default for Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// Adds `item`, due from `when` on.
-    pub fn insert(&mut self, when: u64, item: T) {
+    /// Adds `item`, due from `when` on. NaN is no time: it would never be due, nor would what is behind it.
+    pub fn insert(&mut self, when: f64, item: T) {
+        debug_assert!(!when.is_nan(), "a timer needs a time");
         self.sequence += 1;
+        let when = Seconds(when + 0.0); // -0.0 becomes 0.0
         self.heap.push(Entry { key: Reverse((when, self.sequence)), item });
     }
 
     /// When the first timer is due.
-    pub fn first(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.key.0.0)
+    pub fn first(&self) -> Option<f64> {
+        self.heap.peek().map(|entry| entry.key.0.0.0)
     }
 
     /// Takes the first timer if it is due at `now`.
-    pub fn pop_due(&mut self, now: u64) -> Option<T> {
+    pub fn pop_due(&mut self, now: f64) -> Option<T> {
         if self.first()? > now {
             return None;
         }
@@ -124,26 +146,40 @@ mod tests {
     #[test]
     fn a_timer_is_never_early_and_ties_keep_their_order() {
         let mut timers = Timers::default();
-        timers.insert(20, "late");
-        timers.insert(10, "first");
-        timers.insert(10, "second");
-        assert_eq!(timers.pop_due(9), None);
-        assert_eq!(timers.pop_due(10), Some("first"));
-        assert_eq!(timers.pop_due(10), Some("second"));
-        assert_eq!(timers.pop_due(19), None);
-        assert_eq!(timers.first(), Some(20));
+        timers.insert(20.0, "late");
+        timers.insert(10.0, "first");
+        timers.insert(10.0, "second");
+        assert_eq!(timers.pop_due(9.999), None);
+        assert_eq!(timers.pop_due(10.0), Some("first"));
+        assert_eq!(timers.pop_due(10.0), Some("second"));
+        assert_eq!(timers.pop_due(19.0), None);
+        assert_eq!(timers.first(), Some(20.0));
+    }
+
+    #[test]
+    fn any_clock_will_do_also_one_that_begins_below_zero() {
+        let mut timers = Timers::default();
+        for (when, item) in [(f64::INFINITY, 6), (1e300, 5), (0.0, 3), (-0.0, 4), (-7.5, 2), (f64::NEG_INFINITY, 1)] {
+            timers.insert(when, item);
+        }
+        assert_eq!(timers.pop_due(-8.0), Some(1));
+        assert_eq!(timers.pop_due(-8.0), None);
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop_due(1e300)).collect();
+        assert_eq!(due, [2, 3, 4, 5]);
+        assert_eq!(timers.pop_due(f64::MAX), None);
     }
 
     proptest! {
         /// Against a sorted list: same items, same order, whatever is inserted, popped and rebuilt between.
         #[test]
         fn behaves_as_a_stable_sorted_list(program in prop::collection::vec((0u8..4, 0u64..50), 1..200)) {
+            let seconds = |value| value as f64 / 10.0 - 2.0;
             let mut timers = Timers::default();
             let mut model: Vec<(u64, usize)> = Vec::new();
             for (n, (what, value)) in program.into_iter().enumerate() {
                 match what {
                     0 | 1 => {
-                        timers.insert(value, n);
+                        timers.insert(seconds(value), n);
                         let at = model.partition_point(|(when, _)| *when <= value);
                         model.insert(at, (value, n));
                     }
@@ -152,7 +188,7 @@ mod tests {
                         if expected.is_some() {
                             model.remove(0);
                         }
-                        prop_assert_eq!(timers.pop_due(value), expected);
+                        prop_assert_eq!(timers.pop_due(seconds(value)), expected);
                     }
                     _ => {
                         let mut dead = timers.take_dead(|item| *item as u64 % 3 == value % 3);
@@ -165,7 +201,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(timers.len(), model.len());
-                prop_assert_eq!(timers.first(), model.first().map(|(when, _)| *when));
+                prop_assert_eq!(timers.first(), model.first().map(|(when, _)| seconds(*when)));
             }
         }
     }

@@ -8,12 +8,12 @@ use crate::timers::Timers;
 use std::collections::VecDeque;
 
 /// How long a poll may sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wait {
     /// Work is ready: look at files at most, do not sleep.
     No,
-    /// Until this time, in nanoseconds.
-    Until(u64),
+    /// Until this time, in seconds of the loop's clock.
+    Until(f64),
     /// Until somebody wakes the loop.
     Forever,
 }
@@ -67,7 +67,7 @@ impl<T> Turn<T> {
     }
 
     /// Queues what is due at `now`.
-    pub fn collect(&mut self, now: u64) {
+    pub fn collect(&mut self, now: f64) {
         while let Some(item) = self.timers.pop_due(now) {
             self.ready.push_back(item);
         }
@@ -125,13 +125,13 @@ mod tests {
     fn a_sleep_ends_at_the_first_timer() {
         let mut turn: Turn<u8> = Turn::default();
         assert_eq!(turn.wait(), Wait::Forever);
-        turn.timers.insert(30, 1);
-        turn.timers.insert(20, 2);
-        assert_eq!(turn.wait(), Wait::Until(20));
-        turn.collect(25);
+        turn.timers.insert(30.0, 1);
+        turn.timers.insert(20.0, 2);
+        assert_eq!(turn.wait(), Wait::Until(20.0));
+        turn.collect(25.0);
         assert_eq!(turn.begin(), 1);
         assert_eq!(turn.next(), Some(2));
-        assert_eq!(turn.wait(), Wait::Until(30));
+        assert_eq!(turn.wait(), Wait::Until(30.0));
     }
 
     #[test]

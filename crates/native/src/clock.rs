@@ -1,5 +1,8 @@
-//! The loop's clock: CLOCK_MONOTONIC, as `time.monotonic()`.
+//! The loop's clock: CLOCK_MONOTONIC, as `time.monotonic()`, unless the program has put another `time` in its place.
 
+use crate::ffi::{self, Made, name};
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -15,14 +18,56 @@ pub fn to_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// The first nanosecond that is not before `seconds`: a timer is never early. Negative and NaN are long past, and what is
-/// too large never comes.
+/// The first nanosecond that is not before `seconds`. Negative and NaN are long past, and what is too large never comes.
 #[inline]
 pub fn from_seconds(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
 }
 
-/// How long from `now` until `when`.
-pub fn until(when: u64, now: u64) -> Duration {
-    Duration::from_nanos(when.saturating_sub(now))
+/// How long from `now` until `when`, in seconds of any clock.
+pub fn until(when: f64, now: f64) -> Duration {
+    Duration::from_nanos(from_seconds(when - now))
+}
+
+/// Whose `time` a loop has. Subclasses override it, tests and tools that fast-forward patch it on the loop or on its class,
+/// in the middle of a step too, and timers heed it from then on. A loop that has ours pays one comparison to know it.
+#[derive(Default)]
+pub struct Source {
+    /// The version of the loop's class (CPython counts each change of a class) for which `time` was found to be ours; 0: look
+    /// again. Only under the GIL.
+    ours: AtomicU32,
+}
+
+/// The method `time` that is ours.
+static OURS: Made<PyAny> = Made::new();
+
+/// Keeps the class's own method, to know it again.
+pub fn install(class: &Bound<'_, PyAny>) -> PyResult<()> {
+    OURS.get(class.py(), |py| class.getattr(name!(py, "time"))).map(drop)
+}
+
+impl Source {
+    /// Whether the loop's time is [`now`].
+    #[inline]
+    pub fn is_ours(&self, loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let version = ffi::private::class_version(loop_);
+        if version != 0 && version == self.ours.load(Ordering::Relaxed) { Ok(true) } else { self.look(loop_) }
+    }
+
+    /// An attribute of the loop was set or deleted.
+    pub fn forget(&self) {
+        self.ours.store(0, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn look(&self, loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = loop_.py();
+        let name = name!(py, "time");
+        let of_class = loop_.get_type().getattr(&name)?;
+        let is_patched = loop_.getattr(name!(py, "__dict__"))?.contains(&name)?;
+        let is_ours = !is_patched && of_class.is(OURS.get(py, |_| Ok(of_class.clone()))?);
+        // After the look, which gives the class a version if it has none.
+        self.ours.store(if is_ours { ffi::private::class_version(loop_) } else { 0 }, Ordering::Relaxed);
+        Ok(is_ours)
+    }
 }

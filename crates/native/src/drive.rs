@@ -10,6 +10,7 @@ use crate::ffi;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, SIGNAL_CHECK, pinning, relief, rescue, sites, waiting};
 use crate::place::{Place, lock};
+use crate::timing;
 use crate::watchdog;
 use everloop_core::baton::{Spare, ThreadId};
 use everloop_core::parker::stay_awake;
@@ -60,7 +61,7 @@ enum Stop {
 /// come too late, and begin their five milliseconds anew. So it is lent for as long as it takes to wake up; often while
 /// somebody takes it, and ever more seldom while nobody does.
 struct GilShare {
-    /// When the GIL is to be lent next, in the loop's clock; None while it has just been free.
+    /// When the GIL is to be lent next, in nanoseconds of the system's clock; None while it has just been free.
     due: Option<u64>,
     /// Nanoseconds between two times.
     interval: u64,
@@ -211,11 +212,7 @@ impl<'py> Driver<'py> {
             self.steps_left = STEPS_BETWEEN_LOOKS;
             self.turns_left = TURNS_BETWEEN_LOOKS;
         } else {
-            self.on_turn(|turn| {
-                if !turn.timers.is_empty() {
-                    turn.collect(clock::now());
-                }
-            });
+            self.collect_timers(clock::now)?;
         }
 
         // One generation: what these steps make ready runs in the next turn.
@@ -259,14 +256,18 @@ impl<'py> Driver<'py> {
         if this.task_owner.load(Ordering::Relaxed) != 0 {
             handoff::tasks::make_room(&self.core, &self.place)?;
         }
+        let begun = if this.is_debug() { Some(timing::seconds(&self.core)?) } else { None };
         this.shared.heartbeat.begin_step();
         self.place.current.set(&handle);
-        let ran = if this.is_debug() { self.run_timed(bound)? } else { Handle::run(bound) };
+        let ran = Handle::run(bound);
         self.place.current.clear();
         if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.place) {
             return Ok(false); // the loop was closed while the step was aside
         }
         this.shared.heartbeat.end_step();
+        if let Some(begun) = begun {
+            self.tell_if_slow(bound, begun)?;
+        }
         self.lookout.look(&self.place)?;
         if !this.pins.is_empty() || self.place.has_switched() {
             pinning::settle(self.py, &this.pins, &self.place, bound.get().task(self.py))?;
@@ -278,16 +279,14 @@ impl<'py> Driver<'py> {
         }
     }
 
-    /// Debug mode tells of slow callbacks, in asyncio's words.
+    /// Debug mode tells of slow callbacks, in asyncio's words, and by the loop's own clock as it does.
     #[cold]
-    fn run_timed(&self, handle: &Bound<'_, Handle>) -> PyResult<Ran> {
-        let before = clock::now();
-        let ran = Handle::run(handle);
-        let took = clock::now() - before;
-        if took >= self.this().shared.report_after.load(Ordering::Relaxed) {
-            self.core.call_method1("_log_slow_callback", (handle, clock::to_seconds(took)))?;
+    fn tell_if_slow(&self, handle: &Bound<'_, Handle>, begun: f64) -> PyResult<()> {
+        let took = timing::seconds(&self.core)? - begun;
+        if took >= clock::to_seconds(self.this().shared.report_after.load(Ordering::Relaxed)) {
+            self.core.call_method1("_log_slow_callback", (handle, took))?;
         }
-        Ok(ran)
+        Ok(())
     }
 
     /// The handle's context is entered: by a step that is aside, and then it waits for that; or by whoever runs the loop.
@@ -398,9 +397,12 @@ impl<'py> Driver<'py> {
         }
 
         let mut now = clock::now();
-        let due = matches!(wait, Wait::Until(when) if when <= now);
+        let timeout = match wait {
+            Wait::Until(when) => Some(clock::until(when, timing::due_by(&core, now)?)),
+            _ => None,
+        };
         let must_stop = this.is_stopping() && (self.place.home && self.may_stop());
-        let may_sleep = wait != Wait::No && !due && !must_stop;
+        let may_sleep = wait != Wait::No && timeout != Some(Duration::ZERO) && !must_stop;
 
         // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
         if !(found || may_sleep && self.idle) {
@@ -409,7 +411,7 @@ impl<'py> Driver<'py> {
         }
         let sleeps = !found && may_sleep;
         if sleeps {
-            if !self.sleep(wait, now)? {
+            if !self.sleep(wait, timeout, now)? {
                 return Ok(false);
             }
             found = !self.events.is_empty();
@@ -426,13 +428,23 @@ impl<'py> Driver<'py> {
         if found {
             self.collect_events();
         }
-        self.on_turn(|turn| turn.collect(now));
+        self.collect_timers(|| now)?;
         if this.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
             let py = self.py;
             let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));
             dead.iter().for_each(|_| this.cancelled.remove());
         }
         Ok(true)
+    }
+
+    /// Queues the timers that are due, at `now` of the system's clock.
+    #[inline]
+    fn collect_timers(&self, now: impl FnOnce() -> u64) -> PyResult<()> {
+        if !self.on_turn(|turn| turn.timers.is_empty()) {
+            let due = timing::due_by(&self.core, now())?;
+            self.on_turn(|turn| turn.collect(due));
+        }
+        Ok(())
     }
 
     /// Queues what other threads have sent.
@@ -456,13 +468,10 @@ impl<'py> Driver<'py> {
 
     /// The one place where a loop sleeps and lets go of the GIL for it. False: the baton was taken meanwhile, and a relief
     /// thread is out.
-    fn sleep(&mut self, wait: Wait, now: u64) -> PyResult<bool> {
+    fn sleep(&mut self, wait: Wait, timeout: Option<Duration>, now: u64) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
-        let (deadline, timeout) = match wait {
-            Wait::Until(when) => (Some(when), Some(clock::until(when, now))),
-            _ => (None, None),
-        };
+        let deadline = if let Wait::Until(when) = wait { Some(when) } else { None };
         if !this.baton().begin_poll(&self.place.seat, deadline) {
             // Somebody wants the baton: the next turn begins with giving way.
             return Ok(true);

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::errors::os_error;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
-use crate::handle::{Args, Handle, TimerHandle};
+use crate::handle::{Args, Handle};
 use crate::maker::Maker;
 use crate::pins::Pins;
 use crate::place::{Place, lock, own_id};
@@ -83,7 +83,8 @@ impl Shared {
 /// What a thread that does not hold the baton has for the loop.
 pub enum Post {
     Soon(Py<Handle>),
-    At(u64, Py<Handle>),
+    /// At a time of the loop's clock, in seconds.
+    At(f64, Py<Handle>),
 }
 
 /// The native half of an event loop. `everloop.EventLoop` is the other half: use that.
@@ -106,6 +107,7 @@ pub struct LoopCore {
     /// Tasks that only one thread may step.
     pub pins: Pins,
     pub maker: Maker,
+    pub clock: clock::Source,
     /// SystemExit or KeyboardInterrupt of a step on a relief thread, for home to raise.
     pub fatal: Mutex<Option<PyErr>>,
     pub debug: AtomicBool,
@@ -152,7 +154,8 @@ impl LoopCore {
         }
     }
 
-    fn schedule_at(&self, when: u64, handle: Py<Handle>) {
+    /// As `schedule`, for a time of the loop's clock, in seconds.
+    pub fn schedule_at(&self, when: f64, handle: Py<Handle>) {
         let mut handle = Some(handle);
         let queued =
             self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
@@ -331,7 +334,8 @@ impl LoopCore {
     }
 }
 
-fn new_handle<'py>(
+/// The handle that a call of `call_soon` or its like asks for, whose callback is the argument at `skip`.
+pub fn new_handle<'py>(
     slf: Borrowed<'_, 'py, LoopCore>,
     arguments: &Arguments<'_, 'py>,
     method: &str,
@@ -356,7 +360,7 @@ fn new_handle<'py>(
 
 /// What debug mode checks and notes, as asyncio does.
 #[cold]
-fn check_debug(
+pub fn check_debug(
     slf: Borrowed<'_, '_, LoopCore>,
     arguments: &Arguments<'_, '_>,
     method: &str,
@@ -374,8 +378,9 @@ fn check_debug(
     Ok(())
 }
 
+/// Notes where a handle was made.
 #[cold]
-fn note_source(py: Python<'_>, handle: &Py<Handle>) -> PyResult<()> {
+pub fn note_source(py: Python<'_>, handle: &Py<Handle>) -> PyResult<()> {
     let frame = py.import("sys")?.call_method1("_getframe", (0,))?;
     let traceback = py.import("asyncio.format_helpers")?.call_method1("extract_stack", (frame,))?;
     handle.get().set_source_traceback(py, traceback.unbind());
@@ -431,75 +436,10 @@ schedule_method!(CallSoonThreadsafe, "call_soon_threadsafe", c"call_soon_threads
     c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nArgs:\n    callback: Any callable.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed.\n    TypeError: no callback, or a context that is none.\n",
     thread_check: false);
 
-/// Shared by `call_later` and `call_at`: `when` in seconds of the loop's clock.
-#[inline]
-fn call_when<'py>(
-    slf: Borrowed<'_, 'py, LoopCore>,
-    arguments: Arguments<'_, 'py>,
-    method: &str,
-    when: f64,
-) -> PyResult<Py<PyAny>> {
-    let py = slf.py();
-    let core = slf.get();
-    core.check_open()?;
-    if when.is_nan() {
-        return Err(PyValueError::new_err(format!("{method}() needs a time, not NaN")));
-    }
-    let debug = core.is_debug();
-    if debug {
-        check_debug(slf, &arguments, method, 1, true)?;
-    }
-    let handle = new_handle(slf, &arguments, method, 1)?;
-    let handle = TimerHandle::create(py, when, Arc::clone(&core.cancelled), handle)?;
-    if debug {
-        note_source(py, &handle)?;
-    }
-    core.schedule_at(clock::from_seconds(when), handle.clone_ref(py));
-    Ok(handle.into_any())
-}
-
-fn time_argument(arguments: &Arguments<'_, '_>, method: &str, name: &str) -> PyResult<f64> {
-    match arguments.get(0) {
-        Some(value) if value.is_none() => Err(PyTypeError::new_err(format!("{name} cannot be None"))),
-        Some(value) => value.extract(),
-        None => Err(PyTypeError::new_err(format!(
-            "{method}() missing required positional arguments: '{name}' and 'callback'"
-        ))),
-    }
-}
-
-pub struct CallLater;
-impl FastMethod for CallLater {
-    const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after a delay.\n\nArgs:\n    delay: In seconds; never early, and not rounded to milliseconds.\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the delay is NaN.\n";
-    type Class = LoopCore;
-
-    #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
-        let delay = time_argument(&arguments, "call_later", "delay")?;
-        call_when(slf, arguments, "call_later", slf.get().time() + delay)
-    }
-}
-
-pub struct CallAt;
-impl FastMethod for CallAt {
-    const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached a time.\n\nArgs:\n    when: In seconds of loop.time().\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the time is NaN.\n";
-    type Class = LoopCore;
-
-    #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
-        let when = time_argument(&arguments, "call_at", "when")?;
-        call_when(slf, arguments, "call_at", when)
-    }
-}
-
 /// Adds the methods that need no trampoline.
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     ffi::install::<CallSoon>(py)?;
-    ffi::install::<CallSoonThreadsafe>(py)?;
-    ffi::install::<CallLater>(py)?;
-    ffi::install::<CallAt>(py)
+    ffi::install::<CallSoonThreadsafe>(py)
 }
 
 #[pymethods]
@@ -532,6 +472,7 @@ impl LoopCore {
             waiting: Mutex::new(Vec::new()),
             pins: Pins::default(),
             maker: Maker::default(),
+            clock: clock::Source::default(),
             fatal: Mutex::new(None),
             debug: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -544,6 +485,19 @@ impl LoopCore {
     /// The time of the loop's clock, in seconds.
     pub fn time(&self) -> f64 {
         clock::to_seconds(clock::now())
+    }
+
+    /// Programs replace `time` on a loop, and timers heed it.
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let set = ffi::set_attribute(slf, name, Some(value));
+        slf.get().clock.forget();
+        set
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let set = ffi::set_attribute(slf, name, None);
+        slf.get().clock.forget();
+        set
     }
 
     /// Stops the loop at the end of its turn. Steps that are aside in a blocking call come back first.

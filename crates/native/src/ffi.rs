@@ -22,7 +22,7 @@ use everloop_core::guarded::Guarded;
 use pyo3::exceptions::{PySystemError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyCode, PyDict, PyFrame, PyString, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyCode, PyDict, PyFloat, PyFrame, PyInt, PyString, PyTuple, PyType};
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -508,6 +508,25 @@ pub fn file_descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         return py.import("selectors")?.getattr("_fileobj_to_fd")?.call1((object,))?.extract();
     }
     Err(error)
+}
+
+/// Whether an object is a float or an int, and not of a subclass.
+#[inline]
+pub fn is_plain_number(object: &Bound<'_, PyAny>) -> bool {
+    object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>()
+}
+
+/// Sets an attribute, or deletes it (None), as objects do that have no way of their own.
+pub fn set_attribute(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    // SAFETY: live objects; NULL as value deletes. -1 comes with an error set.
+    let failed = unsafe {
+        ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value.map_or(ptr::null_mut(), Bound::as_ptr)) != 0
+    };
+    if failed { Err(PyErr::fetch(object.py())) } else { Ok(()) }
 }
 
 /// Whether the caller's reference is the only one.

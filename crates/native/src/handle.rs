@@ -3,12 +3,14 @@
 //! They behave as `asyncio.Handle` and `asyncio.TimerHandle`, and say so to `isinstance` (through `__class__`).
 
 mod running;
+mod timer;
+
+pub use timer::TimerHandle;
 
 use crate::ffi::{self, Called, GilCell, name};
-use everloop_core::timers::Cancelled;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use running::Running;
 use std::sync::Arc;
@@ -284,7 +286,7 @@ impl Handle {
             body.with(py, |b| b.old_repr = Some(repr));
         }
         if let Ok(timer) = slf.cast::<TimerHandle>() {
-            timer.get().cancelled.add();
+            timer.get().note_cancelled();
         }
         let call = body.with(py, |b| b.call.take());
         drop(call);
@@ -465,75 +467,4 @@ fn format_callback_source(
         return Ok(function.call((callback, args), Some(&kwargs))?.unbind());
     }
     Ok(function.call1((callback, args))?.unbind())
-}
-
-/// A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return.
-#[pyclass(frozen, extends = Handle, module = "everloop._native")]
-pub struct TimerHandle {
-    when: f64,
-    /// How many timers of its loop are dead.
-    cancelled: Arc<Cancelled>,
-}
-
-impl TimerHandle {
-    #[inline]
-    pub fn create(py: Python<'_>, when: f64, cancelled: Arc<Cancelled>, handle: Handle) -> PyResult<Py<Handle>> {
-        let timer = Py::new(py, PyClassInitializer::from(handle).add_subclass(Self { when, cancelled }))?;
-        Ok(timer.into_bound(py).into_super().unbind())
-    }
-
-    fn key<'py>(&self, slf: &Bound<'py, Self>) -> (f64, Option<Bound<'py, PyAny>>) {
-        (self.when, slf.as_super().get().callback(slf.py()))
-    }
-}
-
-#[pymethods]
-impl TimerHandle {
-    /// The time of `loop.time()` at which the callback is due, in seconds.
-    fn when(&self) -> f64 {
-        self.when
-    }
-
-    #[getter]
-    fn _when(&self) -> f64 {
-        self.when
-    }
-
-    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
-        pyo3::types::PyFloat::new(py, self.when).hash()
-    }
-
-    fn __richcmp__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, op: pyo3::basic::CompareOp) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
-        use pyo3::basic::CompareOp::{Eq, Ge, Gt, Le, Lt, Ne};
-        let (a, b) = (slf.get(), other.get());
-        let equal = || -> PyResult<bool> {
-            if slf.is(other) {
-                return Ok(true);
-            }
-            let ((when, call), (other_when, other_call)) = (a.key(slf), b.key(other));
-            let same_call = match (call, other_call) {
-                (Some(call), Some(other_call)) => call.eq(other_call)?,
-                (call, other_call) => call.is_none() && other_call.is_none(),
-            };
-            Ok(when == other_when && same_call)
-        };
-        let answer = match op {
-            Lt => a.when < b.when,
-            Gt => a.when > b.when,
-            Le => a.when < b.when || equal()?,
-            Ge => a.when > b.when || equal()?,
-            Eq => equal()?,
-            Ne => !equal()?,
-        };
-        Ok(pyo3::types::PyBool::new(py, answer).to_owned().into_any().unbind())
-    }
-
-    fn _repr_info<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
-        let info = Handle::_repr_info(slf.as_super())?;
-        let at = usize::from(slf.as_super().get().is_cancelled(slf.py())) + 1;
-        info.insert(at, PyString::new(slf.py(), &format!("when={}", slf.get().when)))?;
-        Ok(info)
-    }
 }

@@ -24,6 +24,7 @@ mod pins;
 mod place;
 mod pool;
 mod private;
+mod timing;
 mod transport;
 mod watchdog;
 
@@ -88,5 +89,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     transport::install(module)?;
     event_loop::install_methods(module.py())?;
+    timing::install(module.py())?;
     making::install(module.py())
 }

@@ -1,0 +1,103 @@
+//! TimerHandle: a callback that is to be run at a time.
+
+use super::Handle;
+use crate::ffi::GilCell;
+use everloop_core::timers::Cancelled;
+use pyo3::basic::CompareOp::{self, Eq, Ge, Gt, Le, Lt, Ne};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyList, PyString};
+use pyo3::{PyTraverseError, PyVisit};
+use std::sync::Arc;
+
+/// A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return.
+#[pyclass(frozen, extends = Handle, module = "everloop._native")]
+pub struct TimerHandle {
+    seconds: f64,
+    /// What the program calls that: an int stays an int. None until somebody asks for a float that only the loop knows.
+    when: GilCell<Option<Py<PyAny>>>,
+    /// How many timers of its loop are dead.
+    cancelled: Arc<Cancelled>,
+}
+
+impl TimerHandle {
+    #[inline]
+    pub fn create(
+        py: Python<'_>,
+        seconds: f64,
+        when: Option<Bound<'_, PyAny>>,
+        cancelled: Arc<Cancelled>,
+        handle: Handle,
+    ) -> PyResult<Py<Handle>> {
+        let timer = Self { seconds, when: GilCell::new(when.map(Bound::unbind)), cancelled };
+        let timer = Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))?;
+        Ok(timer.into_bound(py).into_super().unbind())
+    }
+
+    /// It is dead, and in the heap of its loop until it is due.
+    pub fn note_cancelled(&self) {
+        self.cancelled.add();
+    }
+
+    fn is_equal(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = slf.py();
+        if slf.is(other) {
+            return Ok(true);
+        }
+        let (a, b) = (slf.as_super().get(), other.as_super().get());
+        Ok(slf.get().when(py).bind(py).eq(other.get().when(py))?
+            && a._callback(py).into_pyobject(py)?.eq(b._callback(py))?
+            && a._args(py)?.into_pyobject(py)?.eq(b._args(py)?)?
+            && a.is_cancelled(py) == b.is_cancelled(py))
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    /// The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given.
+    fn when(&self, py: Python<'_>) -> Py<PyAny> {
+        if let Some(when) = self.when.with(py, |when| when.as_ref().map(|when| when.clone_ref(py))) {
+            return when;
+        }
+        let made = PyFloat::new(py, self.seconds).into_any().unbind();
+        let kept = made.clone_ref(py);
+        let before = self.when.with(py, |when| when.replace(kept));
+        drop(before);
+        made
+    }
+
+    #[getter]
+    fn _when(&self, py: Python<'_>) -> Py<PyAny> {
+        self.when(py)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        self.when(py).bind(py).hash()
+    }
+
+    fn __richcmp__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+        let (a, b) = (slf.get().when(py).into_bound(py), other.get().when(py));
+        let answer = match op {
+            Lt => a.lt(b)?,
+            Gt => a.gt(b)?,
+            Le => a.lt(b)? || Self::is_equal(slf, other)?,
+            Ge => a.gt(b)? || Self::is_equal(slf, other)?,
+            Eq => Self::is_equal(slf, other)?,
+            Ne => !Self::is_equal(slf, other)?,
+        };
+        Ok(PyBool::new(py, answer).to_owned().into_any().unbind())
+    }
+
+    fn _repr_info<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let info = Handle::_repr_info(slf.as_super())?;
+        let at = usize::from(slf.as_super().get().is_cancelled(py)) + 1;
+        info.insert(at, PyString::new(py, &format!("when={}", slf.get().when(py).bind(py).str()?)))?;
+        Ok(info)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.when.traverse(|when| when.as_ref().map_or(Ok(()), |when| visit.call(when)))
+    }
+}

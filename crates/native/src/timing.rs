@@ -1,0 +1,130 @@
+//! The time of a loop, and what is to run at a time: `call_later` and `call_at`.
+
+use crate::clock;
+use crate::event_loop::{LoopCore, check_debug, new_handle, note_source};
+use crate::ffi::{self, Arguments, FastMethod, name};
+use crate::handle::TimerHandle;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyFloat;
+use std::ffi::CStr;
+use std::sync::Arc;
+
+/// What `loop.time()` returns: any number, where that is not ours.
+fn time<'py>(slf: &Bound<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    if slf.get().clock.is_ours(slf)? {
+        return Ok(PyFloat::new(py, slf.get().time()).into_any());
+    }
+    slf.call_method0(name!(py, "time"))
+}
+
+/// The same in seconds.
+pub fn seconds(slf: &Bound<'_, LoopCore>) -> PyResult<f64> {
+    if slf.get().clock.is_ours(slf)? { Ok(slf.get().time()) } else { time(slf)?.extract() }
+}
+
+/// Of CLOCK_MONOTONIC, in seconds.
+const RESOLUTION: f64 = 1e-9;
+
+/// Timers of this time or an earlier one are due, at `now` of the system's clock.
+///
+/// By a clock of the program's those also that asyncio takes to be due: it sees no difference that is smaller than the clock's
+/// resolution, or than floats of that size can have. A clock that a test moves by tenths relies on it.
+pub fn due_by(slf: &Bound<'_, LoopCore>, now: u64) -> PyResult<f64> {
+    if slf.get().clock.is_ours(slf)? {
+        return Ok(clock::to_seconds(now));
+    }
+    let now = seconds(slf)?;
+    Ok((now + RESOLUTION).max(now.next_up()).next_down())
+}
+
+/// `loop.time() + delay`, as Python adds: in seconds, and the sum itself where it may be more than a float.
+#[inline]
+fn after<'py>(
+    slf: &Bound<'py, LoopCore>,
+    delay: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<(f64, Option<Bound<'py, PyAny>>)> {
+    if ffi::is_plain_number(&delay) && slf.get().clock.is_ours(slf)? {
+        return Ok((slf.get().time() + delay.extract::<f64>()?, None));
+    }
+    let when = time(slf)?.add(delay)?;
+    Ok((when.extract()?, Some(when)))
+}
+
+/// Shared by `call_later` and `call_at`: `seconds` is `when`, which is given unless it is just that float.
+#[inline]
+fn call_when<'py>(
+    slf: Borrowed<'_, 'py, LoopCore>,
+    arguments: Arguments<'_, 'py>,
+    method: &str,
+    seconds: f64,
+    when: Option<Bound<'py, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    let core = slf.get();
+    core.check_open()?;
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err(format!("{method}() needs a time, not NaN")));
+    }
+    let debug = core.is_debug();
+    if debug {
+        check_debug(slf, &arguments, method, 1, true)?;
+    }
+    let handle = new_handle(slf, &arguments, method, 1)?;
+    let handle = TimerHandle::create(py, seconds, when, Arc::clone(&core.cancelled), handle)?;
+    if debug {
+        note_source(py, &handle)?;
+    }
+    core.schedule_at(seconds, handle.clone_ref(py));
+    Ok(handle.into_any())
+}
+
+/// The first argument, which is a time.
+fn time_argument<'a, 'py>(
+    arguments: &Arguments<'a, 'py>,
+    method: &str,
+    name: &str,
+    none: &'static str,
+) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+    match arguments.get(0) {
+        Some(value) if value.is_none() => Err(PyTypeError::new_err(none)),
+        Some(value) => Ok(value),
+        None => Err(PyTypeError::new_err(format!(
+            "{method}() missing required positional arguments: '{name}' and 'callback'"
+        ))),
+    }
+}
+
+pub struct CallLater;
+impl FastMethod for CallLater {
+    const NAME: &'static CStr = c"call_later";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after a delay.\n\nArgs:\n    delay: In seconds; never early, and not rounded to milliseconds.\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the delay is NaN.\n";
+    type Class = LoopCore;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let delay = time_argument(&arguments, "call_later", "delay", "delay must not be None")?;
+        let (seconds, when) = after(&slf, delay)?;
+        call_when(slf, arguments, "call_later", seconds, when)
+    }
+}
+
+pub struct CallAt;
+impl FastMethod for CallAt {
+    const NAME: &'static CStr = c"call_at";
+    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached a time.\n\nArgs:\n    when: In seconds of loop.time().\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the time is NaN.\n";
+    type Class = LoopCore;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, LoopCore>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let when = time_argument(&arguments, "call_at", "when", "when cannot be None")?;
+        call_when(slf, arguments, "call_at", when.extract()?, Some(when.to_owned()))
+    }
+}
+
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    ffi::install::<CallLater>(py)?;
+    ffi::install::<CallAt>(py)?;
+    clock::install(&py.get_type::<LoopCore>())
+}
