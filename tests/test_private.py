@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import private_loops  # noqa: F401 - its scenes
+import private_others  # noqa: F401 - its scenes
 import private_waits  # noqa: F401 - its scenes
 from everloop.private import names
 from private_scenes import SCENES, absent

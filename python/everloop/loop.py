@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, pool
 from .private import loops as private
+from .private.eager import begins_task
 from .sockets import SocketMethods
 
 try:
@@ -475,6 +476,20 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, priv
 
     def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
         self._add_callback(handle)
+
+    def _refuse_foreign_start(self) -> None:
+        """Asked whether the loop runs, by a thread that does not run it: raises if a task asks that is about to begin.
+
+        Its first step would run beside the loop's own, and take the place of its current task.
+        """
+        if not begins_task(self, sys._getframe(1)):
+            return
+        if events._get_running_loop() is self:
+            raise RuntimeError(
+                "an eager task cannot begin inside `with everloop.blocking():`, while the loop runs elsewhere. "
+                "Make it before or after that, or not eager"
+            )
+        raise RuntimeError(f"loop {self!r} is not the running loop")  # as CPython 3.14
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Native timers count themselves."""

@@ -509,8 +509,14 @@ impl LoopCore {
     }
 
     /// Whether the loop is running.
-    fn is_running(&self) -> bool {
-        self.baton().is_open()
+    fn is_running(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let baton = slf.get().baton();
+        let is_running = baton.is_open();
+        if is_running && !baton.is_held_by(own_id()) {
+            // A task that begins at once asks this, and must not begin beside the loop's steps.
+            slf.call_method0("_refuse_foreign_start")?;
+        }
+        Ok(is_running)
     }
 
     #[getter(_stopping)]
