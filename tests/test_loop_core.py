@@ -97,6 +97,41 @@ def test_every_way_to_call_takes_a_context(loop):
     assert context[variable] == "changed"
 
 
+def test_arguments_may_be_given_by_name(loop):
+    variable = contextvars.ContextVar("variable", default="nothing")
+    context = contextvars.copy_context()
+    context.run(variable.set, "given")
+    seen = []
+
+    def note():
+        seen.append(variable.get())
+
+    loop.call_soon(callback=note)
+    loop.call_soon_threadsafe(context=context, callback=note)
+    loop.call_later(delay=0, callback=note)
+    loop.call_later(callback=note, context=context, delay=0)
+    loop.call_later(0, callback=note)
+    loop.call_at(when=loop.time(), callback=note)
+    loop.call_later(0.001, callback=loop.stop)
+    loop.run_forever()
+    assert seen == ["nothing", "given", "nothing", "given", "nothing", "nothing"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda loop: loop.call_soon(print, callback=print), "multiple values for argument 'callback'"),
+        (lambda loop: loop.call_later(1, print, delay=1), "multiple values for argument 'delay'"),
+        (lambda loop: loop.call_later(callback=print), "missing required positional arguments: 'delay'"),
+        (lambda loop: loop.call_at(when=1), "missing required positional argument: 'callback'"),
+        (lambda loop: loop.call_soon(callback=print, contexts=None), "unexpected keyword argument 'contexts'"),
+    ],
+)
+def test_arguments_by_name_that_do_not_fit_are_named(loop, call, message):
+    with pytest.raises(TypeError, match=message):
+        call(loop)
+
+
 def test_a_cancelled_callback_does_not_run(loop):
     order = []
     loop.call_soon(order.append, "cancelled").cancel()

@@ -45,9 +45,7 @@ class LoopCore:
             >>> everloop.run(main())
             'done'
         """
-    def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], /, *args: *Ts, context: Context | None = None
-    ) -> Handle:
+    def call_soon(self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run callback(*args) in the next turn of the loop.
 
         Args:
@@ -71,7 +69,7 @@ class LoopCore:
             >>> loop.close()
         """
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], /, *args: *Ts, context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> Handle:
         """Run callback(*args) in the next turn of the loop, from any thread.
 
@@ -87,7 +85,7 @@ class LoopCore:
             TypeError: no callback, or a context that is none.
         """
     def call_later(
-        self, delay: float, callback: Callable[[Unpack[Ts]], object], /, *args: *Ts, context: Context | None = None
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> TimerHandle:
         """Run callback(*args) after a delay.
 
@@ -105,7 +103,7 @@ class LoopCore:
             ValueError: the delay is NaN.
         """
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], /, *args: *Ts, context: Context | None = None
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> TimerHandle:
         """Run callback(*args) when loop.time() has reached a time.
 
@@ -583,9 +581,9 @@ class TlsProtocol(asyncio.BufferedProtocol):
         """The connection stands: the handshake begins."""
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is lost, or closed (None). The user's protocol learns of it in a step of its own."""
-    def get_buffer(self, n: int, /) -> memoryview:
+    def get_buffer(self, n: int) -> memoryview:
         """Where the next bytes go."""
-    def buffer_updated(self, nbytes: int, /) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have arrived."""
     def eof_received(self) -> bool | None:
         """The peer sends no more bytes, with or without close_notify. True: the transport below is closed later."""

@@ -399,6 +399,7 @@ macro_rules! schedule_method {
         impl FastMethod for $type {
             const NAME: &'static CStr = $cname;
             const DOC: &'static CStr = $doc;
+            const BY_NAME: &'static [&'static str] = &["callback"];
             type Class = LoopCore;
 
             #[inline]
@@ -430,10 +431,10 @@ macro_rules! schedule_method {
 }
 
 schedule_method!(CallSoon, "call_soon", c"call_soon",
-    c"call_soon($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop.\n\nArgs:\n    callback: Any callable. Callbacks run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n\nThe trap: from a thread that does not run the loop it wakes the loop, as\ncall_soon_threadsafe does; other loops wait for their next wake-up.\n\nExample:\n    >>> loop = everloop.new_event_loop()\n    >>> handle = loop.call_soon(loop.stop)\n    >>> loop.run_forever()\n    >>> loop.close()\n",
+    c"call_soon($self, callback, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop.\n\nArgs:\n    callback: Any callable. Callbacks run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n\nThe trap: from a thread that does not run the loop it wakes the loop, as\ncall_soon_threadsafe does; other loops wait for their next wake-up.\n\nExample:\n    >>> loop = everloop.new_event_loop()\n    >>> handle = loop.call_soon(loop.stop)\n    >>> loop.run_forever()\n    >>> loop.close()\n",
     thread_check: true);
 schedule_method!(CallSoonThreadsafe, "call_soon_threadsafe", c"call_soon_threadsafe",
-    c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nArgs:\n    callback: Any callable.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed.\n    TypeError: no callback, or a context that is none.\n",
+    c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nRun callback(*args) in the next turn of the loop, from any thread.\n\nArgs:\n    callback: Any callable.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    Handle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed.\n    TypeError: no callback, or a context that is none.\n",
     thread_check: false);
 
 /// Adds the methods that need no trampoline.

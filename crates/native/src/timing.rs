@@ -99,7 +99,8 @@ fn time_argument<'a, 'py>(
 pub struct CallLater;
 impl FastMethod for CallLater {
     const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRun callback(*args) after a delay.\n\nArgs:\n    delay: In seconds; never early, and not rounded to milliseconds.\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the delay is NaN.\n";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\nRun callback(*args) after a delay.\n\nArgs:\n    delay: In seconds; never early, and not rounded to milliseconds.\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the delay is NaN.\n";
+    const BY_NAME: &'static [&'static str] = &["delay", "callback"];
     type Class = LoopCore;
 
     #[inline]
@@ -113,7 +114,8 @@ impl FastMethod for CallLater {
 pub struct CallAt;
 impl FastMethod for CallAt {
     const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached a time.\n\nArgs:\n    when: In seconds of loop.time().\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the time is NaN.\n";
+    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\nRun callback(*args) when loop.time() has reached a time.\n\nArgs:\n    when: In seconds of loop.time().\n    callback: Any callable. Callbacks due at the same time run in the order of the calls.\n    context: The contextvars.Context to run it in; None for a copy of the current one.\n\nReturns:\n    TimerHandle: to cancel it with.\n\nRaises:\n    RuntimeError: the loop is closed; in debug mode also a call from another thread.\n    TypeError: no callback, or a context that is none.\n    ValueError: the time is NaN.\n";
+    const BY_NAME: &'static [&'static str] = &["when", "callback"];
     type Class = LoopCore;
 
     #[inline]

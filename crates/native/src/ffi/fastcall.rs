@@ -114,7 +114,17 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// The only keyword that the methods of a loop know: `context`, where None means as good as absent.
+    /// Whether keywords may be among these names: they are not where there is only `context`.
+    #[inline]
+    fn may_name(&self, names: &[&str]) -> bool {
+        let is_context = |name: Borrowed<'_, '_, PyAny>| name.is(&name!(self.py, "context"));
+        !names.is_empty()
+            && self
+                .keywords
+                .is_some_and(|keywords| !KNOWN.is(self.py, &keywords) && !keywords.iter_borrowed().all(is_context))
+    }
+
+    /// The only keyword that the methods of a loop know besides those: `context`, where None means as good as absent.
     #[inline]
     pub fn context(&self, method: &str) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
         let Some(names) = self.keywords else { return Ok(None) };
@@ -160,6 +170,8 @@ fn borrow<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Borrowed<'a, 
 pub trait FastMethod {
     const NAME: &'static CStr;
     const DOC: &'static CStr;
+    /// Arguments that come first, and that a caller may give by name, as one may those of functions written in Python.
+    const BY_NAME: &'static [&'static str] = &[];
     /// The class that the method is installed in: the only type that `slf` can have.
     type Class: pyo3::PyClass;
 
@@ -203,7 +215,8 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
             let values = keywords.map_or(0, |names| names.len());
             let all = if count + values == 0 { &[] } else { std::slice::from_raw_parts(arguments, count + values) };
             let (positional, values) = all.split_at(count);
-            M::call(slf, Arguments { py, positional, keywords, values })
+            let arguments = Arguments { py, positional, keywords, values };
+            if arguments.may_name(M::BY_NAME) { call_by_position::<M>(slf, arguments) } else { M::call(slf, arguments) }
         }
     }));
     match result {
@@ -211,6 +224,36 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
         Ok(Err(error)) => raise(py, error),
         Err(_) => raise(py, panicked()),
     }
+}
+
+/// Puts the arguments that were given by name where they belong.
+#[cold]
+fn call_by_position<'py, M: FastMethod>(
+    slf: Borrowed<'_, 'py, M::Class>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    let (mut named, mut names, mut values) = (vec![None; M::BY_NAME.len()], Vec::new(), Vec::new());
+    for (name, &value) in arguments.keywords.iter().flat_map(|names| names.iter_borrowed()).zip(arguments.values) {
+        let text = name.cast::<PyString>()?.to_cow()?.into_owned();
+        match M::BY_NAME.iter().position(|known| *known == text) {
+            Some(at) if at < arguments.len() => {
+                let method = M::NAME.to_string_lossy();
+                return Err(PyTypeError::new_err(format!("{method}() got multiple values for argument '{text}'")));
+            }
+            Some(at) => named[at] = Some(value),
+            None => {
+                names.push(name);
+                values.push(value);
+            }
+        }
+    }
+    // What comes after one that is missing is not reached: the method says that it is missing.
+    let mut positional = arguments.positional.to_vec();
+    positional.extend(named.into_iter().skip(arguments.len()).map_while(|value| value));
+    let names = PyTuple::new(py, names)?;
+    let keywords = (!values.is_empty()).then(|| names.as_borrowed());
+    M::call(slf, Arguments { py, positional: &positional, keywords, values: &values })
 }
 
 #[cold]

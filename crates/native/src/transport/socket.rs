@@ -348,7 +348,7 @@ pub struct Write;
 
 impl FastMethod for Write {
     const NAME: &'static CStr = c"write";
-    const DOC: &'static CStr = c"write($self, data, /)\n--\n\nSend data, at once as far as the kernel takes it; the rest follows by itself.\n\nArgs:\n    data: Bytes, bytearray or memoryview.\n\nRaises:\n    RuntimeError: after write_eof(), or while sendfile is in progress.\n    TypeError: data is of another type.\n\nThe trap: a peer that does not read lets the rest grow without a bound, unless the\nprotocol heeds pause_writing (streams: await writer.drain()).\n";
+    const DOC: &'static CStr = c"write($self, data)\n--\n\nSend data, at once as far as the kernel takes it; the rest follows by itself.\n\nArgs:\n    data: Bytes, bytearray or memoryview.\n\nRaises:\n    RuntimeError: after write_eof(), or while sendfile is in progress.\n    TypeError: data is of another type.\n\nThe trap: a peer that does not read lets the rest grow without a bound, unless the\nprotocol heeds pause_writing (streams: await writer.drain()).\n";
     type Class = SocketTransport;
 
     #[inline]

@@ -358,14 +358,12 @@ impl TlsProtocol {
     }
 
     /// Where the next bytes go.
-    #[pyo3(signature = (n, /))]
     fn get_buffer(&self, py: Python<'_>, n: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let _ = n; // asyncio's too is always as large
         Ok(self.receive_buffer(py)?.1.clone_ref(py))
     }
 
     /// So many bytes have arrived.
-    #[pyo3(signature = (nbytes, /))]
     fn buffer_updated(slf: &Bound<'_, Self>, nbytes: usize) -> PyResult<()> {
         let (window, _) = slf.get().receive_buffer(slf.py())?;
         Self::received(slf, window, nbytes)
