@@ -5,12 +5,12 @@ use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
 use crate::place::{Kind, Place, lock};
-use everloop_core::baton::Manner;
+use everloop_core::baton::{Baton, Manner, Seat};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// The step looks around, with the baton.
@@ -25,7 +25,9 @@ const DONE: u8 = 2;
 #[pyclass(frozen, module = "everloop._native")]
 pub struct StepWait {
     core: Py<LoopCore>,
-    place: Arc<Place>,
+    /// Of the thread whose step waits. Weak, as a place has a frame below the step, in which errors of this may be.
+    place: Weak<Place>,
+    seat: Arc<Seat>,
     future: Py<PyAny>,
     /// The task whose step waits; None in a plain callback.
     task: Option<Py<PyAny>>,
@@ -50,7 +52,8 @@ impl LoopCore {
         let passed_on = task.as_ref().map_or(Ok(0), |task| old_cancellations(&place, task))?;
         let wait = StepWait {
             core: core.unbind(),
-            place,
+            place: Arc::downgrade(&place),
+            seat: Arc::clone(&place.seat),
             future: future.clone().unbind(),
             task: task.map(Bound::unbind),
             state: AtomicU8::new(IDLE),
@@ -67,8 +70,8 @@ impl LoopCore {
 impl StepWait {
     /// The done-callback of the future: queues the thread that waits, so that the baton comes to it in the same step.
     fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.place.seat) {
-            self.place.seat.parker().unpark();
+        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.seat) {
+            self.seat.parker().unpark();
         }
     }
 
@@ -106,7 +109,7 @@ impl StepWait {
 }
 
 impl StepWait {
-    fn baton(&self) -> &everloop_core::baton::Baton {
+    fn baton(&self) -> &Baton {
         self.core.get().baton()
     }
 
@@ -117,16 +120,17 @@ impl StepWait {
 
     /// Whether the future is to be cancelled now. Called by the holder.
     fn is_to_pass_on(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(place) = self.place.upgrade() else { return Ok(false) };
         let cancelled = match &self.task {
             Some(task) if is_to_be_cancelled(task.bind(py))? => {
                 let now = cancellations(task.bind(py))?;
-                self.place.note_passed_on(py, now)?;
+                place.note_passed_on(py, now)?;
                 now > self.passed_on.swap(now, Ordering::Relaxed)
             }
             _ => false,
         };
         // The loop cannot leave its home thread while that waits in the middle of a step.
-        let stops = self.place.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
+        let stops = place.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
         Ok(cancelled || stops)
     }
 }
