@@ -45,7 +45,10 @@ class Limiter(HandedOn):
     def __init__(self, tokens: int) -> None:
         self._tokens = _checked(tokens)
         _limiters.add(self)
-        self._lock = threading.Lock()  # around the two that follow: calls of several loops end on several threads
+        # Held to hand tokens out: calls of several loops end on several threads. Nobody waits for it, as a finalizer or
+        # a signal handler could wait for its own thread: who finds it taken asks for another round.
+        self._lock = threading.Lock()
+        self._asked = False
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
         self._waiters: collections.OrderedDict[asyncio.Future[None], object] = collections.OrderedDict()
 
@@ -75,17 +78,17 @@ class Limiter(HandedOn):
 
     async def acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
-        with self._lock:
-            if not self._waiters and len(self._holders) < self._tokens:
-                self._holders[holder] = time.monotonic()
-                return
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters[waiter] = holder
-        link(waiter, self)
+        if self._take(holder):
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            with waiting(waiter, (asyncio.current_task(),)):
-                pass  # only a look: the graph sees by itself what a task awaits
-            await waiter
+            self._waiters[waiter] = holder
+            self._hand_out()  # one may have come back meanwhile
+            if not waiter.done():
+                link(waiter, self)
+                with waiting(waiter, (asyncio.current_task(),)):
+                    pass  # only a look: the graph sees by itself what a task awaits
+                await waiter
         except BaseException:
             if self._waiters.pop(waiter, None) is None:
                 self.release(holder)  # it came too late
@@ -106,36 +109,63 @@ class Limiter(HandedOn):
         """For the wait graph: who has all the tokens; nobody where one is left."""
         return list(self._holders) if len(self._holders) >= self._tokens else ()
 
-    def _hand_out(self) -> None:
-        while (granted := self._next()) is not None:
-            waiter, holder = granted
-            loop = waiter.get_loop()
-            if loop is events._get_running_loop():
-                _wake(waiter)
-                continue
-            try:
-                loop.call_soon_threadsafe(_wake, waiter)
-            except RuntimeError:  # closed, and nobody is left there
-                self._holders.pop(holder, None)
+    def _take(self, holder: object) -> bool:
+        """Takes a token, if there is one, nobody waits and nobody hands out."""
+        if self._waiters or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            taken = not self._waiters and len(self._holders) < self._tokens
+            if taken:
+                self._holders[holder] = time.monotonic()
+        finally:
+            self._lock.release()
+        if self._asked:
+            self._hand_out()
+        return taken
 
-    def _next(self) -> "tuple[asyncio.Future[None], object] | None":
-        """Gives a token to who has waited longest. None: there is none left, or nobody waits."""
-        with self._lock:
-            while self._waiters and len(self._holders) < self._tokens:
-                waiter, holder = self._waiters.popitem(last=False)
-                if not waiter.done():
-                    self._holders[holder] = time.monotonic()
-                    return waiter, holder
-        return None
+    def _hand_out(self) -> None:
+        """Gives tokens to those who have waited longest, as far as there are any."""
+        self._asked = True
+        # Who has the lock looks again after it has given it back, and sees who has asked meanwhile.
+        while self._asked and self._lock.acquire(blocking=False):
+            try:
+                self._asked = False
+                granted = self._grant()
+            finally:
+                self._lock.release()
+            for waiter, holder in granted:
+                self._wake(waiter, holder)
+
+    def _grant(self) -> "list[tuple[asyncio.Future[None], object]]":
+        """Who gets a token. Under the lock."""
+        granted = []
+        while self._waiters and len(self._holders) < self._tokens:
+            waiter, holder = self._waiters.popitem(last=False)
+            if not waiter.done():
+                self._holders[holder] = time.monotonic()
+                granted.append((waiter, holder))
+        return granted
+
+    def _wake(self, waiter: "asyncio.Future[None]", holder: object) -> None:
+        loop = waiter.get_loop()
+        if loop is events._get_running_loop():
+            _set(waiter)
+            return
+        try:
+            loop.call_soon_threadsafe(_set, waiter)
+        except RuntimeError:  # closed, and nobody is left there
+            self._holders.pop(holder, None)
+            self._asked = True
 
     def _after_fork(self) -> None:
         """In the child: who held a token or waited has stayed with the parent."""
         self._lock = threading.Lock()
+        self._asked = False
         self._holders.clear()
         self._waiters.clear()
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
+def _set(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
 

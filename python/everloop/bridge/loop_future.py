@@ -35,9 +35,12 @@ _PATIENCE = 5
 logger = logging.getLogger("everloop")
 
 
-def submit_to[T](loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T]) -> "LoopFuture[T]":
+def submit_to[T](
+    loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], future: "LoopFuture[T] | None" = None
+) -> "LoopFuture[T]":
     """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed."""
-    future: LoopFuture[T] = LoopFuture(loop)
+    if future is None:
+        future = LoopFuture(loop)
     context = contextvars.copy_context()
     # What it starts in turn, threads among it, belongs to the loop it runs on.
     reference = getattr(loop, "_reference", None)
@@ -194,7 +197,8 @@ class LoopFuture(concurrent.futures.Future[T]):
                     raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
                 if sys.is_finalizing() and not self.done():
                     raise RuntimeError(
-                        f"the interpreter is ending: no thread turns {self._loop!r} any more, so the coroutine cannot end"
+                        "the interpreter is ending: the coroutine cannot end, as no thread turns its loop any more "
+                        f"({self._loop!r})"
                     )
                 wait.check()
                 looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1

@@ -2,6 +2,9 @@
 
 import asyncio
 import atexit
+import concurrent.futures
+import contextlib
+import contextvars
 import inspect
 import itertools
 import os
@@ -13,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import _native
-from ..loop import EventLoop
+from ..loop import EventLoop, loop_of_context
 from .block_on import block_on, through
 from .blocking import blocking
 from .loop_future import ExitOfCoroutine, LoopFuture, close_coroutine, submit_to
@@ -57,13 +60,8 @@ class LoopThread:
         self._rescue = rescue
         self._debug = debug
         self._closed = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()  # held to start, to submit and to begin the end: nothing is handed over too late
-        self._thread: threading.Thread | None = None  # set by who starts it
-        self._loop: EventLoop | None = None  # set by the thread, before it says that it is ready
-        self._stop: asyncio.Event | None = None  # the same
+        # The only entry is the life of this object, from its first use on. A dictionary, as `setdefault` is one step.
+        self._lives: dict[None, _Life] = {}
 
     # ---- its life
 
@@ -73,8 +71,9 @@ class LoopThread:
         Raises:
             RuntimeError: it was closed.
         """
-        with self._lock:
-            self._start()
+        life = self._begin()
+        if not life.loop.is_running():
+            submit_to(life.loop, _nothing()).result()
         return self
 
     def close(self) -> None:
@@ -84,25 +83,24 @@ class LoopThread:
             DeadlockError: called from a coroutine of this very loop, or from a function that this loop has put on a
                 thread: it would have to wait for itself.
         """
-        if self._loop is not None:
+        life = self._life
+        if life is not None:
             job = _native.current_job()
-            if self._loop in (events._get_running_loop(), getattr(job, "loop", None)):
+            if life.loop in (events._get_running_loop(), getattr(job, "loop", None)):
                 raise DeadlockError(
                     f"{self!r} cannot be closed by its own coroutine, nor by a function that this waits for; close it "
                     "from another thread, or begin its end with close_nowait()"
                 )
-        with self._lock:
-            self._closed = True
-            self._begin_end()
-            thread = self._thread
-        if thread is not None and not sys.is_finalizing():  # no thread goes on any more then
+        self.close_nowait()
+        if life is not None and not sys.is_finalizing():  # no thread goes on any more then
             with blocking():
-                thread.join()
+                life.wait_ended()
 
     def close_nowait(self) -> None:
-        """Begins to end the loop, and does not wait: for finalizers, which run anywhere and take no lock."""
+        """Begins to end the loop, and does not wait: for finalizers, which run anywhere."""
         self._closed = True
-        self._begin_end()
+        if self._life is not None:
+            self._life.begin_end()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -113,15 +111,14 @@ class LoopThread:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self._thread is not None else "not started"
+        state = "closed" if self._closed else "running" if self._life is not None else "not started"
         return f"<everloop.LoopThread {self._name!r} {state}>"
 
     @property
     def loop(self) -> EventLoop:
         """The loop; started if need be. Other threads may use its `call_soon_threadsafe`, and little else."""
         self.start()
-        assert self._loop is not None
-        return self._loop
+        return self._begin().loop
 
     # ---- its use
 
@@ -150,14 +147,17 @@ class LoopThread:
         """
         if not inspect.isawaitable(awaitable):
             raise TypeError(f"submit() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
-        with self._lock:
-            try:
-                self._start()
-            except BaseException:
-                close_coroutine(awaitable)
-                raise
-            assert self._loop is not None
-            future = submit_to(self._loop, _keep_exits(awaitable))
+        try:
+            life = self._begin()
+            future: LoopFuture[T] = LoopFuture(life.loop)
+            life.futures.add(future)
+            submit_to(life.loop, _keep_exits(awaitable), future)
+        except BaseException as error:
+            close_coroutine(awaitable)
+            if type(error) is RuntimeError and self._closed:  # meanwhile
+                raise self._refusal() from None
+            raise
+        future.add_done_callback(life.futures.discard)
         future.add_done_callback(lambda _: close_coroutine(awaitable))  # cancelled before it began
         return future
 
@@ -181,7 +181,7 @@ class LoopThread:
             RuntimeError: the thread was closed.
             asyncio.CancelledError: the coroutine was cancelled.
         """
-        if self._loop is not None and events._get_running_loop() is self._loop:
+        if self._life is not None and events._get_running_loop() is self._life.loop:
             return block_on(awaitable, timeout)
         try:
             return through(self.submit(awaitable), timeout)
@@ -191,61 +191,118 @@ class LoopThread:
 
     # ---- the thread
 
-    def _start(self) -> None:
+    @property
+    def _life(self) -> "_Life | None":
+        return self._lives.get(None)
+
+    def _begin(self) -> "_Life":
+        """The life, with a thread that turns its loop, or will do so at once."""
         if self._closed:
-            _leave_daemon()
-            raise RuntimeError(f"{self!r} cannot be used any more: make another LoopThread, or close this one later")
-        if self._thread is not None:
-            return
-        ready = threading.Event()
-        failures: list[BaseException] = []
-        # Daemon: the interpreter's end waits for it in `_end_all`, with a bound.
-        self._thread = threading.Thread(target=self._turn, args=(ready, failures), name=self._name, daemon=True)
-        _running.add(self)
-        try:
-            self._thread.start()
-        except RuntimeError:  # there is none to be had
-            _running.discard(self)
-            self._thread = None
-            raise
-        ready.wait()
-        if failures:
-            self._thread.join()
-            self._thread = None
-            raise failures[0]
-
-    def _turn(self, ready: threading.Event, failures: list[BaseException]) -> None:
-        """The life of the thread."""
-
-        async def serve() -> None:
-            self._stop = asyncio.Event()
-            self._loop = loop
-            ready.set()
-            await self._stop.wait()
-
-        try:
-            with asyncio.Runner(debug=self._debug, loop_factory=lambda: EventLoop(rescue=self._rescue)) as runner:
-                loop: Any = runner.get_loop()
-                runner.run(serve())
-        except BaseException as error:
-            if ready.is_set():  # somebody has stopped the loop itself
-                self._closed = True
+            raise self._refusal()
+        life = self._life
+        if life is None:
+            new = _Life(self._rescue)
+            life = self._lives.setdefault(None, new)
+            if life is not new:  # another thread, or what has interrupted this one, was quicker
+                new.loop.close()
+        if life.is_unclaimed:
+            _running.add(self)
+            # Daemon: the interpreter's end waits for it in `_end_all`, with a bound.
+            thread = threading.Thread(target=self._turn, args=(life,), name=self._name, daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                if life.claim():
+                    self._lives.pop(None)
+                    _running.discard(self)
+                    life.loop.close()
+                    life.end()
                 raise
-            failures.append(error)
+        return life
+
+    def _refusal(self) -> RuntimeError:
+        _leave_daemon()
+        return RuntimeError(f"{self!r} cannot be used any more: make another LoopThread, or close this one later")
+
+    def _turn(self, life: "_Life") -> None:
+        """The life of the thread. Several may have been started: the first one turns the loop."""
+        if not life.claim():
+            return
+        try:
+            life.turn(self._debug)
+        except BaseException:
+            self._closed = True  # somebody has stopped the loop itself
+            raise
         finally:
             _running.discard(self)
-            ready.set()
-
-    def _begin_end(self) -> None:
-        """Tells the thread to end, behind all that was submitted before."""
-        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            life.end()
 
     def _after_fork(self) -> None:
         """In the child: the thread is gone."""
-        if self._loop is not None:
-            _lost_loops.append(self._loop)
-        self._reset()
+        if self._life is not None:
+            _lost_loops.append(self._life.loop)
+        self._lives = {}
+
+
+class _Life:
+    """One loop, and the thread that turns it.
+
+    No lock: finalizers and signal handlers use it, in the middle of anything, and would wait for their own thread. The
+    loop is there before its thread is, so what is handed over need not wait for that.
+    """
+
+    def __init__(self, rescue: bool | None) -> None:
+        # In a context of its own: a new loop is noted in the one that it is made in.
+        self.loop = contextvars.copy_context().run(EventLoop, rescue=rescue)
+        self.futures: set[LoopFuture[Any]] = set()  # not done yet
+        self.thread: threading.Thread | None = None  # set by itself
+        self._unclaimed = [True]  # who takes it out turns the loop
+        self._stop = asyncio.Event()
+        self._over: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    @property
+    def is_unclaimed(self) -> bool:
+        return bool(self._unclaimed)
+
+    def claim(self) -> bool:
+        """Whether it is the caller who turns the loop."""
+        try:
+            return self._unclaimed.pop()
+        except IndexError:
+            return False
+
+    def turn(self, debug: bool | None) -> None:
+        """Turns the loop until its end was begun. On its thread."""
+        self.thread = threading.current_thread()
+
+        def loop() -> EventLoop:
+            loop_of_context.set(self.loop._reference)
+            return self.loop
+
+        with asyncio.Runner(debug=debug, loop_factory=loop) as runner:
+            runner.run(self._wait_for_end())
+
+    async def _wait_for_end(self) -> None:
+        await self._stop.wait()
+
+    def begin_end(self) -> None:
+        """Tells the thread to end, behind all that was handed over before."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self._stop.set)
+
+    def end(self) -> None:
+        """The loop is closed: what was handed over too late is cancelled."""
+        for future in list(self.futures):
+            future._cancel_now()
+        self._over.set_result(None)
+
+    def wait_ended(self) -> None:
+        self._over.result()
+        if self.thread is not None:
+            self.thread.join()
+
+
+async def _nothing() -> None: ...
 
 
 async def _keep_exits[T](awaitable: Awaitable[T]) -> T:
@@ -263,8 +320,9 @@ def _end_all() -> None:
     for portal in portals:
         portal.close_nowait()
     for portal in portals:
-        if portal._thread is not None:
-            portal._thread.join(EXIT_PATIENCE / len(portals))
+        thread = None if portal._life is None else portal._life.thread
+        if thread is not None:
+            thread.join(EXIT_PATIENCE / len(portals))
 
 
 def _leave_daemon() -> None:

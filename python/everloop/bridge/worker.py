@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 RECEIVE_SIZE = 256 * 1024  # a bit more than the buffer of a Unix socket on Linux
 
-# Held while a process starts and over each fork: a child would inherit multiprocessing's own locks as they are.
-start_lock = threading.Lock()
+# Held while a process starts and over each fork: a child would inherit multiprocessing's own locks as they are. A
+# thread that starts one may fork in the middle of that, in a finalizer.
+start_lock = threading.RLock()
 
 
 class Worker:

@@ -17,7 +17,6 @@ import functools
 import multiprocessing
 import os
 import sys
-import threading
 import time
 import weakref
 from collections import deque
@@ -314,18 +313,15 @@ def _after_fork_in_child() -> None:
 
 os.register_at_fork(before=start_lock.acquire, after_in_parent=start_lock.release, after_in_child=_after_fork_in_child)
 
-_exit_lock = threading.Lock()
-_closes_at_exit = False
+_not_registered = [True]  # taken out by who registers
 
 
 def _close_at_exit() -> None:
     """For loops that nobody closes. Registered after multiprocessing's own, so run before it: that would wait."""
-    global _closes_at_exit
-    with _exit_lock:
-        if not _closes_at_exit:
-            __import__("multiprocessing.util")
-            atexit.register(_close_all)
-            _closes_at_exit = True
+    __import__("multiprocessing.util")
+    with suppress(IndexError):
+        _not_registered.pop()
+        atexit.register(_close_all)
 
 
 def _close_all() -> None:
