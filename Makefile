@@ -8,12 +8,16 @@ PYTEST  :=
 SUITE   :=
 MODULE  :=
 RESCUE  :=
+SEED    :=
+COUNT   :=
+SECONDS :=
+FUZZ    :=
 python  := $(VENV)/bin/python
 export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare bench test test-rust test-python conformance lint lint-rust lint-python clean
+.PHONY: help setup run compare bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -69,6 +73,10 @@ test-python: setup  ## the loop, through Python
 # SUITE=, MODULE= (a name or a pattern) choose; RESCUE=1 turns rescue on. On another CPython: VENV=.venv-3.12 PYTHON=...
 conformance: setup  ## other people's tests that only the stock loop passes (SUITE=, MODULE=, RESCUE=1)
 	EVERLOOP_RESCUE=$(RESCUE) $(python) tests/conformance $(SUITE:%=--suite %) $(MODULE:%=--module '%')
+
+# SEED= chooses the first program, COUNT= and SECONDS= how many and for how long; FUZZ= is handed on
+fuzz: setup  ## random programs on asyncio and on everloop, compared (SEED=, COUNT=, SECONDS=)
+	$(python) tests/fuzz $(SEED:%=--seed %) $(COUNT:%=--count %) --seconds $(or $(SECONDS),60) $(FUZZ)
 
 lint: lint-rust lint-python  ## formatting, clippy, ruff and mypy
 
