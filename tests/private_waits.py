@@ -79,6 +79,16 @@ def what_another_loop_has_not_begun():
         return [*awaiting.threadsafe_futures(loop)] == [future]
 
 
+@scene("asyncio.BaseEventLoop._scheduled")
+def what_another_loop_has_queued():
+    loop = asyncio.SelectorEventLoop()
+    try:
+        handles = [loop.call_soon(int), loop.call_later(60, int)]
+        return awaiting.queued_by(loop) == handles
+    finally:
+        loop.close()
+
+
 @scene(*(f"asyncio.run_coroutine_threadsafe.callback.{name}" for name in ("future", "loop", "coro")))
 def what_run_coroutine_threadsafe_has_a_loop_call():
     code = awaiting.threadsafe_code()

@@ -450,8 +450,10 @@ def test_a_clean_up_that_needs_who_waits_for_it_is_a_deadlock(loop):
             await asyncio.shield(outer)
 
     async def main():
+        task = asyncio.create_task(inner(asyncio.current_task()))
+        await asyncio.sleep(0)
         with pytest.raises(everloop.DeadlockError):
-            everloop.block_on(inner(asyncio.current_task()), timeout=0.002)
+            everloop.block_on(task, timeout=0)
 
     loop.run_until_complete(main())
 

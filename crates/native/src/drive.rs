@@ -656,6 +656,17 @@ impl LoopCore {
             .collect()
     }
 
+    /// The handles that are queued: those that are ready, and the timers.
+    fn _queued(slf: &Bound<'_, Self>) -> Vec<Py<Handle>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut queued = ffi::peek(&this.turn, py, |turn| turn.iter().map(|handle| handle.clone_ref(py)).collect())
+            .unwrap_or_else(Vec::new);
+        this.inbox.try_each(|post| match post {
+            Post::Soon(handle) | Post::At(_, handle) => queued.push(handle.clone_ref(py)),
+        });
+        queued
+    }
+
     /// What this loop has done so far and has at hand now.
     ///
     /// Returns:

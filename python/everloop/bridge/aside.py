@@ -18,7 +18,8 @@ def wait_in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | N
     """Waits in a step of this loop; after `timeout` seconds cancels, waits for the clean-up, raises TimeoutError."""
     waiter = asyncio.current_task(loop)
     future = asyncio.ensure_future(awaitable, loop=loop)
-    with waiting(future, () if waiter is None else (waiter,), is_new=future is not awaitable) as wait:
+    waiters = () if waiter is None else (waiter,)
+    with waiting(future, waiters, is_new=future is not awaitable, timeout=timeout) as wait:
         step = loop._wait_for(future, waiter)
         try:
             return _wait(future, timeout, wait, step)
@@ -58,6 +59,7 @@ def _is_done_within(timeout: float | None, wait: waiting, step: _native.StepWait
         if step.aside(pause):
             return True
         wait.check()
+    wait.is_limited = False
     return False
 
 

@@ -188,7 +188,7 @@ class LoopFuture(concurrent.futures.Future[T]):
     def _comes(self, arrival: "_native.Arrival", timeout: float | None) -> bool:
         """Whether it arrives within so many seconds. Looks after the loop meanwhile, and for a deadlock."""
         looks_in_vain = 0
-        with waiting(self) as wait, lent():
+        with waiting(self, timeout=timeout) as wait, lent():
             for pause in pauses(timeout):
                 if arrival.wait(pause):
                     return True

@@ -22,7 +22,6 @@ as they do elsewhere.
 import asyncio
 import concurrent.futures
 import contextlib
-import gc
 import itertools
 import os
 import sys
@@ -44,10 +43,10 @@ from ..private.awaiting import (
     group_members,
     is_queued,
     job_of_frame,
-    task_of_timeout,
     threadsafe_futures,
     waited_for,
 )
+from .openers import Suspicion, sure_openers
 
 __all__ = ["DeadlockError", "HandedOn", "link", "pauses", "waiting", "working"]
 
@@ -74,14 +73,22 @@ class waiting:  # lower case: it reads as what it does
     Raises DeadlockError at its beginning, and from `check()`, where the future cannot end before the waiter does.
     """
 
-    __slots__ = ("_before", "_is_new", "_waiters", "future", "ident", "since")
+    __slots__ = ("_before", "_is_new", "_suspicion", "_waiters", "future", "ident", "is_limited", "since")
 
-    def __init__(self, future: Node, waiters: tuple[Node, ...] | None = None, is_new: bool = False) -> None:
+    def __init__(
+        self,
+        future: Node,
+        waiters: tuple[Node, ...] | None = None,
+        is_new: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         self.future = future
         self.ident = threading.get_ident()
         self.since = time.monotonic()
+        self.is_limited = timeout is not None  # the wait ends by itself; taken back by who waits on after that
         self._waiters = waiters if waiters is not None else tuple(_waiters(self.ident))
         self._is_new = is_new  # a task that has not begun waits for nobody yet
+        self._suspicion: Suspicion | None = None  # from when on a circle is there, and nobody is sure to open it
 
     def __enter__(self) -> "waiting":
         self._before = [_waits.get(waiter) for waiter in self._waiters]
@@ -101,17 +108,29 @@ class waiting:  # lower case: it reads as what it does
         self._forget()
 
     def check(self) -> None:
-        """Looks for a cycle."""
+        """Looks for a circle that nobody will open."""
         if not self._waiters or _path(self.future, self._waiters) is None:
+            self._suspicion = None
             return
-        # Seldom, as it looks at all objects: an `asyncio.timeout` ends the wait of its task.
-        path = _path(self.future, self._waiters, _tasks_with_a_time_out)
+        # Seldom, as it looks at all timers.
+        path = _path(self.future, self._waiters, self._openers)
         if path is None:
             return
         message = _tell([path[-1], *path])
         # Others may have seen it at the same moment. Where one of them has given up, the rest can go on.
         if _path(self.future, self._waiters) is not None:
             raise DeadlockError(message)
+
+    def _openers(self, graph: dict[Node, list[Node]]) -> list[Node]:
+        """Who of those in a graph will end, or may end, although they wait."""
+        ending = [node for node in graph if (wait := _waits.get(node)) is not None and wait.is_limited]
+        ending += sure_openers(graph)
+        if _nearest(self.future, self._waiters, _stuck(graph, ending)) is None:
+            self._suspicion = None
+            return ending
+        if self._suspicion is None:
+            self._suspicion = Suspicion()
+        return [*ending, *self._suspicion.openers(graph)]
 
     def _forget(self) -> None:
         for waiter, before in zip(self._waiters, self._before, strict=True):
@@ -191,15 +210,19 @@ def _waiters(ident: int) -> Iterator[Node]:
 # ---- the edges
 
 
-def _path(start: Node, targets: tuple[Node, ...], others: Callable[[], Iterable[Node]] = tuple) -> list[Node] | None:
-    """The nodes from `start` to one of the targets: each waits for the next, and none can ever end, as `others` can.
+def _path(
+    start: Node,
+    targets: tuple[Node, ...],
+    openers: Callable[[dict[Node, list[Node]]], Iterable[Node]] = lambda graph: (),
+) -> list[Node] | None:
+    """The nodes from `start` to one of the targets: each waits for the next, and none can ever end, as openers can.
 
     Who those are is asked after the edges: a time-out that is younger than they are counts.
     """
     graph = _reachable(start)
     if _nearest(start, targets, graph) is None:
         return None
-    return _nearest(start, targets, _stuck(graph, others()))
+    return _nearest(start, targets, _stuck(graph, openers(graph)))
 
 
 def _reachable(start: Node) -> dict[Node, list[Node]]:
@@ -214,8 +237,8 @@ def _reachable(start: Node) -> dict[Node, list[Node]]:
     return graph
 
 
-def _stuck(graph: dict[Node, list[Node]], others: Iterable[Node]) -> dict[Node, list[Node]]:
-    """What is left of a graph without those nodes that can end: `others`, and from there on all that waits for them."""
+def _stuck(graph: dict[Node, list[Node]], openers: Iterable[Node]) -> dict[Node, list[Node]]:
+    """What is left of a graph without the nodes that can end: `openers`, and from there on all that waits for them."""
     waiters: dict[Node, list[Node]] = {node: [] for node in graph}
     missing = {node: 1 if isinstance(node, HandedOn) else len(nodes) for node, nodes in graph.items()}
     for node, nodes in graph.items():
@@ -223,7 +246,7 @@ def _stuck(graph: dict[Node, list[Node]], others: Iterable[Node]) -> dict[Node, 
             waiters[next_node].append(node)
     stuck = dict(graph)
     ending = [node for node, nodes in graph.items() if not nodes]
-    ending += [node for node in others if node in graph]
+    ending += [node for node in openers if node in graph]
     while ending:
         node = ending.pop()
         if stuck.pop(node, None) is None:
@@ -333,12 +356,6 @@ class _ThreadsOf(HandedOn):
 
     def __repr__(self) -> str:
         return f"a thread of {self._executor!r}"
-
-
-def _tasks_with_a_time_out() -> list[Node]:
-    timeouts: list[Any] = [each for each in gc.get_objects() if type(each) is asyncio.Timeout]
-    ending = [task_of_timeout(each) for each in timeouts if each.when() is not None]
-    return [task for task in ending if task is not None]
 
 
 # ---- the message

@@ -20,6 +20,8 @@ __all__ = [
     "group_members",
     "is_queued",
     "job_of_frame",
+    "passes_cancel_to",
+    "queued_by",
     "task_of_timeout",
     "threadsafe_call",
     "threadsafe_code",
@@ -90,6 +92,14 @@ def chained_to(future: Any) -> Iterator[Any]:
                 source = chain.in_closure(function)
                 if source is not None:
                     yield source
+
+
+def passes_cancel_to(future: Any) -> Iterator[Any]:
+    """What is cancelled with this future, as `asyncio.wrap_future` chains it."""
+    for callback in list(CALLBACKS.of(future, kind=asyncio.Future) or ()):
+        function = callback[0] if isinstance(callback, tuple) else callback
+        if CHAINED.is_known() and code_of(function) is CHAINED.code:
+            yield CHAINED.in_closure(function)
 
 
 # ---- the members of a group, in the frames of the task that waits for them
@@ -206,6 +216,19 @@ THREADSAFE_LOOP = _part_of_threadsafe("loop", "its loop")
 THREADSAFE_COROUTINE = _part_of_threadsafe("coro", "its coroutine")
 READY = Name("asyncio.BaseEventLoop._ready", "what a loop of others has not begun", THREADSAFE_FUTURE.loss)
 HANDLE_CALLBACK = Name("asyncio.Handle._callback", "what a handle of others will call", THREADSAFE_FUTURE.loss)
+
+
+SCHEDULED = Name(
+    "asyncio.BaseEventLoop._scheduled",
+    "the timers of a loop of others",
+    "waits that a timer of such a loop ends are told as deadlocks",
+)
+
+
+def queued_by(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    """The handles that a loop of others has queued: those that are ready, and the timers."""
+    kind = asyncio.BaseEventLoop
+    return [*READY.of(loop, (), kind=kind), *SCHEDULED.of(loop, (), kind=kind)]
 
 
 def threadsafe_code() -> CodeType | None:
