@@ -72,11 +72,11 @@ def play(new_loop, scenario, **setting):
 class Collection(list):
     """The scenarios of one file: a decorator that collects them, and the parametrization of their test."""
 
-    def __call__(self, function=None, *, since=(3, 12)):
-        """`since`: the first version whose own asyncio does it right."""
+    def __call__(self, function=None, *, since=(3, 12), until=(4, 0)):
+        """`since`, `until`: the first version, and the last, whose own asyncio does it right."""
         if function is None:
-            return functools.partial(self, since=since)
-        if sys.version_info >= since:
+            return functools.partial(self, since=since, until=until)
+        if sys.version_info >= since and sys.version_info[:2] <= until:
             self.append(function)
         return function
 

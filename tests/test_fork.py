@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import traceback
+import warnings
 
 import pytest
 
@@ -28,7 +29,9 @@ START_METHODS = pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"
 def in_child(function):
     """Fork, run it in the child, and return what it wrote; the child never comes back to the caller."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         status = 1
         try:

@@ -434,3 +434,19 @@ def test_an_error_after_the_end_of_the_connection_is_told_in_its_own_words(loop)
         right.close()
 
     loop.run_until_complete(main())
+
+
+def test_lines_of_which_one_is_not_bytes_are_not_written_at_all(loop):
+    """CPython 3.15's own transport keeps the first ones back, and with them all that comes after."""
+
+    async def main():
+        left, right = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=left)
+        with right:
+            with pytest.raises(TypeError, match="int"):
+                transport.writelines([b"first", 3])
+            transport.write(b"next")
+            assert right.recv(100) == b"next"
+        transport.abort()
+
+    loop.run_until_complete(main())
