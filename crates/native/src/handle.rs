@@ -20,6 +20,34 @@ pub struct Native {
     /// Its name in Python, for those who look at the handle.
     pub name: &'static str,
     pub run: fn(&Bound<'_, PyAny>) -> PyResult<()>,
+    /// Where a step that is aside is in the handle's context: whether it runs in a copy of that, or waits for the step.
+    pub runs_beside: fn(&Bound<'_, PyAny>) -> bool,
+}
+
+impl Native {
+    pub const fn new(name: &'static str, run: fn(&Bound<'_, PyAny>) -> PyResult<()>) -> Self {
+        Self { name, run, runs_beside: |_| false }
+    }
+
+    pub const fn beside(self, runs_beside: fn(&Bound<'_, PyAny>) -> bool) -> Self {
+        Self { runs_beside, ..self }
+    }
+
+    #[inline]
+    fn run_in(&self, object: &Bound<'_, PyAny>, context: &Py<PyAny>) -> Called {
+        match ffi::run_in_context(object.py(), context, || (self.run)(object)) {
+            Called::ContextBusy(_) if (self.runs_beside)(object) => self.run_in_copy(object, context),
+            called => called,
+        }
+    }
+
+    #[cold]
+    fn run_in_copy(&self, object: &Bound<'_, PyAny>, context: &Py<PyAny>) -> Called {
+        match ffi::copy_of_context(object.py(), context) {
+            Ok(copy) => ffi::run_in_context(object.py(), &copy, || (self.run)(object)),
+            Err(error) => Called::Raised(error),
+        }
+    }
 }
 
 /// Up to three arguments without a tuple: most callbacks have fewer.
@@ -197,7 +225,7 @@ impl Handle {
             running.begin(py);
         }
         let called = match &args {
-            Args::Native(native) => ffi::run_in_context(py, &context, || (native.run)(callback.bind(py))),
+            Args::Native(native) => native.run_in(callback.bind(py), &context),
             Args::None => ffi::call_in_context(py, &context, &callback, []),
             Args::One(a) => ffi::call_in_context(py, &context, &callback, [a]),
             Args::Two(a, b) => ffi::call_in_context(py, &context, &callback, [a, b]),

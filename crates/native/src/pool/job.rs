@@ -77,7 +77,7 @@ pub struct Job {
     limiter: Option<Py<PyAny>>,
 }
 
-static DELIVER: Native = Native { name: "_deliver", run: |job| job.cast::<Job>()?.get().deliver(job.py()) };
+static DELIVER: Native = Native::new("_deliver", |job| job.cast::<Job>()?.get().deliver(job.py()));
 
 impl Job {
     pub fn new(

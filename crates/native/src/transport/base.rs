@@ -25,8 +25,8 @@ pub struct Kind {
     pub asyncio: [&'static str; 2],
     /// What `get_extra_info` calls the file.
     pub file: &'static str,
-    pub read: &'static Native,
-    pub write: &'static Native,
+    pub read: fn(&Bound<'_, Transport>) -> PyResult<()>,
+    pub write: fn(&Bound<'_, Transport>) -> PyResult<()>,
 }
 
 /// The state of one transport. Written by the thread that holds the loop's baton, and always under the GIL.
@@ -43,6 +43,9 @@ pub struct Body {
     pub context: Option<Py<PyAny>>,
     pub closing: bool,
     pub paused: bool,
+    /// What the read method, and the write method, has called may be aside.
+    pub reading: bool,
+    pub writing: bool,
     /// 0 until `connection_lost` is on its way; from then on it also counts writes that go nowhere, as asyncio does.
     pub lost: u32,
     /// What `connection_lost` will be told.
@@ -74,9 +77,9 @@ impl Body {
     }
 }
 
-pub static START_READING: Native = Native { name: "_start_reading", run: |slf| start_reading(of(slf)?) };
+pub static START_READING: Native = Native::new("_start_reading", |slf| start_reading(of(slf)?));
 pub static CONNECTION_LOST: Native =
-    Native { name: "_call_connection_lost", run: |slf| call_connection_lost(of(slf)?) };
+    Native::new("_call_connection_lost", |slf| call_connection_lost(of(slf)?)).beside(|_| true);
 
 /// The transport behind a handle's object.
 #[inline]
@@ -106,6 +109,8 @@ impl Transport {
                 context: None,
                 closing: false,
                 paused: false,
+                reading: false,
+                writing: false,
                 lost: 0,
                 reason: None,
                 flow: Flow::default(),
@@ -191,16 +196,19 @@ impl Transport {
 
 /// Watches the file until it is writable, then calls the transport's write method.
 pub fn start_writing(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let this = slf.get();
-    watch(slf, Direction::Write, this.kind.write)
+    watch(slf, Direction::Write)
 }
 
-pub fn watch(slf: &Bound<'_, Transport>, direction: Direction, native: &'static Native) -> PyResult<()> {
+pub fn watch(slf: &Bound<'_, Transport>, direction: Direction) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     let core = this.core(py)?;
     core.get().check_open()?;
+    let method = match direction {
+        Direction::Read => &READ,
+        Direction::Write => &WRITE,
+    };
     let object = slf.clone().into_any().unbind();
-    let handle = LoopCore::handle_in(&core, this.context(py)?, object, Args::Native(native))?;
+    let handle = LoopCore::handle_in(&core, this.context(py)?, object, Args::Native(method))?;
     core.get().watch(py, this.fd, direction, &handle)
 }
 
@@ -223,10 +231,13 @@ pub fn open(
     core.get().claim(this.fd, slf)?;
     let made = protocol.getattr(name!(py, "connection_made"))?;
     call_soon(slf, made.unbind(), Args::One(slf.clone().into_any().unbind()))?;
-    call_soon(slf, slf.clone().into_any().unbind(), Args::Native(&START_READING))?;
+    // Neither calls the protocol, so neither needs its context, in which `connection_made` may block.
+    let transport = slf.clone().into_any().unbind();
+    LoopCore::call_soon_in(&core, ffi::copy_context(py)?, transport, Args::Native(&START_READING))?;
     if let Some(waiter) = waiter {
         let wake = py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?;
-        call_soon(slf, wake.unbind(), Args::Two(waiter.clone().unbind(), py.None()))?;
+        let args = Args::Two(waiter.clone().unbind(), py.None());
+        LoopCore::call_soon_in(&core, ffi::copy_context(py)?, wake.unbind(), args)?;
     }
     Ok(())
 }
@@ -272,11 +283,32 @@ pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
     Ok(())
 }
 
-// ---- reading
+// ---- reading and writing: each waits until its last call has ended, which may be aside, and for nothing else
+
+static READ: Native = Native::new("_read_ready", |slf| read(of(slf)?))
+    .beside(|slf| of(slf).is_ok_and(|slf| !slf.get().body.with(slf.py(), |body| body.reading)));
+static WRITE: Native = Native::new("_write_ready", |slf| write(of(slf)?))
+    .beside(|slf| of(slf).is_ok_and(|slf| !slf.get().body.with(slf.py(), |body| body.writing)));
+
+#[inline]
+fn read(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    slf.get().body.with(slf.py(), |body| body.reading = true);
+    let result = (slf.get().kind.read)(slf);
+    slf.get().body.with(slf.py(), |body| body.reading = false);
+    result
+}
+
+#[inline]
+fn write(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    slf.get().body.with(slf.py(), |body| body.writing = true);
+    let result = (slf.get().kind.write)(slf);
+    slf.get().body.with(slf.py(), |body| body.writing = false);
+    result
+}
 
 pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
-    if this.is_open_for_reading(py) { watch(slf, Direction::Read, this.kind.read) } else { Ok(()) }
+    if this.is_open_for_reading(py) { watch(slf, Direction::Read) } else { Ok(()) }
 }
 
 // ---- flow control

@@ -10,7 +10,6 @@ use super::socket::extra_of_socket;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd, name};
-use crate::handle::Native;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -31,8 +30,8 @@ static KIND: Kind = Kind {
     name: "DatagramTransport",
     asyncio: ["asyncio.selector_events", "_SelectorDatagramTransport"],
     file: "socket",
-    read: &Native { name: "_read_ready", run: |slf| read_ready(slf.cast()?) },
-    write: &Native { name: "_write_ready", run: |slf| write_ready(slf.cast()?) },
+    read: |slf| read_ready(slf.cast()?),
+    write: |slf| write_ready(slf.cast()?),
 };
 
 struct Peers {

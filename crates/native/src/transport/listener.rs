@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom_with};
 use std::os::fd::OwnedFd;
 
-static ACCEPT: Native = Native { name: "_accept_ready", run: |slf| accept_ready(slf.cast()?) };
+static ACCEPT: Native = Native::new("_accept_ready", |slf| accept_ready(slf.cast()?));
 
 struct Parts {
     core: Py<LoopCore>,

@@ -86,7 +86,7 @@ impl Transport {
         if this.body.with(py, |body| body.closing || !std::mem::replace(&mut body.paused, false)) {
             return Ok(());
         }
-        watch(slf, Direction::Read, this.kind.read)?;
+        watch(slf, Direction::Read)?;
         if this.is_debug(py) { log(slf, "debug", "%r resumes reading", None) } else { Ok(()) }
     }
 
@@ -142,11 +142,11 @@ impl Transport {
     }
 
     fn _read_ready(slf: &Bound<'_, Self>) -> PyResult<()> {
-        (slf.get().kind.read.run)(slf.as_any())
+        (slf.get().kind.read)(slf)
     }
 
     fn _write_ready(slf: &Bound<'_, Self>) -> PyResult<()> {
-        (slf.get().kind.write.run)(slf.as_any())
+        (slf.get().kind.write)(slf)
     }
 
     #[getter]

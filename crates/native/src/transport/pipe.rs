@@ -1,6 +1,6 @@
 //! Pipes, FIFOs and character devices: one direction each.
 
-use super::base::{self, Kind, Transport, maybe_pause_protocol, maybe_resume_protocol, of, start_writing};
+use super::base::{self, Kind, Transport, maybe_pause_protocol, maybe_resume_protocol, start_writing};
 use super::file::{Extra, File};
 use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input;
@@ -8,7 +8,7 @@ use super::output::{Data, Output};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, borrow_fd, name};
-use crate::handle::{Native, is_fatal};
+use crate::handle::is_fatal;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
@@ -26,16 +26,16 @@ static READ: Kind = Kind {
     name: "ReadPipeTransport",
     asyncio: ["asyncio.unix_events", "_UnixReadPipeTransport"],
     file: "pipe",
-    read: &Native { name: "_read_ready", run: |slf| read_ready(of(slf)?) },
-    write: &Native { name: "_write_ready", run: |_| Ok(()) },
+    read: read_ready,
+    write: |_| Ok(()),
 };
 
 static WRITE: Kind = Kind {
     name: "WritePipeTransport",
     asyncio: ["asyncio.unix_events", "_UnixWritePipeTransport"],
     file: "pipe",
-    read: &Native { name: "_read_ready", run: |slf| closed_by_peer(of(slf)?) },
-    write: &Native { name: "_write_ready", run: |slf| write_ready(of(slf)?) },
+    read: closed_by_peer,
+    write: write_ready,
 };
 
 /// The reading end of a pipe: what `connect_read_pipe` gives.

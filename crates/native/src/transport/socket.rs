@@ -2,7 +2,7 @@
 
 use super::address;
 use super::base::{
-    self, Kind, Transport, fail_waiter, fatal_error, maybe_pause_protocol, maybe_resume_protocol, of, start_writing,
+    self, Kind, Transport, fail_waiter, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing,
 };
 use super::file::{Ends, Extra, File, wrap_socket};
 use super::info::{file_object, finalize_as_transport, set_file_object};
@@ -12,7 +12,6 @@ use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd, name};
-use crate::handle::Native;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -29,8 +28,8 @@ static KIND: Kind = Kind {
     name: "SocketTransport",
     asyncio: ["asyncio.selector_events", "_SelectorSocketTransport"],
     file: "socket",
-    read: &Native { name: "_read_ready", run: |slf| read_ready(of(slf)?) },
-    write: &Native { name: "_write_ready", run: |slf| write_ready(of(slf)?) },
+    read: read_ready,
+    write: write_ready,
 };
 
 /// A stream socket and its protocol: what `create_connection` and servers give.
