@@ -131,6 +131,21 @@ def test_the_twin_looks_like_the_original():
     assert not inspect.iscoroutinefunction(twin)
 
 
+def test_the_twin_of_a_function_that_is_marked_as_a_coroutine_function_is_not_one():
+    @inspect.markcoroutinefunction
+    def marked():
+        return double(21)
+
+    class Thing:
+        method = inspect.markcoroutinefunction(lambda self: double(4))
+
+    thing = everloop.syncify(Thing)()
+    assert inspect.iscoroutinefunction(marked)
+    assert not inspect.iscoroutinefunction(everloop.syncify(marked))
+    assert not inspect.iscoroutinefunction(thing.method)
+    assert (everloop.syncify(marked)(), thing.method()) == (42, 8)
+
+
 def test_methods_and_partials_have_twins_too():
     class Doubler:
         async def __wrapped(self, number):

@@ -7,7 +7,7 @@ from typing import Any
 
 from .iterate import SyncIterator
 from .places import LoopThreadOfItsOwn, Place, RunningLoop, running_loop_here
-from .syncify import SyncContext, synchronous
+from .syncify import SyncContext, synchronous, unmark
 
 __all__ = ["SyncObject", "check_class", "wrap_class", "wrap_object"]
 
@@ -131,8 +131,7 @@ def _method(wrapper: SyncObject, method: Any) -> Any:
         result = wrapper._everloop_place.run(_call(method, args, kwargs))
         return _face(result, wrapper)
 
-    call.__dict__.pop("_is_coroutine_mark", None)
-    return call
+    return unmark(call)
 
 
 def _class_function(wrapped: type, name: str) -> Any:

@@ -12,7 +12,7 @@ from .iterate import SyncIterator
 from .one_task import Ended, OneTask
 from .places import LoopThreadOfItsOwn, Place, running_loop_here
 
-__all__ = ["SyncContext", "is_asynchronous", "synchronous", "syncify"]
+__all__ = ["SyncContext", "is_asynchronous", "synchronous", "syncify", "unmark"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def syncify(thing: Any) -> Any:
         def twin(*args: Any, **kwargs: Any) -> Any:
             return synchronous(thing(*args, **kwargs))
 
-        return _unmark(twin)
+        return unmark(twin)
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         name = getattr(thing, "__qualname__", repr(thing))
         raise TypeError(f"syncify() is for coroutine functions; {name}() is synchronous already: call it as it is")
@@ -108,9 +108,14 @@ async def _wait(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _unmark(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`inspect.markcoroutinefunction` has left its mark in the dictionary that functools.wraps copies."""
-    function.__dict__.pop("_is_coroutine_mark", None)
+# What `inspect.markcoroutinefunction` leaves in the dictionary of a function. Its name is not public.
+_MARKS = tuple(vars(inspect.markcoroutinefunction(lambda: None)))
+
+
+def unmark(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What functools.wraps has copied from a coroutine function is none."""
+    for mark in _MARKS:
+        vars(function).pop(mark, None)
     return function
 
 
