@@ -1,7 +1,8 @@
 """The event loop policy, for interpreters that still have policies (CPython 3.12 to 3.15)."""
 
-import asyncio.events
+import asyncio
 import functools
+import warnings
 from typing import Any
 
 from .loop import EventLoop, new_event_loop
@@ -10,16 +11,14 @@ from .loop import EventLoop, new_event_loop
 @functools.cache
 def event_loop_policy() -> type:
     """The class `everloop.EventLoopPolicy`: asyncio's own, but for the loop that it makes."""
-    events: Any = asyncio.events
-    base = getattr(events, "BaseDefaultEventLoopPolicy", None) or getattr(events, "_BaseDefaultEventLoopPolicy", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from CPython 3.14 on they are going
+        # The platform's, which also knows child watchers (CPython 3.12 and 3.13).
+        base: Any = getattr(asyncio, "DefaultEventLoopPolicy", None)
     if base is None:
         raise AttributeError("this Python has no event loop policies: use everloop.run or everloop.new_event_loop")
-    # The platform's policy, where there is one, also knows child watchers (CPython 3.12 and 3.13).
-    unix: Any = __import__("asyncio.unix_events", fromlist=["_"])
-    for name in ("_UnixDefaultEventLoopPolicy", "_DefaultEventLoopPolicy"):
-        base = getattr(unix, name, base)
 
-    class EventLoopPolicy(base):  # type: ignore[misc, valid-type]
+    class EventLoopPolicy(base):  # type: ignore[misc]
         """Makes everloops wherever asyncio makes loops.
 
         Example: `asyncio.set_event_loop_policy(everloop.EventLoopPolicy())`. Deprecated with all policies since
