@@ -7,7 +7,10 @@ goes wrong; or something of ours stands in, and it works all the same (`without=
 import asyncio
 import contextlib
 
+from everloop import _native
 from everloop.private import names
+
+OTHER = "_renamed_by_a_later_version"
 
 # By place: the scene, and what it says without the name.
 SCENES = {}
@@ -30,14 +33,16 @@ def absent(entry):
     """As if this interpreter had another name for it."""
     slots = [name for name in ("attribute", "code", "_is_told") if hasattr(entry, name)]
     before = {name: getattr(entry, name) for name in slots}
-    entry.attribute, entry._is_told = "_renamed_by_a_later_version", False
+    entry.attribute, entry._is_told = OTHER, False
     if isinstance(entry, names.Inner):
         entry.code = None
+    _native.rename_private(entry.place, OTHER)  # of no effect if the native half has it not
     try:
         yield
     finally:
         for name, value in before.items():
             setattr(entry, name, value)
+        _native.rename_private(entry.place, None)
 
 
 async def step():

@@ -7,6 +7,7 @@ import sys
 import threading
 
 from everloop.private import awaiting
+from everloop.private.futures import is_queued
 from private_scenes import scene, step
 
 
@@ -149,7 +150,6 @@ async def whose_wait_a_time_out_ends():
     "concurrent.futures.thread._WorkItem.future",
     "concurrent.futures.ThreadPoolExecutor._threads",
     "concurrent.futures.ThreadPoolExecutor._max_workers",
-    "concurrent.futures.Future._state",
 )
 def the_jobs_of_an_executor():
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
@@ -169,7 +169,7 @@ def the_jobs_of_an_executor():
             with_room = running()
             jobs += [executor.submit(work) for _ in range(2)]
             begun.acquire()
-            queued = [awaiting.is_queued(job) for job in jobs]
+            queued = [is_queued(job) for job in jobs]
             return (with_room, running(), queued) == (set(), {*jobs[:2]}, [False, False, True])
         finally:
             end.set()

@@ -19,7 +19,7 @@ pub use runtime::is_interpreters;
 pub use window::Window;
 
 use everloop_core::guarded::Guarded;
-use pyo3::exceptions::{PySystemError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PySystemError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyDict, PyFloat, PyFrame, PyInt, PyString, PyTuple, PyType};
@@ -504,10 +504,33 @@ pub fn file_descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let py = object.py();
     let error = PyErr::fetch(py);
     if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) {
-        // asyncio asks here, and programs know what it says of a file that is none
-        return py.import("selectors")?.getattr("_fileobj_to_fd")?.call1((object,))?.extract();
+        // As the selectors of asyncio do, and with their words, which programs know.
+        return selected_descriptor(object);
     }
     Err(error)
+}
+
+#[cold]
+fn selected_descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let py = object.py();
+    let number = match object.cast::<PyInt>() {
+        Ok(number) => number.clone(),
+        Err(_) => object
+            .call_method0("fileno")
+            .and_then(|number| Ok(py.get_type::<PyInt>().call1((number,))?.cast_into()?))
+            .map_err(|error| match error {
+                _ if error.is_instance_of::<PyAttributeError>(py)
+                    || error.is_instance_of::<PyTypeError>(py)
+                    || error.is_instance_of::<PyValueError>(py) =>
+                {
+                    let repr = object.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+                    PyValueError::new_err(format!("Invalid file object: {repr}"))
+                }
+                _ => error,
+            })?,
+    };
+    let fd = number.extract()?;
+    if fd < 0 { Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}"))) } else { Ok(fd) }
 }
 
 /// Whether an object is a float or an int, and not of a subclass.

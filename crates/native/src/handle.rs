@@ -8,6 +8,7 @@ mod timer;
 pub use timer::TimerHandle;
 
 use crate::ffi::{self, Called, GilCell, name};
+use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
@@ -282,12 +283,6 @@ fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
     loop_.getattr(name!(loop_.py(), "_debug"))?.is_truthy()
 }
 
-fn format_helpers(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || py.import("asyncio.format_helpers").map(|m| m.into_any().unbind()))?;
-    Ok(module.bind(py))
-}
-
 fn asyncio_class<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyType>>,
@@ -353,7 +348,7 @@ impl Handle {
         let source = match &callback {
             Some(callback) => {
                 let args = this._args(py)?;
-                format_helpers(py)?.call_method1("_format_callback_source", (callback, args))?.str()?.to_string()
+                format_callback_source(py, callback, &args, None)?.bind(py).str()?.to_string()
             }
             // It cancelled itself before it failed.
             None => slf.repr()?.to_string(),
@@ -395,7 +390,7 @@ impl Handle {
         if let Some(call) = this._callback(py) {
             let args = this._args(py)?;
             let debug = this._loop(py).is_some_and(|loop_| is_debug(loop_.bind(py)).unwrap_or(false));
-            info.append(format_callback_source(py, &call, &args, debug)?)?;
+            info.append(format_callback_source(py, &call, &args, Some(debug))?)?;
         }
         if let Some(traceback) = this._source_traceback(py) {
             let frame = traceback.bind(py).get_item(-1)?;
@@ -437,18 +432,17 @@ impl Handle {
 
     /// `isinstance(handle, asyncio.Handle)` holds.
     #[getter]
-    fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
+    fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         static HANDLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static THREAD_SAFE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
         if slf.get().running(py).is_some() {
-            return Ok(THREAD_SAFE.import(py, "asyncio.events", "_ThreadSafeHandle")?.clone().unbind());
+            return private::THREAD_SAFE_HANDLE.class_for(slf);
         }
         if slf.is_instance_of::<TimerHandle>() {
-            return Ok(asyncio_class(py, &TIMER, "TimerHandle")?.unbind());
+            return Ok(asyncio_class(py, &TIMER, "TimerHandle")?.into_any());
         }
-        Ok(asyncio_class(py, &HANDLE, "Handle")?.unbind())
+        Ok(asyncio_class(py, &HANDLE, "Handle")?.into_any())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -483,13 +477,14 @@ fn format_callback_source(
     py: Python<'_>,
     callback: &Py<PyAny>,
     args: &Option<Py<PyTuple>>,
-    debug: bool,
+    debug: Option<bool>,
 ) -> PyResult<Py<PyAny>> {
-    let helpers = format_helpers(py)?;
-    let function = helpers.getattr("_format_callback_source")?;
+    let Some(function) = private::FORMAT_CALLBACK.look_up(py)? else {
+        return Ok(callback.bind(py).repr()?.into_any().unbind());
+    };
     let knows_debug =
         function.getattr("__kwdefaults__")?.cast::<PyDict>().is_ok_and(|k| k.contains("debug").unwrap_or(false));
-    if knows_debug {
+    if knows_debug && let Some(debug) = debug {
         let kwargs = PyDict::new(py);
         kwargs.set_item("debug", debug)?;
         return Ok(function.call((callback, args), Some(&kwargs))?.unbind());

@@ -9,6 +9,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
+/// A version of CPython, major and minor.
+type Version = (u8, u8);
+
 /// One entry.
 pub struct Name {
     /// Where it stands, as an import path, then attributes.
@@ -18,23 +21,53 @@ pub struct Name {
     /// What does not work without it.
     loss: &'static str,
     /// The first and the last version of CPython that are known to have it.
-    versions: [(u8, u8); 2],
+    versions: [Version; 2],
     /// The last part of the place; a test may write another name.
     attribute: Made<PyString>,
 }
 
 /// The versions that all of them are known for, if an entry says nothing else.
-const KNOWN: [(u8, u8); 2] = [(3, 12), (3, 15)];
+const KNOWN: [Version; 2] = [(3, 12), (3, 15)];
 
 impl Name {
     pub const fn new(place: &'static str, purpose: &'static str, loss: &'static str) -> Self {
         Self { place, purpose, loss, versions: KNOWN, attribute: Made::new() }
     }
 
+    const fn since(mut self, version: Version) -> Self {
+        self.versions[0] = version;
+        self
+    }
+
+    const fn until(mut self, version: Version) -> Self {
+        self.versions[1] = version;
+        self
+    }
+
     /// What it is called.
     pub fn attribute<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         let last = self.place.rsplit('.').next().unwrap_or(self.place);
         self.attribute.get(py, |py| Ok(PyString::intern(py, last))).expect("a name can always be made")
+    }
+
+    /// What an object has by this name. None: nothing, and the loss is told.
+    pub fn of<'py>(&self, owner: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = owner.getattr_opt(self.attribute(owner.py()))?;
+        if found.is_none() {
+            self.tell_loss(owner.py());
+        }
+        Ok(found)
+    }
+
+    /// As [`of`](Self::of), of the module that its place names.
+    pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (module, _) = self.place.rsplit_once('.').unwrap_or(("builtins", self.place));
+        self.of(py.import(module)?.as_any())
+    }
+
+    /// The class that an instance of ours claims to be of.
+    pub fn class_for<'py, T>(&self, instance: &Bound<'py, T>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.look_up(instance.py())?.unwrap_or_else(|| instance.as_any().get_type().into_any()))
     }
 
     /// Says what is lost, once.
@@ -48,10 +81,99 @@ impl Name {
     }
 }
 
-/// All entries.
+const NO_CLAIM: &str = "isinstance() does not take everloop's own for one of asyncio's, which its code may ask for";
+pub static SOCKET_TRANSPORT: Name =
+    Name::new("asyncio.selector_events._SelectorSocketTransport", "what transports of sockets claim to be", NO_CLAIM);
+pub static DATAGRAM_TRANSPORT: Name =
+    Name::new("asyncio.selector_events._SelectorDatagramTransport", "what datagram transports claim to be", NO_CLAIM);
+pub static READ_PIPE_TRANSPORT: Name =
+    Name::new("asyncio.unix_events._UnixReadPipeTransport", "what transports of pipes claim to be", NO_CLAIM);
+pub static WRITE_PIPE_TRANSPORT: Name =
+    Name::new("asyncio.unix_events._UnixWritePipeTransport", "what transports of pipes claim to be", NO_CLAIM);
+pub static TLS_TRANSPORT: Name =
+    Name::new("asyncio.sslproto._SSLProtocolTransport", "what transports of TLS claim to be", NO_CLAIM);
+pub static TLS_PROTOCOL: Name =
+    Name::new("asyncio.sslproto.SSLProtocol", "what the protocol of TLS claims to be", NO_CLAIM);
+pub static THREAD_SAFE_HANDLE: Name =
+    Name::new("asyncio.events._ThreadSafeHandle", "what handles of call_soon_threadsafe claim to be", NO_CLAIM)
+        .since((3, 14));
+pub static TLS_STATE: Name =
+    Name::new("asyncio.sslproto.SSLProtocolState", "the state of TLS, as asyncio names it", "it is a string");
+
+pub static SENDFILE_MODE: Name =
+    Name::new("asyncio.constants._SendfileMode", "how loop.sendfile() sends", "loop.sendfile() may refuse transports");
+const NOT_COUNTED: &str = "a server does not know its connections, and its wait_closed() does not wait for them";
+pub static SERVER_ATTACH: Name = Name::new("asyncio.Server._attach", "connections of asyncio's servers", NOT_COUNTED);
+pub static SERVER_DETACH: Name = Name::new("asyncio.Server._detach", "connections of asyncio's servers", NOT_COUNTED);
+const NOT_HELD: &str = "whoever closes the socket object of a transport closes it under the transport";
+pub static IO_REFS: Name = Name::new("socket.socket._io_refs", "a transport holds its socket open", NOT_HELD);
+pub static DECREF_SOCKETIOS: Name = Name::new(
+    "socket.socket._decref_socketios",
+    "a transport lets go of its socket",
+    "a socket object that a transport has had is closed later, when nobody has it",
+);
+
+pub static FORCE_CLOSE: Name = Name::new(
+    "asyncio.selector_events._SelectorTransport._force_close",
+    "ends the transport below TLS with an error",
+    "connections of TLS that fail are lost without the error",
+);
+pub static SSL_OBJECT: Name =
+    Name::new("ssl.SSLObject._sslobj", "reads and writes of TLS in C", "they go through Python, which costs more");
+
+pub static MUST_CANCEL: Name = Name::new(
+    "asyncio.Task._must_cancel",
+    "a task was cancelled in the middle of its step",
+    "to cancel a task that waits in block_on() does not cancel what it waits for",
+);
+const NO_ROOM: &str = "a task is in the way of others while its step is aside";
+pub static SWAP_TASK: Name =
+    Name::new("_asyncio._swap_current_task", "the current task goes aside with its step", NO_ROOM).until((3, 13));
+/// From 3.14 on each thread has a current task of its own; but for tasks in pure Python.
+pub static SWAP_PYTHON_TASK: Name =
+    Name::new("asyncio.tasks._py_swap_current_task", "the current task goes aside with its step", NO_ROOM)
+        .since((3, 14));
+
+pub static FORMAT_CALLBACK: Name = Name::new(
+    "asyncio.format_helpers._format_callback_source",
+    "callbacks in the log, and in the repr of handles",
+    "they are shown by their repr",
+);
+pub static CONVERT_ERROR: Name = Name::new(
+    "asyncio.futures._convert_future_exc",
+    "asyncio's own errors in place of those of concurrent.futures",
+    "errors of concurrent.futures stay what they are when a thread raises them",
+);
+
+static ALL: [&Name; 20] = [
+    &SOCKET_TRANSPORT,
+    &DATAGRAM_TRANSPORT,
+    &READ_PIPE_TRANSPORT,
+    &WRITE_PIPE_TRANSPORT,
+    &TLS_TRANSPORT,
+    &TLS_PROTOCOL,
+    &THREAD_SAFE_HANDLE,
+    &TLS_STATE,
+    &SENDFILE_MODE,
+    &SERVER_ATTACH,
+    &SERVER_DETACH,
+    &IO_REFS,
+    &DECREF_SOCKETIOS,
+    &FORCE_CLOSE,
+    &SSL_OBJECT,
+    &MUST_CANCEL,
+    &SWAP_TASK,
+    &SWAP_PYTHON_TASK,
+    &FORMAT_CALLBACK,
+    &CONVERT_ERROR,
+];
+
+/// All entries of the native half.
 fn all() -> impl Iterator<Item = &'static Name> {
-    ffi::private::ALL.into_iter()
+    ffi::private::ALL.into_iter().chain(ALL)
 }
+
+// ---- what Python's half of the list needs
 
 /// `tell(place)` of `everloop.private`, which is above us.
 static TELLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -62,9 +184,6 @@ pub fn set_teller(py: Python<'_>, tell: Py<PyAny>) {
     // A second call is of no effect: the module may have been imported anew.
     _ = TELLER.set(py, tell);
 }
-
-/// A version of CPython, major and minor.
-type Version = (u8, u8);
 
 /// The entries of the native half: place, purpose, loss, and the first and the last version that are known.
 #[pyfunction]

@@ -11,11 +11,11 @@ import sys
 import threading
 from asyncio import events
 from collections.abc import Awaitable
-from concurrent.futures import _base as futures
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop, loop_of_context
+from ..private import futures as private
 from .aside import wait_in_step
 from .lending import lent
 from .waits import DeadlockError, link, pauses, waiting
@@ -24,7 +24,7 @@ __all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
 
 T = TypeVar("T")
 
-_DONE = {futures.CANCELLED, futures.CANCELLED_AND_NOTIFIED, futures.FINISHED}
+_NOT_KNOWN: Any = object()
 
 # Most waits are shorter, and so cost no more than a plain one. In seconds.
 _SOON = 0.001
@@ -83,12 +83,6 @@ class LoopFuture(concurrent.futures.Future[T]):
     _loop: asyncio.AbstractEventLoop  # where the coroutine runs; the wait graph reads it too
     _task: "asyncio.Future[T] | None" = None  # made by the loop; the wait graph reads it too
     _process: int  # where all this is
-    # of concurrent.futures
-    _condition: threading.Condition
-    _state: str
-    _result: T
-    _exception: BaseException | None
-    _waiters: list[Any]
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -119,9 +113,8 @@ class LoopFuture(concurrent.futures.Future[T]):
         """
         try:
             self._wait(timeout)
-            if self._state == futures.FINISHED and self._exception is None:
-                return self._result
-            return super().result(0)
+            result: T = private.returned(self, _NOT_KNOWN)
+            return super().result(0) if result is _NOT_KNOWN else result
         finally:
             del self  # an exception must not keep the future that holds it
 
@@ -213,25 +206,20 @@ class LoopFuture(concurrent.futures.Future[T]):
     # ---- waiters, as those of concurrent.futures.wait()
 
     def _is_awaited_by(self, arrival: "_native.Arrival") -> bool:
-        """Tells `arrival` once this is done. False: it is.
-
-        Without the lock: who ends this sets the state and then tells those in the list; we are in it before we look.
-        """
-        self._waiters.append(arrival)
-        return self._state not in _DONE
+        """Tells `arrival` once this is done. False: it is. We are among those who are told before we look."""
+        private.add_waiter(self, arrival)
+        return not private.is_done(self)
 
     def _is_left_by(self, arrival: "_native.Arrival") -> None:
-        with self._condition:
-            self._waiters.remove(arrival)
+        private.remove_waiter(self, arrival)
 
     def _cancel_now(self) -> bool:
         """Cancels this, and wakes those who wait."""
         cancelled = super().cancel()
         if cancelled:
-            with self._condition:
-                for waiter in self._waiters:
-                    if isinstance(waiter, _native.Arrival):
-                        waiter.add_cancelled(self)
+            for waiter in private.waiters(self):
+                if isinstance(waiter, _native.Arrival):
+                    waiter.add_cancelled(self)
         return cancelled
 
     def _clean_up(self) -> None:

@@ -9,14 +9,13 @@ import asyncio
 import concurrent.futures
 import functools
 from asyncio import events
-from asyncio.futures import _convert_future_exc  # type: ignore[attr-defined]
 from collections.abc import Callable
-from concurrent.futures._base import CANCELLED
 from typing import Any, TypeVar
 
 from .. import _native
 from ..loop import EventLoop
 from ..private.awaiting import threadsafe_call, threadsafe_code
+from ..private.futures import asyncio_error, is_cancelled
 from .aside import wait_in_step
 from .loop_future import LoopFuture, here, wake_when_done
 
@@ -64,14 +63,14 @@ class ThreadsafeFuture(LoopFuture[T]):
             if self.set_running_or_notify_cancel():
                 self.set_exception(error)
             raise
-        if self._state == CANCELLED:  # before it began; from here on `cancel` sees the task
+        if is_cancelled(self):  # before it began; from here on `cancel` sees the task
             task.cancel()
         task.add_done_callback(self._finish)
 
     def _finish(self, task: "asyncio.Future[T]") -> None:
         if task.cancelled():
             self._cancel_now()
-        if self._state == CANCELLED:
+        if is_cancelled(self):
             self.set_running_or_notify_cancel()
             return
         error = task.exception()
@@ -79,7 +78,7 @@ class ThreadsafeFuture(LoopFuture[T]):
             if error is None:
                 self.set_result(task.result())
             else:
-                self.set_exception(_convert_future_exc(error))
+                self.set_exception(asyncio_error(error))
         except concurrent.futures.InvalidStateError:  # another thread has cancelled it just now
             self.set_running_or_notify_cancel()
 

@@ -41,11 +41,11 @@ from ..private.awaiting import (
     full_threads,
     gathered_by,
     group_members,
-    is_queued,
     job_of_frame,
     threadsafe_futures,
     waited_for,
 )
+from ..private.futures import is_queued
 from .openers import Suspicion, sure_openers
 
 __all__ = ["DeadlockError", "HandedOn", "link", "pauses", "waiting", "working"]

@@ -18,7 +18,6 @@ __all__ = [
     "full_threads",
     "gathered_by",
     "group_members",
-    "is_queued",
     "job_of_frame",
     "passes_cancel_to",
     "queued_by",
@@ -179,20 +178,12 @@ def job_of_frame(frame: FrameType | None) -> Any:
     return None
 
 
-STATE = Name(
-    "concurrent.futures.Future._state", "whether a job is queued, without a lock", _undetected("of full executors")
-)
 THREADS = Name("concurrent.futures.ThreadPoolExecutor._threads", "its threads", _undetected("of full executors"))
 MAX_WORKERS = Name(
     "concurrent.futures.ThreadPoolExecutor._max_workers",
     "how many threads it may have",
     _undetected("of full executors"),
 )
-
-
-def is_queued(future: Any) -> bool:
-    """Whether a job has not begun."""
-    return bool(STATE.of(future, kind=concurrent.futures.Future) == "PENDING")
 
 
 def full_threads(executor: concurrent.futures.ThreadPoolExecutor) -> list[Any]:

@@ -7,23 +7,34 @@
 
 use crate::event_loop::LoopCore;
 use crate::place::{Place, lock};
+use crate::private;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use std::sync::atomic::Ordering;
 
-/// `_swap_current_task(loop, task or None)` of those tasks of which there is one per loop.
-fn swapper(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static SWAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let swap = SWAP.get_or_try_init(py, || {
-        let (module, name) = if py.version_info() >= (3, 14) {
-            ("asyncio.tasks", "_py_swap_current_task")
-        } else {
-            ("_asyncio", "_swap_current_task")
-        };
-        Ok::<_, PyErr>(py.import(module)?.getattr(name)?.unbind())
-    })?;
-    Ok(swap.bind(py))
+/// Makes another task the current one, or none: of those tasks of which there is one per loop. Returns the one before.
+fn swap<'py>(core: &Bound<'py, LoopCore>, task: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = core.py();
+    let name = if py.version_info() >= (3, 14) { &private::SWAP_PYTHON_TASK } else { &private::SWAP_TASK };
+    match name.look_up(py)? {
+        Some(swap) => swap.call1((core, task)),
+        None if py.version_info() < (3, 14) => swap_slowly(core, task.bind(py)),
+        None => Ok(py.None().into_bound(py)),
+    }
+}
+
+/// The same by what is documented for those who write loops.
+#[cold]
+fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let tasks = core.py().import("asyncio.tasks")?;
+    let before = tasks.call_method1("current_task", (core,))?;
+    if !before.is_none() {
+        tasks.call_method1("_leave_task", (core, &before))?;
+    }
+    if !task.is_none() {
+        tasks.call_method1("_enter_task", (core, task))?;
+    }
+    Ok(before)
 }
 
 /// The step of `place` goes aside; its task stays where it is until somebody needs the room.
@@ -37,7 +48,7 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
     if owner == 0 || owner == place.id().get() {
         return Ok(());
     }
-    let task = match swapper(core.py())?.call1((core, core.py().None())) {
+    let task = match swap(core, core.py().None()) {
         Ok(task) => task,
         // CPython 3.12 and tasks in pure Python want an entry to take out, and a plain callback's step has none.
         Err(error) if error.is_instance_of::<PyKeyError>(core.py()) => return Ok(()),
@@ -55,5 +66,5 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
 
 /// The step goes on: its task is the current one again.
 pub fn put_back(core: &Bound<'_, LoopCore>, task: Py<PyAny>) -> PyResult<()> {
-    swapper(core.py())?.call1((core, task)).map(drop)
+    swap(core, task).map(drop)
 }

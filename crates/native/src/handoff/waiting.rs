@@ -5,6 +5,7 @@ use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
 use crate::place::{Kind, Place, lock};
+use crate::private;
 use everloop_core::baton::{Baton, Manner, Seat};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -144,7 +145,7 @@ fn held_here<'py>(core: &Bound<'py, LoopCore>) -> PyResult<(Bound<'py, LoopCore>
 
 /// Whether a task was cancelled while its step runs: it is told at its next await.
 fn is_to_be_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
-    task.getattr(name!(task.py(), "_must_cancel"))?.is_truthy()
+    private::MUST_CANCEL.of(task)?.map_or(Ok(false), |must_cancel| must_cancel.is_truthy())
 }
 
 /// How often a task was cancelled, less what it has taken back.

@@ -8,9 +8,9 @@ use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, GilCell, name, thread_ident};
 use crate::handle::{Args, Handle, Native};
+use crate::private;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
@@ -205,11 +205,11 @@ impl Job {
 
 /// asyncio's own errors in place of those of `concurrent.futures`, as asyncio passes them on.
 fn asyncio_error(error: PyErr, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let convert = CONVERT.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("_convert_future_exc")?.unbind())
-    })?;
-    convert.call1(py, (error.into_value(py),))
+    let error = error.into_value(py).into_any();
+    match private::CONVERT_ERROR.look_up(py)? {
+        Some(convert) => convert.call1((error,)).map(Bound::unbind),
+        None => Ok(error),
+    }
 }
 
 #[pymethods]

@@ -10,6 +10,7 @@ use super::output::Output;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, GilCell, name};
 use crate::handle::{Args, Native, is_fatal};
+use crate::private::{self, Name};
 use everloop_core::registry::Direction;
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -21,8 +22,8 @@ use std::sync::atomic::Ordering;
 /// What distinguishes the classes of transports.
 pub struct Kind {
     pub name: &'static str,
-    /// The class of asyncio that instances claim to be of, and its module.
-    pub asyncio: [&'static str; 2],
+    /// The class of asyncio that instances claim to be of.
+    pub asyncio: &'static Name,
     /// What `get_extra_info` calls the file.
     pub file: &'static str,
     pub read: fn(&Bound<'_, Transport>) -> PyResult<()>,
@@ -78,6 +79,7 @@ impl Body {
 }
 
 pub static START_READING: Native = Native::new("_start_reading", |slf| start_reading(of(slf)?));
+static WAKE: Native = Native::new("_wake_waiter", wake_waiter);
 pub static CONNECTION_LOST: Native =
     Native::new("_call_connection_lost", |slf| call_connection_lost(of(slf)?)).beside(|_| true);
 
@@ -235,9 +237,8 @@ pub fn open(
     let transport = slf.clone().into_any().unbind();
     LoopCore::call_soon_in(&core, ffi::copy_context(py)?, transport, Args::Native(&START_READING))?;
     if let Some(waiter) = waiter {
-        let wake = py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?;
-        let args = Args::Two(waiter.clone().unbind(), py.None());
-        LoopCore::call_soon_in(&core, ffi::copy_context(py)?, wake.unbind(), args)?;
+        let waiter = waiter.clone().unbind();
+        LoopCore::call_soon_in(&core, ffi::copy_context(py)?, waiter, Args::Native(&WAKE))?;
     }
     Ok(())
 }
@@ -264,9 +265,11 @@ fn server_knows_clients(py: Python<'_>) -> bool {
 /// The server that accepted the connection knows of it until it is closed.
 pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
-    match server_knows_clients(py) {
-        true => server.call_method1(name!(py, "_attach"), (slf,))?,
-        false => server.call_method0(name!(py, "_attach"))?,
+    let Some(attach) = private::SERVER_ATTACH.of(server)? else { return Ok(()) };
+    if server_knows_clients(py) {
+        attach.call1((slf,))?
+    } else {
+        attach.call0()?
     };
     let new = server.clone().unbind();
     slf.get().body.with(py, |body| body.server = Some(new));
@@ -276,10 +279,13 @@ pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult
 pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let py = slf.py();
     let Some(server) = slf.get().body.with(py, |body| body.server.take()) else { return Ok(()) };
-    match server_knows_clients(py) {
-        true => server.call_method1(py, name!(py, "_detach"), (slf,))?,
-        false => server.call_method0(py, name!(py, "_detach"))?,
-    };
+    if let Some(detach) = private::SERVER_DETACH.of(server.bind(py))? {
+        if server_knows_clients(py) {
+            detach.call1((slf,))?
+        } else {
+            detach.call0()?
+        };
+    }
     Ok(())
 }
 
@@ -445,7 +451,7 @@ fn let_go(slf: &Bound<'_, Transport>) -> PyResult<()> {
     closed.and(detached)
 }
 
-/// Nothing is left to send: `sendfile` may begin.
+/// What was waited for is there, if anybody still waits: a new connection; for `sendfile`, that nothing is left to send.
 pub fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     if !waiter.call_method0("done")?.is_truthy()? {
         waiter.call_method1("set_result", (waiter.py().None(),))?;

@@ -10,6 +10,7 @@ use super::socket::extra_of_socket;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd, name};
+use crate::private;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -28,7 +29,7 @@ const MOST_AT_ONCE: usize = 32;
 
 static KIND: Kind = Kind {
     name: "DatagramTransport",
-    asyncio: ["asyncio.selector_events", "_SelectorDatagramTransport"],
+    asyncio: &private::DATAGRAM_TRANSPORT,
     file: "socket",
     read: |slf| read_ready(slf.cast()?),
     write: |slf| write_ready(slf.cast()?),

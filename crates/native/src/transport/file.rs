@@ -1,6 +1,6 @@
 //! What a transport owns: a socket or a pipe, and what is known of it.
 
-use crate::ffi::name;
+use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
@@ -41,7 +41,9 @@ impl File {
             Self::Object(file) => file.call_method0(py, "close").map(drop),
             Self::Held(socket) => {
                 let closed = socket.call_method0(py, "close");
-                socket.call_method0(py, "_decref_socketios")?;
+                if let Some(let_go) = private::DECREF_SOCKETIOS.of(socket.bind(py))? {
+                    let_go.call0()?;
+                }
                 closed.map(drop)
             }
         }
@@ -54,8 +56,8 @@ impl File {
         if !socket.is_instance(SOCKET.import(py, "socket", "socket")?)? {
             return Ok(Self::Object(socket.clone().unbind()));
         }
-        let name = name!(py, "_io_refs");
-        socket.setattr(&name, socket.getattr(&name)?.extract::<i64>()? + 1)?;
+        let Some(count) = private::IO_REFS.of(socket)? else { return Ok(Self::Object(socket.clone().unbind())) };
+        socket.setattr(private::IO_REFS.attribute(py), count.extract::<i64>()? + 1)?;
         Ok(Self::Held(socket.clone().unbind()))
     }
 }

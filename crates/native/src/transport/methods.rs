@@ -192,8 +192,7 @@ impl Transport {
     /// `isinstance(transport, asyncio.Transport)` holds, and whatever else asyncio's own code asks.
     #[getter]
     fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let [module, class] = slf.get().kind.asyncio;
-        slf.py().import(module)?.getattr(class)
+        slf.get().kind.asyncio.class_for(slf)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> String {

@@ -9,6 +9,7 @@ use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, borrow_fd, name};
 use crate::handle::is_fatal;
+use crate::private;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
@@ -24,7 +25,7 @@ const QUIET_LOST_WRITES: u32 = 5;
 
 static READ: Kind = Kind {
     name: "ReadPipeTransport",
-    asyncio: ["asyncio.unix_events", "_UnixReadPipeTransport"],
+    asyncio: &private::READ_PIPE_TRANSPORT,
     file: "pipe",
     read: read_ready,
     write: |_| Ok(()),
@@ -32,7 +33,7 @@ static READ: Kind = Kind {
 
 static WRITE: Kind = Kind {
     name: "WritePipeTransport",
-    asyncio: ["asyncio.unix_events", "_UnixWritePipeTransport"],
+    asyncio: &private::WRITE_PIPE_TRANSPORT,
     file: "pipe",
     read: closed_by_peer,
     write: write_ready,

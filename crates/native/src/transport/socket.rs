@@ -12,6 +12,7 @@ use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd, name};
+use crate::private;
 use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -26,7 +27,7 @@ const QUIET_LOST_WRITES: u32 = 5;
 
 static KIND: Kind = Kind {
     name: "SocketTransport",
-    asyncio: ["asyncio.selector_events", "_SelectorSocketTransport"],
+    asyncio: &private::SOCKET_TRANSPORT,
     file: "socket",
     read: read_ready,
     write: write_ready,
@@ -214,9 +215,10 @@ impl SocketTransport {
         true
     }
 
-    #[classattr]
-    fn _sendfile_compatible(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("TRY_NATIVE")?.unbind())
+    #[getter]
+    fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let modes = private::SENDFILE_MODE.look_up(py)?;
+        modes.map(|modes| modes.getattr("TRY_NATIVE").map(Bound::unbind)).transpose()
     }
 
     #[classattr]

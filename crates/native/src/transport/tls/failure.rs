@@ -2,6 +2,7 @@
 
 use super::protocol::TlsProtocol;
 use super::{import_once, logger};
+use crate::private;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -12,6 +13,20 @@ pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)
 }
 
+/// Ends the transport below at once, with an error if it takes one: transports of others may not.
+pub fn force_close(transport: &Bound<'_, PyAny>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    match transport.getattr_opt(private::FORCE_CLOSE.attribute(transport.py()))? {
+        Some(force_close) => force_close.call1((error,)).map(drop),
+        None => {
+            let module: String = transport.get_type().module()?.extract()?;
+            if module.starts_with("asyncio.") || module.starts_with("everloop.") {
+                private::FORCE_CLOSE.tell_loss(transport.py());
+            }
+            transport.call_method0("abort").map(drop)
+        }
+    }
+}
+
 impl TlsProtocol {
     /// Reports an error and ends the connection at once.
     #[cold]
@@ -19,7 +34,7 @@ impl TlsProtocol {
         let py = slf.py();
         let this = slf.get();
         if let Some(transport) = this.transport(py) {
-            transport.call_method1("_force_close", (error,))?;
+            force_close(&transport, Some(error))?;
         }
         static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if error.is_instance_of::<PyOSError>() {

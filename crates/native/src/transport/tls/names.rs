@@ -2,9 +2,11 @@
 
 use super::protocol::TlsProtocol;
 use super::transport::TlsTransport;
+use crate::private;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use pyo3::types::PyString;
 
 #[pymethods]
 impl TlsProtocol {
@@ -79,7 +81,11 @@ impl TlsProtocol {
 
     #[getter]
     fn _state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("asyncio.sslproto")?.getattr("SSLProtocolState")?.getattr(self.state(py).name())
+        let name = self.state(py).name();
+        match private::TLS_STATE.look_up(py)? {
+            Some(states) => states.getattr(name),
+            None => Ok(PyString::new(py, name).into_any()),
+        }
     }
 
     #[getter]

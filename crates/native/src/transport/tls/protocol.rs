@@ -7,10 +7,11 @@ use super::states::{AppState, State};
 use super::transport::TlsTransport;
 use super::{constant, import_once, logger};
 use crate::ffi::{GilCell, Window, name};
+use crate::private;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyMemoryView, PyType};
+use pyo3::types::{PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::VecDeque;
 
@@ -267,8 +268,7 @@ impl TlsProtocol {
         let context = if sslcontext.is_truthy()? {
             sslcontext.clone()
         } else {
-            let create = py.import("asyncio.sslproto")?.getattr("_create_transport_context")?;
-            create.call1((server_side, &server_hostname))?
+            default_context(py, server_side, server_hostname.as_deref())?
         };
 
         let server_hostname = server_hostname.filter(|name| !name.is_empty() && !server_side);
@@ -397,9 +397,8 @@ impl TlsProtocol {
 
     /// `isinstance(protocol, asyncio.BufferedProtocol)` holds: transports ask.
     #[getter]
-    fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        Ok(CLASS.import(slf.py(), "asyncio.sslproto", "SSLProtocol")?.clone().unbind())
+    fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        private::TLS_PROTOCOL.class_for(slf)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -469,4 +468,20 @@ impl TlsProtocol {
         let before = self.connection.with(py, |c| std::mem::replace(&mut c.is_writing_paused, paused));
         if before == paused { Err(PyAssertionError::new_err(())) } else { Ok(()) }
     }
+}
+
+/// What `ssl=True` stands for, as in asyncio.
+fn default_context<'py>(
+    py: Python<'py>,
+    server_side: bool,
+    server_hostname: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if server_side {
+        return Err(PyValueError::new_err("Server side SSL needs a valid SSLContext"));
+    }
+    let context = py.import("ssl")?.call_method0("create_default_context")?;
+    if server_hostname.is_none_or(str::is_empty) {
+        context.setattr("check_hostname", false)?;
+    }
+    Ok(context)
 }

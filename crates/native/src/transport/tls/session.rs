@@ -6,6 +6,7 @@
 use super::framing::Framing;
 use crate::ffi::{GilCell, Window, name};
 use crate::place::whole;
+use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
@@ -259,8 +260,10 @@ impl Calls {
     fn new(object: &Bound<'_, PyAny>, outgoing: Bound<'_, PyAny>) -> PyResult<Self> {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         // `SSLContext.sslobject_class` can be the user's, whose read and write may do more.
-        let is_direct = object.get_type().is(CLASS.import(object.py(), "ssl", "SSLObject")?);
-        let direct = if is_direct { object.getattr("_sslobj")? } else { object.clone() };
+        let is_ssls = object.get_type().is(CLASS.import(object.py(), "ssl", "SSLObject")?);
+        let direct = if is_ssls { private::SSL_OBJECT.of(object)? } else { None };
+        let is_direct = direct.is_some();
+        let direct = direct.unwrap_or_else(|| object.clone());
         Ok(Self {
             object: object.clone().unbind(),
             direct: direct.unbind(),

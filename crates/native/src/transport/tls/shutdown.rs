@@ -1,5 +1,6 @@
 //! The end: what was written goes out, then close_notify, then the peer's is waited for, within a time limit.
 
+use super::failure::force_close;
 use super::import_once;
 use super::protocol::TlsProtocol;
 use super::states::State;
@@ -72,7 +73,7 @@ impl TlsProtocol {
             // As asyncio does there: transports of others may know no more than this.
             transport.call_method0("abort")?;
         } else {
-            transport.call_method1("_force_close", (error,))?;
+            force_close(&transport, error)?;
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl TlsProtocol {
             && let Some(transport) = self.transport(py)
         {
             let error = pyo3::exceptions::PyTimeoutError::new_err("SSL shutdown timed out");
-            transport.call_method1("_force_close", (error.value(py),))?;
+            force_close(&transport, Some(error.value(py)))?;
         }
         Ok(())
     }

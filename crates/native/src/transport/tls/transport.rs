@@ -4,10 +4,9 @@ use super::limits::{self, Limits};
 use super::protocol::TlsProtocol;
 use super::writing::check_data;
 use crate::ffi::GilCell;
+use crate::private;
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,9 +47,10 @@ impl TlsTransport {
         true
     }
 
-    #[classattr]
-    fn _sendfile_compatible(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(super::constant(py, "_SendfileMode")?.getattr("FALLBACK")?.unbind())
+    #[getter]
+    fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let modes = private::SENDFILE_MODE.look_up(py)?;
+        modes.map(|modes| modes.getattr("FALLBACK").map(Bound::unbind)).transpose()
     }
 
     /// What is known of the connection.
@@ -269,9 +269,8 @@ impl TlsTransport {
 
     /// `isinstance(transport, asyncio.Transport)` holds.
     #[getter]
-    fn __class__(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        Ok(CLASS.import(slf.py(), "asyncio.sslproto", "_SSLProtocolTransport")?.clone().unbind())
+    fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        private::TLS_TRANSPORT.class_for(slf)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
