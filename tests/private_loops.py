@@ -323,6 +323,19 @@ def sockets_of_tls_are_refused():
         return refuses(TypeError, loops.check_socket, wrapped) and not refuses(TypeError, loops.check_socket, plain)
 
 
+@scene("asyncio.selector_events._SelectorSocketTransport._start_tls_compatible")
+def streams_can_be_upgraded_to_tls():
+    with new_loop() as loop:
+        ours, theirs = socket.socketpair()
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+        found = loops.can_start_tls(transport) and not loops.can_start_tls(asyncio.Transport())
+        transport.abort()
+        theirs.close()
+        loop.run_until_complete(step())
+    theirs_too = getattr(asyncio.selector_events._SelectorSocketTransport, loops.START_TLS.attribute, False)
+    return found and theirs_too
+
+
 @scene("asyncio.StreamReaderProtocol._stream_reader", "asyncio.StreamReader._buffer")
 def what_a_stream_has_received_is_found():
     with new_loop() as loop:

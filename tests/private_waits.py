@@ -148,7 +148,6 @@ async def whose_wait_a_time_out_ends():
 @scene(
     "concurrent.futures.thread._WorkItem.run.self",
     "concurrent.futures.thread._WorkItem.future",
-    "concurrent.futures.ThreadPoolExecutor._threads",
     "concurrent.futures.ThreadPoolExecutor._max_workers",
 )
 def the_jobs_of_an_executor():

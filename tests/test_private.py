@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sys
 
 import pytest
@@ -10,8 +11,10 @@ import private_futures  # noqa: F401 - its scenes
 import private_loops  # noqa: F401 - its scenes
 import private_natives  # noqa: F401 - its scenes
 import private_others  # noqa: F401 - its scenes
+import private_threads  # noqa: F401 - its scenes
 import private_waits  # noqa: F401 - its scenes
 from everloop.private import names
+from everloop.private.anyio_backend import Required
 from private_scenes import SCENES, absent
 
 # ---- all of them
@@ -56,6 +59,10 @@ def test_a_name_is_there_and_means_what_we_believe(place, caplog):
 @pytest.mark.parametrize("place", EXPECTED)
 def test_without_a_name_its_loss_is_told_once_and_the_rest_works(place, caplog):
     entry = names.NAMES[place]
+    if isinstance(entry, Required):
+        with absent(entry), pytest.raises(ImportError, match=re.escape(f"{entry.place} is not there")):
+            play(place)
+        return
     with absent(entry):
         assert [play(place), play(place)] == [SCENES[place][1]] * 2
     (message,) = told(caplog)

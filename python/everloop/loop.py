@@ -389,7 +389,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, priv
             raise RuntimeError("Python ssl module is not available")
         if not isinstance(sslcontext, ssl.SSLContext):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
-        if not getattr(transport, "_start_tls_compatible", False):
+        if not private.can_start_tls(transport):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
 
         waiter = self.create_future()

@@ -16,13 +16,12 @@ from typing import Any
 
 from .. import _native
 from ..loop import EventLoop, live_loops
+from ..private.anyio_backend import anyio_parts
 from .lending import lent
 from .threads import let_end
 
 __all__ = ["replace_anyio_pool", "restore_anyio_pool"]
 
-NAME = "run_sync_in_worker_thread"  # what is replaced
-WAITS = "run_async_from_thread"  # what is wrapped
 STALLED = 0.05  # seconds without a token given back after which a task inside a context manager goes on without
 
 # The thread that a request has been on. Its next call goes there again, if it can.
@@ -97,30 +96,15 @@ class AnyioThreads:
     """Stands in the place of one method of anyio's asyncio backend."""
 
     def __init__(self) -> None:
-        try:
-            from anyio import WouldBlock
-            from anyio._backends import _asyncio as backend
-            from anyio._core._eventloop import set_current_async_library, sniffio, threadlocals
-            from anyio.lowlevel import EventLoopToken
-
-            self._originals: dict[str, Any] = {name: backend.AsyncIOBackend.__dict__[name] for name in (NAME, WAITS)}
-            self._task_states: Any = backend._task_states
-            self._scope_class: Any = backend.CancelScope
-        except (ImportError, AttributeError, KeyError) as error:
-            raise ImportError(
-                "everloop.replace_anyio_pool() needs anyio 4 with its asyncio backend: install another version, or "
-                f"leave anyio's own threads in place ({error})",
-                name=getattr(error, "name", None),
-            ) from error
-        self._backend: Any = backend.AsyncIOBackend
-        self._would_block = WouldBlock
-        self._threadlocals = threadlocals
-        self._forget_library = functools.partial(set_current_async_library, None) if sniffio is not None else None
-        self._make_token = functools.partial(EventLoopToken, backend.AsyncIOBackend)
+        self._parts = parts = anyio_parts()
+        # Looked at in each call.
+        self._backend, self._would_block, self._make_token = parts.backend, parts.would_block, parts.make_token
+        self._task_states, self._scope_class = parts.task_states, parts.scope_class
+        self._threadlocals, self._forget_library = parts.threadlocals, parts.forget_library
         self._last_release = 0.0
         # Since when those go on that wait in a stall, and how many have.
         self._stall, self._let_go = 0.0, 0
-        threads = self
+        threads, original = self, parts.originals[parts.run_sync].__func__
 
         def run_sync_in_worker_thread(
             cls: Any, func: Any, args: Any, abandon_on_cancel: bool = False, limiter: Any = None
@@ -128,13 +112,14 @@ class AnyioThreads:
             loop = events._get_running_loop()
             if isinstance(loop, EventLoop):
                 return threads.run(loop, func, args, abandon_on_cancel, limiter)
-            return threads._originals[NAME].__func__(cls, func, args, abandon_on_cancel, limiter)
+            return original(cls, func, args, abandon_on_cancel, limiter)
 
-        setattr(self._backend, NAME, classmethod(run_sync_in_worker_thread))
-        setattr(self._backend, WAITS, classmethod(_lending(self._originals[WAITS].__func__)))
+        setattr(parts.backend, parts.run_sync, classmethod(run_sync_in_worker_thread))
+        waits = parts.originals[parts.run_async].__func__
+        setattr(parts.backend, parts.run_async, classmethod(_lending(waits)))
 
     def restore(self) -> None:
-        for name, original in self._originals.items():
+        for name, original in self._parts.originals.items():
             setattr(self._backend, name, original)
 
     async def run(self, loop: EventLoop, func: Any, args: Any, abandon: bool, limiter: Any) -> Any:

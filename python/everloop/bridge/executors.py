@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from .. import _native
 from ..loop import loop_of_context
 from ..pool import note_executor
+from ..private.threads import threads_of
 from .calls import check_function, name_of
 from .waits import link
 
@@ -212,13 +213,8 @@ def _left_behind_by_a_fork(executor: SubmitsCalls) -> bool:
 
     A child inherits the object without the threads, and submit() waits for ever for one that it believes to be idle.
     """
-    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
-        threads: Any = getattr(executor, "_threads", ())
-        return bool(threads) and not any(thread.is_alive() for thread in threads)
-    if isinstance(executor, concurrent.futures.ProcessPoolExecutor):
-        thread: Any = getattr(executor, "_executor_manager_thread", None)
-        return thread is not None and not thread.is_alive()
-    return False
+    threads = threads_of(executor) if isinstance(executor, concurrent.futures.Executor) else []
+    return bool(threads) and not any(thread.is_alive() for thread in threads)
 
 
 # ---- what is refused at once

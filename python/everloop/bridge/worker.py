@@ -17,6 +17,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
+from ..private.threads import forget_process
 from .worker_process import ANSWER, READY, Answer, work
 
 if TYPE_CHECKING:
@@ -208,8 +209,7 @@ class Worker:
         """It is the parent's: lets go of it, and leaves it alone."""
         if self._process is not None:
             # Or multiprocessing wants to join it at exit, and takes its exit code from the parent.
-            children: Any = multiprocessing.process
-            children._children.discard(self._process)
+            forget_process(self._process)
         if self._process_descriptor is not None:
             os.close(self._process_descriptor)
         if self._socket is not None:

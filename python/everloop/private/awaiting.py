@@ -11,6 +11,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from .names import Inner, Name, code_of
+from .threads import threads_of
 
 __all__ = [
     "awaited_by",
@@ -178,7 +179,6 @@ def job_of_frame(frame: FrameType | None) -> Any:
     return None
 
 
-THREADS = Name("concurrent.futures.ThreadPoolExecutor._threads", "its threads", _undetected("of full executors"))
 MAX_WORKERS = Name(
     "concurrent.futures.ThreadPoolExecutor._max_workers",
     "how many threads it may have",
@@ -188,7 +188,7 @@ MAX_WORKERS = Name(
 
 def full_threads(executor: concurrent.futures.ThreadPoolExecutor) -> list[Any]:
     """The threads of an executor that can start no more; none where it can."""
-    threads = list(THREADS.of(executor, ()))
+    threads = threads_of(executor)
     return threads if len(threads) >= MAX_WORKERS.of(executor, len(threads) + 1) else []
 
 

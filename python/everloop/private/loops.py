@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 import types
-from asyncio import base_events
+from asyncio import base_events, selector_events
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +16,7 @@ from .names import Name
 
 __all__ = [
     "Fallbacks",
+    "can_start_tls",
     "check_socket",
     "early_bytes",
     "log_slow_callback",
@@ -198,6 +199,19 @@ def run_handle(handle: asyncio.Handle) -> None:
     """Runs a handle of asyncio's own, unless it was cancelled."""
     if not handle.cancelled():
         RUN_HANDLE.of(handle, lambda: None)()
+
+
+START_TLS = Name(
+    "asyncio.selector_events._SelectorSocketTransport._start_tls_compatible",
+    "which transports can be upgraded to TLS",
+    "start_tls() refuses transports",
+)
+
+
+def can_start_tls(transport: Any) -> bool:
+    """Whether a transport can be upgraded to TLS."""
+    stream = getattr(selector_events, "_SelectorSocketTransport", object)
+    return bool(START_TLS.of(transport, False, kind=stream))
 
 
 _EARLY = "start_tls() of a server loses what has come of the handshake already, as asyncio did up to 3.13"

@@ -10,12 +10,12 @@ import linecache
 import logging
 import os
 import sysconfig
-import threading
 import time
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
+from ..private.threads import forget_dummy_thread
 from .advice import advice
 
 logger = logging.getLogger("everloop")
@@ -181,7 +181,7 @@ class Reporter:
         try:
             logger.warning("%s", text, extra={"everloop": details})
         finally:
-            _forget_dummy_thread()
+            forget_dummy_thread()
 
 
 def _text(block: Block, seconds: float, ended: bool) -> str:
@@ -306,11 +306,3 @@ def _callback_name(handle: Any) -> str:
     name = getattr(callback, "__qualname__", None) or type(callback).__name__
     module = getattr(callback, "__module__", None)
     return f"{module}.{name}" if module not in (None, "builtins", "__main__") else name
-
-
-def _forget_dummy_thread() -> None:
-    """The watchdog's thread is not Python's; logging makes threading believe that it is, and leaves that behind."""
-    threads: dict[int, threading.Thread] = getattr(threading, "_active", {})
-    own = threads.get(threading.get_ident())
-    if type(own).__name__ == "_DummyThread":
-        threads.pop(threading.get_ident(), None)
