@@ -321,6 +321,18 @@ def loop_for(function: object, /) -> Any:
 def take_back(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""
 
+class Left:
+    """What a step has left."""
+
+    def enter(self) -> bool:
+        """Back into them. False: another thread is in one of them."""
+
+def leave_contexts() -> Left | None:
+    """Leaves the contexts of the step that is aside on this thread, in a blocking call that waits for its own loop.
+
+    None: there is no such step, or it has none that others could need.
+    """
+
 class StepWait:
     """One wait of one step for one future, from its beginning to its end: `_wait_for`. However many wait for the same
     future, each has its own, and is told of the cancellations of its own task.

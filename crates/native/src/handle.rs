@@ -125,6 +125,8 @@ struct Call {
 struct Body {
     call: Option<Call>,
     cancelled: bool,
+    /// Whether it calls, or called, a native method.
+    native: bool,
     /// None only between `tp_clear` and the end.
     context: Option<Py<PyAny>>,
     loop_: Option<Py<PyAny>>,
@@ -154,9 +156,11 @@ pub enum Ran {
 impl Handle {
     #[inline]
     pub fn new(callback: Py<PyAny>, args: Args, context: Py<PyAny>, loop_: Py<PyAny>) -> Self {
+        let native = matches!(args, Args::Native(_));
         Self(GilCell::new(Body {
             call: Some(Call { callback, args }),
             cancelled: false,
+            native,
             context: Some(context),
             loop_: Some(loop_),
             source_traceback: None,
@@ -179,6 +183,17 @@ impl Handle {
     pub fn replace_callback(&self, py: Python<'_>, callback: Py<PyAny>) {
         let old =
             self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
+        drop(old);
+    }
+
+    /// Whether it calls a native method: a transport's.
+    pub fn is_native(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |body| body.native)
+    }
+
+    /// The callback will run in another context.
+    pub fn set_context(&self, py: Python<'_>, context: Py<PyAny>) {
+        let old = self.0.with(py, |body| body.context.replace(context));
         drop(old);
     }
 
@@ -323,7 +338,7 @@ impl Handle {
     }
 
     /// The context that the callback runs in.
-    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    pub fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.0.with(py, |body| body.context.as_ref().map(|c| c.clone_ref(py)))
     }
 

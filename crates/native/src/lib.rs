@@ -64,6 +64,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
     module.add_class::<handoff::waiting::StepWait>()?;
+    module.add_class::<handoff::contexts::Left>()?;
+    module.add_function(wrap_pyfunction!(handoff::contexts::leave_contexts, module)?)?;
     module.add_class::<pool::PoolCore>()?;
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;

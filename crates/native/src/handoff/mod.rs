@@ -4,6 +4,7 @@
 //! by the thread whose step it is, or by the watchdog on its behalf while it is blocked without the GIL.
 
 pub mod blocking;
+pub mod contexts;
 mod frames;
 pub mod pinning;
 pub mod relief;

@@ -1,5 +1,6 @@
 //! The native half of `everloop.block_on()`: a step waits aside until a future of its own loop is done.
 
+use super::contexts::{self, Left};
 use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_granted};
 use crate::event_loop::LoopCore;
 use crate::exit;
@@ -20,6 +21,10 @@ const IDLE: u8 = 0;
 const WAITING: u8 = 1;
 /// The future is done; if the thread waited, it is queued for the baton.
 const DONE: u8 = 2;
+
+/// How long a step waits between two looks whether its context is free.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// One wait of one step for one future, from its beginning to its end: `_wait_for`. However many wait for the same
 /// future, each has its own, and is told of the cancellations of its own task.
@@ -93,13 +98,15 @@ impl StepWait {
             return Ok(true);
         }
         lock(&core.get().waiting).push(slf.clone().into_any().unbind());
+        let left = contexts::leave(slf.py(), &place)?;
         let outcome = wait(&core, &place, this, timeout);
+        let back = left.map_or(Ok(()), |left| come_back(&core, &place, &left));
         let gone = {
             let mut waiting = lock(&core.get().waiting);
             waiting.iter().position(|other| other.is(slf)).map(|at| waiting.swap_remove(at))
         };
         drop(gone);
-        outcome
+        outcome.and_then(|done| back.map(|()| done))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -203,6 +210,23 @@ fn wait(core: &Bound<'_, LoopCore>, place: &Arc<Place>, own: &StepWait, timeout:
         }
         return signal.map(|()| done);
     }
+}
+
+/// Goes into the step's contexts again. Another step that is aside may be in one of them: then this one waits for that.
+fn come_back(core: &Bound<'_, LoopCore>, place: &Arc<Place>, left: &Left) -> PyResult<()> {
+    let py = core.py();
+    let mut raised = Ok(());
+    let mut pause = SHORTEST_PAUSE;
+    // Without the baton the loop was closed: the step only ends.
+    while !left.enter(py)? && core.get().baton().is_held_by(place.id()) {
+        let released = release(core, place, Kind::Waiting, None, 0, false, Manner::Loud).map(drop);
+        // Seldom, and nobody tells when a context is left.
+        place.rest(py, || place.seat.parker().park_briefly(Some(pause)));
+        pause = LONGEST_PAUSE.min(pause * 2);
+        let resumed = resume(core, place);
+        raised = raised.and(released).and(resumed);
+    }
+    raised
 }
 
 /// Looks for tasks that were cancelled while they wait here: their futures are cancelled in turn. Called by the holder once
