@@ -17,7 +17,7 @@ from fuzz import leftovers, surroundings
 from fuzz.comparing import compare
 from fuzz.listing import listing
 from fuzz.operations import OPERATIONS
-from fuzz.programs import Operation, Program, Surroundings, body_size, from_data, generate, to_data
+from fuzz.programs import Operation, Program, body_size, from_data, generate, to_data
 from fuzz.running import run_program
 from fuzz.shrinking import shrink
 from fuzz.ways import WAYS
@@ -25,7 +25,7 @@ from fuzz.witness import Witness
 from support import Gate, frequent_switches, wait_until
 
 FUZZ = pathlib.Path(__file__).with_name("fuzz")
-SECONDS = 100  # for a campaign that finds, and shrinks, a fault
+SECONDS = 240  # for a campaign that finds, and shrinks, a fault, on a busy machine
 
 
 def fuzz(*arguments):
@@ -194,11 +194,10 @@ def test_a_fault_that_was_planted_is_found_and_shrunk(loop, told, tmp_path):
     ],
 )
 def test_a_program_that_never_ends_or_crashes_is_shrunk(loop, told, needed, tmp_path):
-    around = (Operation("yields", count=5), needed, Operation("lock", count=3))
-    program = Program((around, (Operation("sleep"),)), Surroundings(switch_interval=0.00001))
+    program = Program(((needed, Operation("event")),))
     file = tmp_path / "program.json"
     file.write_text(json.dumps(to_data(program)))
-    smallest = check_campaign(loop, told, tmp_path, "--program", file, "--count", 100, "--patience", 0.7)
+    smallest = check_campaign(loop, told, tmp_path, "--program", file, "--count", 1, "--patience", 2)
     assert [operation.name for body in smallest.tasks for operation in body] == [needed.name]
 
 
