@@ -1,9 +1,10 @@
-"""Scenes of tasks that begin where they are made: see private_scenes.py."""
+"""Scenes of tasks that begin where they are made, and of processes: see private_scenes.py."""
 
 import asyncio
+import multiprocessing
 import sys
 
-from everloop.private import eager
+from everloop.private import eager, processes
 from private_scenes import scene
 
 
@@ -24,3 +25,11 @@ async def a_task_in_python_that_is_about_to_begin():
     task.get_coro().close()
     loop.close()
     return asked[:2] == [False, True]
+
+
+@scene("multiprocessing.process.BaseProcess._config")
+def what_a_process_hands_to_those_it_starts():
+    processes.hand_to_children("of a test", "handed")
+    found = multiprocessing.Process()._config.get("of a test")
+    multiprocessing.current_process()._config.pop("of a test", None)
+    return found == "handed"

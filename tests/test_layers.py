@@ -24,10 +24,11 @@ NATIVE_LAYERS = [
 PYTHON_LAYERS = [
     {"_native"},
     {"private"},
-    {"pool", "sockets"},
+    {"environment", "pool", "sockets"},
     {"loop"},
     {"bridge", "policy"},
-    {"watch"},
+    {"other_loops", "watch"},
+    {"takeover"},
     {"cli", "pytest_plugin", "testing"},
 ]
 

@@ -1,15 +1,13 @@
 """The command: `python -m everloop` runs a program on everloop, and its `def` endpoints on everloop's threads."""
 
 import argparse
-import asyncio
 import os
 import runpy
 import sys
-import warnings
 from collections.abc import Sequence
 
 from .bridge import switch_anyio_pool
-from .policy import event_loop_policy
+from .takeover import take_over
 
 __all__ = ["main"]
 
@@ -30,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="everloop",
-        description="Runs a Python program on everloop: asyncio.run, asyncio.Runner and uvicorn's command take it.",
+        description="Runs a Python program on everloop: asyncio.run, asyncio.Runner and uvicorn's command take it, "
+        "also in processes that the program starts. One that runs on another loop after all is told so.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["EVERLOOP_ANYIO_POOL"] = "0" if options.no_anyio_pool else "1"
     os.environ.setdefault("UVICORN_LOOP", "everloop:new_event_loop")
     switch_anyio_pool()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # policies are leaving with CPython 3.16
-        asyncio.set_event_loop_policy(event_loop_policy()())
+    take_over()
 
     if options.module:
         sys.path.insert(0, os.getcwd())
