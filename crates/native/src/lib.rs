@@ -28,6 +28,7 @@ mod timing;
 mod transport;
 mod watchdog;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 /// The interpreter is about to end: the watchdog ends, and no step is handed over any more.
@@ -56,9 +57,24 @@ fn after_fork() {
     watchdog::after_fork();
 }
 
+/// A free-threaded CPython has switched the GIL on by now, as the module says that it needs it, unless it was told never to.
+fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    // From CPython 3.13 on.
+    let is_enabled = sys.getattr_opt("_is_gil_enabled")?.map_or(Ok(true), |ask| ask.call0()?.is_truthy())?;
+    if is_enabled {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "everloop needs the GIL, and this free-threaded Python was started without it, by PYTHON_GIL=0 or -X gil=0. \
+         Start it without that, and the GIL is switched on when everloop is imported; or use a Python that has it",
+    ))
+}
+
 /// Declares that the module needs the GIL: see [`ffi::GilCell`].
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    refuse_without_gil(module.py())?; // before anything that leans on it
     module.add_class::<event_loop::LoopCore>()?;
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
