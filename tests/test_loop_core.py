@@ -523,7 +523,17 @@ def test_run_refuses_what_is_not_a_coroutine():
 
 
 @pytest.mark.parametrize(
-    ("value", "rescue"), [("1", True), ("true", True), ("yes", True), ("on", True), ("0", False), ("", False)]
+    ("value", "rescue"),
+    [
+        ("1", True),
+        ("true", True),
+        ("YES", True),
+        ("on ", True),
+        ("0", False),
+        ("", False),
+        ("no", False),
+        ("Off", False),
+    ],
 )
 def test_the_environment_can_ask_for_rescue(monkeypatch, value, rescue):
     async def main():
@@ -535,6 +545,39 @@ def test_the_environment_can_ask_for_rescue(monkeypatch, value, rescue):
     loop.close()
     assert everloop.run(main()) is rescue
     assert everloop.run(main(), rescue=not rescue) is not rescue
+
+
+def test_an_environment_that_asks_for_neither_is_refused(monkeypatch):
+    monkeypatch.setenv("EVERLOOP_RESCUE", "maybe")
+    told = r"EVERLOOP_RESCUE is 'maybe': give it one of 1, true, yes, on to switch that on, or one of 0, false, no, off"
+    with pytest.raises(ValueError, match=told):
+        everloop.new_event_loop()
+    with pytest.raises(ValueError, match=told), everloop.LoopThread() as portal:
+        portal.run(asyncio.Event().wait())
+    everloop.EventLoop(rescue=True).close()  # does not ask
+
+
+@pytest.mark.parametrize("variable", ["EVERLOOP_ANYIO_POOL", "EVERLOOP_WATCHDOG"])
+def test_so_is_one_that_is_asked_when_everloop_is_imported(variable):
+    process = run_script("import everloop", **{variable: "maybe"})
+    assert process.stderr.splitlines()[-1].startswith(
+        f"ValueError: the environment variable {variable} is 'maybe': give"
+    )
+
+
+@pytest.mark.parametrize(("value", "watched"), [("1", True), ("", True), ("0", False), ("off", False)])
+def test_the_environment_can_leave_loops_unwatched(value, watched):
+    source = """
+    import time, everloop
+
+    async def main():
+        time.sleep(0.2)
+
+    everloop.run(main())
+    """
+    process = run_script(source, EVERLOOP_WATCHDOG=value)
+    assert process.returncode == 0, process.stderr
+    assert ("warning[blocked]" in process.stderr) is watched
 
 
 def test_a_runner_takes_the_factory():

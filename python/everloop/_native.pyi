@@ -692,6 +692,9 @@ class TlsTransport(asyncio.Transport):
     def can_write_eof(self) -> bool:
         """False: see `write_eof`."""
 
+def watch_loops(watches: bool) -> None:
+    """Whether loops are watched that begin to run from now on."""
+
 def before_fork() -> None:
     """The calling thread is about to fork: what threads without the GIL may lock is locked by it."""
 

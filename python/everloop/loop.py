@@ -22,7 +22,7 @@ from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from . import _native, pool
+from . import _native, environment, pool
 from .private import loops as private
 from .private.eager import begins_task
 from .sockets import SocketMethods
@@ -38,6 +38,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("everloop")
+
+# Off: to measure what watching costs.
+_native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
 
 # The loop from which a context comes: contexts are copied to tasks, and by `asyncio.to_thread` and anyio to threads.
 loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = contextvars.ContextVar(
@@ -130,7 +133,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, priv
         this = weakref.ref(self)
         super().__init__(_NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
-            self.rescue = _rescue_by_environment() if rescue is None else rescue
+            self.rescue = environment.is_on("EVERLOOP_RESCUE", unset=False) if rescue is None else rescue
             self.rescue_after = rescue_after
             self.max_relief_threads = max_relief_threads
         except BaseException:
@@ -544,10 +547,6 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
         raise RuntimeError("everloop.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(rescue=rescue)) as runner:
         return runner.run(main)
-
-
-def _rescue_by_environment() -> bool:
-    return os.environ.get("EVERLOOP_RESCUE", "").lower() in ("1", "true", "yes", "on")
 
 
 def _relieve(loop: EventLoop, name: str) -> None:

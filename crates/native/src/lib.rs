@@ -38,6 +38,12 @@ fn begin_exit(py: Python<'_>) {
     py.detach(watchdog::stop);
 }
 
+/// Whether loops are watched that begin to run from now on.
+#[pyfunction]
+fn watch_loops(watches: bool) {
+    watchdog::watch_loops(watches);
+}
+
 /// The calling thread is about to fork: what threads without the GIL may lock is locked by it.
 #[pyfunction]
 fn before_fork() {
@@ -102,6 +108,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
     module.add_function(wrap_pyfunction!(adoption::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(watch_loops, module)?)?;
     module.add_function(wrap_pyfunction!(before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import os
 from asyncio import events
 from typing import Any
 
-from .. import _native
+from .. import _native, environment
 from ..loop import EventLoop, live_loops
 from ..private.anyio_backend import anyio_parts
 from .lending import lent
@@ -83,8 +82,8 @@ def anyio_statistics() -> list[dict[str, Any]]:
 
 
 def switch_anyio_pool() -> None:
-    """Does what the environment variable EVERLOOP_ANYIO_POOL says: 1 for everloop's threads, if anyio is installed."""
-    if os.environ.get("EVERLOOP_ANYIO_POOL") == "1":
+    """Does what the environment variable EVERLOOP_ANYIO_POOL says: on for everloop's threads, if anyio is installed."""
+    if environment.is_on("EVERLOOP_ANYIO_POOL", unset=False):
         try:
             replace_anyio_pool()
         except ImportError as error:

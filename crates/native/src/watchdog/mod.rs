@@ -13,6 +13,7 @@ use crate::place::lock;
 use everloop_core::parker::Wake;
 use pyo3::prelude::*;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,10 +39,18 @@ struct Watchdog {
 static WATCHDOG: Mutex<Watchdog> =
     Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
 
-/// A loop begins to run. `EVERLOOP_WATCHDOG=0` leaves it unwatched: to measure what watching costs. So are loops that run
-/// while the interpreter ends, on this thread or on another: whoever waits for the watchdog's end must not wait for a new one.
+/// Whether loops are watched: what the environment variable `EVERLOOP_WATCHDOG` says.
+static WATCHES: AtomicBool = AtomicBool::new(true);
+
+/// Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs.
+pub fn watch_loops(watches: bool) {
+    WATCHES.store(watches, Ordering::Relaxed);
+}
+
+/// A loop begins to run. Unwatched are also those that run while the interpreter ends, on this thread or on another: whoever
+/// waits for the watchdog's end must not wait for a new one.
 pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
-    if std::env::var_os("EVERLOOP_WATCHDOG").is_some_and(|value| value == "0") {
+    if !WATCHES.load(Ordering::Relaxed) {
         return Ok(());
     }
     let watch = Arc::new(Watch {

@@ -1,0 +1,26 @@
+"""The environment variables of everloop, each of which switches something on or off."""
+
+import os
+
+__all__ = ["is_on"]
+
+ON = ("1", "true", "yes", "on")
+OFF = ("0", "false", "no", "off")
+
+
+def is_on(name: str, unset: bool) -> bool:
+    """What a variable says; `unset` if it is not set, or empty.
+
+    Raises:
+        ValueError: it says something else than on or off.
+    """
+    value = os.environ.get(name, "")
+    word = value.strip().lower()
+    if word in ON or word in OFF:
+        return word in ON
+    if word:
+        raise ValueError(
+            f"the environment variable {name} is {value!r}: give it one of {', '.join(ON)} to switch that on, "
+            f"or one of {', '.join(OFF)} to switch it off"
+        )
+    return unset
