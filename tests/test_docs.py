@@ -1,6 +1,7 @@
 """The documents say what is so: stub and docstring are one text, the architecture stays short, the examples run."""
 
 import ast
+import asyncio
 import doctest
 import inspect
 import operator
@@ -86,6 +87,38 @@ def test_the_examples_of_a_page_run(path):
         str(path), module_relative=False, globs={"everloop": everloop}, optionflags=doctest.ELLIPSIS, encoding="utf-8"
     )
     assert not results.failed
+
+
+def test_what_the_statistics_of_a_loop_say_is_in_their_docstring(loop):
+    text = everloop.EventLoop.statistics.__doc__
+    assert [name for name in loop.statistics() if f"`{name}`" not in text] == []
+
+
+def keys_of(found):
+    """All keys of dictionaries, however deep."""
+    if isinstance(found, dict):
+        return {*found, *(key for value in found.values() for key in keys_of(value))}
+    return {key for value in found for key in keys_of(value)} if isinstance(found, list) else set()
+
+
+def test_what_the_statistics_of_the_bridge_say_is_in_their_docstring():
+    limiter, seen = everloop.Limiter(1), []
+
+    def work():
+        everloop.block_on(asyncio.sleep(0))
+        seen.append(everloop.statistics())
+
+    async def main():
+        await everloop.to_process(int)
+        await everloop.to_thread(work, limiter=limiter)
+        task = asyncio.ensure_future(asyncio.sleep(0))
+        task.add_done_callback(lambda _: seen.append(everloop.statistics()))
+        everloop.block_on(task)
+
+    everloop.run(main())
+    keys = keys_of(seen)
+    assert {"calls", "holders", "waits", "waiter", "limit"} <= keys
+    assert [key for key in keys if f"`{key}`" not in everloop.statistics.__doc__] == []
 
 
 def test_the_architecture_fits_in_a_sitting():

@@ -132,9 +132,9 @@ class LoopCore:
         """What this loop has done so far and has at hand now.
 
         Returns:
-            dict[str, int]: `steps` run; hand-offs that steps asked for (`releases`), that the watchdog made (`rescues`)
-                and that were made at learned sites (`learned`); steps that are `aside` now; `relief_threads` alive; and
-                the `learned_sites` of the process.
+            dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
+                made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
+                `relief_threads` alive; and the `learned_sites` of the process.
         """
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""

@@ -670,9 +670,9 @@ impl LoopCore {
     /// What this loop has done so far and has at hand now.
     ///
     /// Returns:
-    ///     dict[str, int]: `steps` run; hand-offs that steps asked for (`releases`), that the watchdog made (`rescues`)
-    ///         and that were made at learned sites (`learned`); steps that are `aside` now; `relief_threads` alive; and
-    ///         the `learned_sites` of the process.
+    ///     dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
+    ///         made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
+    ///         `relief_threads` alive; and the `learned_sites` of the process.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = &self.shared.counters;
         let dict = PyDict::new(py);

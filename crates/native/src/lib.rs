@@ -1,9 +1,10 @@
 //! The only crate that knows Python: the native half of everloop (module `everloop._native`).
 //!
-//! Reading order, each file using only those before it: [`ffi`] and [`errors`] (CPython's C interface and the system's
-//! errors), [`handle`], [`place`] (a thread's place in a loop), [`event_loop`] (the queues), [`transport`] (sockets and
-//! pipes), [`calls`] and [`pool`] (threads for what blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`]
-//! (who blocks), [`drive`] (turning the loop).
+//! Reading order, each using only those before it: [`ffi`], [`errors`] and [`clock`] (CPython's C interface, the system's
+//! errors and its clock), [`place`] (a thread's place in a loop), [`handle`], [`event_loop`] (the queues), [`timing`],
+//! [`making`] (what it calls at a time, and makes), [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
+//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
+//! `tests/test_layers.py` has the others too.
 
 mod adoption;
 mod alarm;

@@ -18,7 +18,7 @@ def statistics() -> dict[str, Any]:
     Returns:
         A dictionary that can be written as JSON, all times in seconds:
 
-        - `loops`: of each loop that is not closed, its name, whether it runs, how many steps are `aside`, and its
+        - `loops`: of each `loop` that is not closed, whether it is `running`, how many steps are `aside`, and its
           `pool`: `slots`, `threads`, `idle`, `running`, `lent` and `queued` as numbers, and `calls`, each with its
           `function`, `thread`, for how many `seconds` it has run, and whether it was `cancelled`; and its `processes`,
           those of `to_process`: their `limit`, how many are `there` and how many of these `idle`, and how many calls
@@ -26,7 +26,8 @@ def statistics() -> dict[str, Any]:
         - `waits`: of each wait in the bridge the `waiter`, what it waits `for`, and for how many `seconds`;
         - `limiters`: of each `Limiter` the `tokens`, how many are `out`, its `holders`, each with its `function`, its
           `thread`, and for how many `seconds` it has had its token, and how many calls are `waiting`;
-        - `anyio`: the same of anyio's default limiters, where `replace_anyio_pool` was called.
+        - `anyio`: of anyio's default limiter of each loop, where `replace_anyio_pool` was called, the `tokens`, how
+          many are `out`, and how many calls are `waiting`.
 
     The trap: a call that waits in the bridge has lent its slot, and is counted as `lent` and as `running`.
 
