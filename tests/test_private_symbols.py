@@ -4,10 +4,13 @@ import importlib.machinery
 import pathlib
 import re
 import struct
+import sys
 
 import pytest
 
 from everloop import _native
+from everloop.private import names
+from private_scenes import absent
 from support import run_script
 
 # What is linked all the same. Documented, in spite of the name:
@@ -21,6 +24,8 @@ MACROS = {
 }
 
 NEEDED = ["_PyEval_EvalFrameDefault", "_PyInterpreterState_GetEvalFrameFunc", "_PyInterpreterState_SetEvalFrameFunc"]
+# For threads that the interpreter ends, up to CPython 3.13.
+ENDING = ["_Py_IsFinalizing", "_pthread_cleanup_push", "_pthread_cleanup_pop"]
 # Without it rescue works all the same.
 HELPFUL = "_PyRuntime"
 
@@ -62,7 +67,7 @@ def loss_of(place):
 
 def test_all_of_them_are_tested():
     symbols = {place for place, *_ in _native.private_names() if "." not in place}
-    assert symbols == {*NEEDED, HELPFUL}
+    assert symbols == {*NEEDED, HELPFUL, *ENDING}
 
 
 def test_rescue_finds_what_it_needs():
@@ -82,6 +87,18 @@ def test_without_the_address_of_the_gil_rescue_comes_later():
     assert told.startswith("told: _PyRuntime, which is private, is not there")
     assert loss_of(HELPFUL) in told
     assert lines == ["rescued: True True"] * 2
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the interpreter ends no threads any more")
+@pytest.mark.parametrize("place", ENDING)
+def test_that_threads_of_an_ending_interpreter_are_not_protected_is_told(place, caplog):
+    (since, until) = next(entry[3:] for entry in _native.private_names() if entry[0] == place)
+    is_expected = since <= sys.version_info[:2] <= until
+    _native.set_teller(print)  # of no effect but to look again
+    assert [message for message in caplog.messages if place in message] == []
+    with absent(names.NAMES[place]):
+        _native.set_teller(print)
+    assert [loss_of(place) in message for message in caplog.messages if place in message] == [True] * is_expected
 
 
 def undefined_symbols(library):

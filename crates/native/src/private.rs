@@ -39,9 +39,16 @@ impl Name {
         self
     }
 
-    const fn until(mut self, version: Version) -> Self {
+    pub const fn until(mut self, version: Version) -> Self {
         self.versions[1] = version;
         self
+    }
+
+    /// Whether this version of CPython is known to have it.
+    pub fn is_expected(&self, py: Python<'_>) -> bool {
+        let [since, until] = self.versions;
+        let version = py.version_info();
+        (since..=until).contains(&(version.major, version.minor))
     }
 
     /// What it is called.
@@ -183,6 +190,7 @@ static TELLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 pub fn set_teller(py: Python<'_>, tell: Py<PyAny>) {
     // A second call is of no effect: the module may have been imported anew.
     _ = TELLER.set(py, tell);
+    ffi::private::tell_unprotected(py);
 }
 
 /// The entries of the native half: place, purpose, loss, and the first and the last version that are known.

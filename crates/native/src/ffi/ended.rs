@@ -11,8 +11,9 @@
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod handler {
+    use crate::ffi::private::find;
     use std::cell::OnceCell;
-    use std::ffi::{CStr, c_int, c_void};
+    use std::ffi::{c_int, c_void};
     use std::sync::OnceLock;
     use std::{mem, ptr};
 
@@ -87,12 +88,6 @@ mod handler {
         function.is_none_or(|function| unsafe {
             mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(function)() != 0
         })
-    }
-
-    fn find(name: &CStr) -> Option<*mut c_void> {
-        // SAFETY: a valid name.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        (!found.is_null()).then_some(found)
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::private::Name;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::mem;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -26,7 +26,15 @@ static SET_EVALUATOR: Name = Name::new(
     NO_RESCUE,
 );
 
-pub static ALL: [&Name; 4] = [&RUNTIME, &DEFAULT_EVALUATOR, &EVALUATOR, &SET_EVALUATOR];
+const ENDED: &str = "a daemon thread that is in a step when the program ends may crash it";
+pub static IS_FINALIZING: Name =
+    Name::new("_Py_IsFinalizing", "whether the interpreter is ending, up to CPython 3.12", ENDED).until((3, 12));
+pub static CLEANUP_PUSH: Name =
+    Name::new("_pthread_cleanup_push", "of glibc: a thread that the interpreter ends sleeps on instead", ENDED);
+pub static CLEANUP_POP: Name = Name::new("_pthread_cleanup_pop", "of glibc: the same", ENDED);
+
+pub static ALL: [&Name; 7] =
+    [&RUNTIME, &DEFAULT_EVALUATOR, &EVALUATOR, &SET_EVALUATOR, &IS_FINALIZING, &CLEANUP_PUSH, &CLEANUP_POP];
 
 /// The address of a symbol that the interpreter exports; None: it does not, which is told.
 fn look_up(py: Python<'_>, name: &Name) -> Option<NonNull<c_void>> {
@@ -37,6 +45,24 @@ fn look_up(py: Python<'_>, name: &Name) -> Option<NonNull<c_void>> {
         name.tell_loss(py);
     }
     address
+}
+
+/// The address of a symbol, for a thread that cannot tell anybody that there is none: see [`tell_unprotected`].
+pub fn find(symbol: &CStr) -> Option<*mut c_void> {
+    // SAFETY: as above.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}
+
+/// Tells if threads of an ending interpreter cannot be protected (ended.rs).
+pub fn tell_unprotected(py: Python<'_>) {
+    if cfg!(all(target_os = "linux", target_env = "gnu")) && py.version_info() < (3, 14) {
+        for name in [&IS_FINALIZING, &CLEANUP_PUSH, &CLEANUP_POP] {
+            if name.is_expected(py) {
+                look_up(py, name);
+            }
+        }
+    }
 }
 
 /// What rescue needs: looked up once, when it is switched on for the first time.
