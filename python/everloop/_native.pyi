@@ -152,8 +152,8 @@ class LoopCore:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:
         """Forgets the handle of a file, and cancels it. False: there was none."""
-    def _queued(self) -> list[Handle]:
-        """The handles that are queued: those that are ready, and the timers."""
+    def _queued(self) -> tuple[list[Handle], list[Handle]]:
+        """The handles that are queued: those that are ready, and the timers, in no order."""
     def _wait_for(self, future: Future[Any], task: Task[Any] | None) -> StepWait:
         """Begins to wait for `future`, cancelled whenever `task` is. RuntimeError: no step of the loop runs here."""
     def _watched(self) -> dict[int, tuple[bool, bool]]:

@@ -13,17 +13,17 @@ import functools
 import itertools
 import logging
 import os
-import selectors
 import sys
 import threading
 import warnings
 import weakref
 from asyncio import constants, events, tasks
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, environment, pool
 from .private import loops as private
+from .private import nesting
 from .private.eager import begins_task
 from .sockets import SocketMethods
 
@@ -48,45 +48,17 @@ loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = conte
 )
 
 _relief_numbers = itertools.count(1)
+# Waits for an awaitable in a step: the bridge, which stands above, puts its `block_on` here.
+wait_in_step: Any = None
+
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
-
-
-class _NoSelector(selectors.BaseSelector):
-    """Stands where asyncio keeps its selector; everloop polls natively."""
-
-    def __init__(self, watched: Callable[[], Mapping[int, tuple[bool, bool]]]) -> None:
-        self._watched = watched
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        raise NotImplementedError("everloop has no selector: use loop.add_reader and loop.add_writer")
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        raise KeyError(f"{fileobj!r} is not registered")
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return []
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return _Keys(
-            (fd, selectors.SelectorKey(fd, fd, selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes, None))
-            for fd, (reads, writes) in self._watched().items()
-        )
-
-
-class _Keys(dict[Any, selectors.SelectorKey]):
-    """The keys of a selector by descriptor; found by file object too."""
-
-    def __missing__(self, file: Any) -> selectors.SelectorKey:
-        if isinstance(file, int):
-            raise KeyError(file)
-        return self[_file_number(file)]
 
 
 class _Belonging(Protocol):
     def close(self) -> None: ...
 
 
-class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, private.Fallbacks):
+class EventLoop(_native.LoopCore, SocketMethods, nesting.Unturned, asyncio.SelectorEventLoop, private.Fallbacks):
     """An asyncio event loop that keeps running when code blocks.
 
     Args:
@@ -131,7 +103,7 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, priv
         private.tell_what_asyncio_does_not_call()
         # `watched` must not keep the loop alive. The base class is not asked for by its name: programs replace that.
         this = weakref.ref(self)
-        super().__init__(_NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
+        super().__init__(nesting.NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
             self.rescue = environment.is_on("EVERLOOP_RESCUE", unset=False) if rescue is None else rescue
             self.rescue_after = rescue_after
@@ -156,28 +128,44 @@ class EventLoop(_native.LoopCore, SocketMethods, asyncio.SelectorEventLoop, priv
         """Runs until `stop()` is called. Steps that are aside in a blocking call come back first."""
         self._check_closed()
         self._check_running()
+        self._check_not_replaced()
+        if self.is_running():  # where nest_asyncio has switched asyncio's check off
+            raise RuntimeError("This event loop is already running")
         if self.rescue and _native.prepare_rescue() and not _native.claim_tool():
             _warn_no_tool()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
+        outer = events._get_running_loop()
         token = loop_of_context.set(self._reference)
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
             self._run(threading.current_thread().name)
         finally:
-            events._set_running_loop(None)
+            events._set_running_loop(outer)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
             loop_of_context.reset(token)
             self._join_relief()
 
     def run_until_complete(self, future: Any) -> Any:
-        """Runs until the future or coroutine is done, and returns its result."""
+        """Runs until the future or coroutine is done, and returns its result.
+
+        Once nest_asyncio was applied it does so inside a step too: in one of this loop as `everloop.block_on()` does,
+        in one of another loop while that stands still.
+        """
+        outer = events._get_running_loop() if nesting.is_nesting_allowed() else None
+        if outer is self:
+            return wait_in_step(future)
         token = loop_of_context.set(self._reference)
+        if outer is not None:
+            events._set_running_loop(None)
         try:
-            return super().run_until_complete(future)
+            # Not by super(): nest_asyncio replaces the method of the class between.
+            return asyncio.BaseEventLoop.run_until_complete(self, future)
         finally:
+            if outer is not None:
+                events._set_running_loop(outer)
             loop_of_context.reset(token)
 
     def close(self) -> None:
@@ -542,7 +530,10 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
         >>> everloop.run(asyncio.sleep(0, "done"))
         'done'
     """
-    if events._get_running_loop() is not None:
+    running = events._get_running_loop()
+    if running is not None and nesting.is_nesting_allowed():
+        return running.run_until_complete(main)
+    if running is not None:
         # Before a coroutine object is lost: asyncio.run raises here too.
         raise RuntimeError("everloop.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(rescue=rescue)) as runner:

@@ -96,6 +96,11 @@ impl<T> Turn<T> {
         (std::mem::take(&mut self.ready), std::mem::take(&mut self.timers))
     }
 
+    /// What is ready, in its order.
+    pub fn ready(&self) -> impl Iterator<Item = &T> {
+        self.ready.iter()
+    }
+
     /// All items, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.ready.iter().chain(self.timers.iter())

@@ -656,15 +656,19 @@ impl LoopCore {
             .collect()
     }
 
-    /// The handles that are queued: those that are ready, and the timers.
-    fn _queued(slf: &Bound<'_, Self>) -> Vec<Py<Handle>> {
+    /// The handles that are queued: those that are ready, and the timers, in no order.
+    fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
         let (py, this) = (slf.py(), slf.get());
-        let mut queued = ffi::peek(&this.turn, py, |turn| turn.iter().map(|handle| handle.clone_ref(py)).collect())
-            .unwrap_or_else(Vec::new);
+        let (mut ready, mut timers) = ffi::peek(&this.turn, py, |turn| {
+            let copy = |handle: &Py<Handle>| handle.clone_ref(py);
+            (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
+        })
+        .unwrap_or_else(|| (Vec::new(), Vec::new()));
         this.inbox.try_each(|post| match post {
-            Post::Soon(handle) | Post::At(_, handle) => queued.push(handle.clone_ref(py)),
+            Post::Soon(handle) => ready.push(handle.clone_ref(py)),
+            Post::At(_, handle) => timers.push(handle.clone_ref(py)),
         });
-        queued
+        (ready, timers)
     }
 
     /// What this loop has done so far and has at hand now.

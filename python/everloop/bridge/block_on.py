@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from .. import _native
+from .. import loop as loops
 from ..loop import EventLoop, loop_of_context, run
 from .aside import raise_timeout, wait_in_step
 from .loop_future import LoopFuture, close_coroutine, submit_to
@@ -69,6 +70,9 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
         # Inside `blocking()`: the step is aside already, and the loop runs elsewhere.
         return through(submit_to(running, awaitable), timeout)
     return wait_in_step(running, awaitable, timeout)
+
+
+loops.wait_in_step = block_on
 
 
 def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:

@@ -97,7 +97,7 @@ def _handles(nodes: Collection[Node]) -> Iterator[Any]:
     """What loops that run have queued, and timers of `threading`; not of loops that stand still in a circle."""
     for loop in live_loops():
         if loop.is_running():
-            yield from loop._queued()
+            yield from itertools.chain(*loop._queued())
     standing = {id(node) for node in nodes}
     others = {id(other): other for other in map(_loop_of, nodes) if other is not None}
     for other in others.values():
