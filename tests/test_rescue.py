@@ -633,6 +633,22 @@ def test_without_a_free_tool_id_there_is_one_warning_and_no_rescue():
     assert "everloop warning[blocked]" in result.stdout
 
 
+def test_exceptions_are_watched_in_the_blocked_code_alone_where_that_is_possible(rescuing_loop, gate, witness):
+    monitoring, code = sys.monitoring, gate.wait.__func__.__code__
+
+    def look_and_open():
+        (tool,) = (tool for tool in range(6) if monitoring.get_tool(tool) == "everloop")
+        seen.append((monitoring.get_events(tool), monitoring.get_local_events(tool, code) & monitoring.events.RAISE))
+        gate.open()
+
+    seen = []
+    run_against(rescuing_loop, witness, gate.wait, look_and_open)
+    everywhere, locally = (monitoring.events.RAISE, 0)
+    if sys.version_info >= (3, 15):
+        everywhere, locally = locally, everywhere
+    assert seen == [(everywhere, locally)]
+
+
 def test_a_run_that_ends_right_after_a_step_in_c_leaves_no_events_behind(rescuing_loop):
     """Its next instruction was to be noted, and there was none: nobody would have taken the events back."""
     rescuing_loop.rescue_after = 1.0  # looked at, but not rescued

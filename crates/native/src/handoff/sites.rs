@@ -2,11 +2,12 @@
 //!
 //! - A code object in which a step was found blocked has INSTRUCTION events as long as that lasts: the code is changed in
 //!   place, so the next instruction of the blocked frame is a gate. Other frames of the same code pass it.
-//! - A call that fails leaves its frame without another instruction if nobody handles the error there: RAISE events, which
-//!   exist only for all code at once, are on while any step is rescued.
+//! - A call that fails leaves its frame without another instruction if nobody handles the error there: RAISE events. From
+//!   CPython 3.15 on they are set for that code object alone. Before, they exist only for all code at once, and are on while
+//!   any step is rescued.
 //! - A learned site has CALL, C_RETURN and C_RAISE events; its function's other calls are silenced by DISABLE.
 //!
-//! Seen on CPython 3.12.1, 3.13.0 and 3.14.8: events that are set while a call runs fire when that call returns.
+//! Seen on CPython 3.12.1, 3.13.0, 3.14.8 and 3.15.0: events that are set while a call runs fire when that call returns.
 
 use super::{current, current_kind, frames, gate, release, resume};
 use crate::clock;
@@ -37,6 +38,8 @@ struct Tool {
     /// CALL, C_RETURN and C_RAISE together.
     calls: u32,
     raise: u32,
+    /// Whether RAISE can be set for one code object.
+    raises_locally: bool,
 }
 
 static TOOL: PyOnceLock<Option<Tool>> = PyOnceLock::new();
@@ -54,8 +57,8 @@ struct Code {
 #[derive(Default)]
 struct Sites {
     codes: HashMap<usize, Code>,
-    /// How many steps are rescued at present: RAISE events are on while there are any.
-    rescued: usize,
+    /// How many steps are rescued that need RAISE events of all code: they are on while there are any.
+    raising: usize,
 }
 
 /// Changed under the GIL, and never locked while Python code could run: setting events may collect garbage.
@@ -113,6 +116,7 @@ fn make_tool(py: Python<'_>) -> PyResult<Option<Tool>> {
         instruction: event("INSTRUCTION")?,
         calls: event("CALL")? | event("C_RETURN")? | event("C_RAISE")?,
         raise: event("RAISE")?,
+        raises_locally: py.version_info() >= (3, 15),
         monitoring: monitoring.unbind(),
     }))
 }
@@ -126,7 +130,7 @@ impl Tool {
             let Some(entry) = sites.codes.get(&key) else { return (0, None) };
             let mut events = 0;
             if entry.blocked > 0 {
-                events |= self.instruction;
+                events |= self.instruction | if self.raises_locally { self.raise } else { 0 };
             }
             if !entry.learned.is_empty() || !entry.away.is_empty() {
                 events |= self.calls;
@@ -136,6 +140,11 @@ impl Tool {
         drop(gone);
         self.monitoring.call_method1(py, "set_local_events", (self.id, code, events))?;
         Ok(())
+    }
+
+    /// Whether RAISE must be set for all code, for a step that was rescued in this one.
+    fn raises_everywhere<T>(&self, code: Option<&T>) -> bool {
+        !self.raises_locally || code.is_none()
     }
 
     fn set_raise(&self, py: Python<'_>, on: bool) -> PyResult<()> {
@@ -156,12 +165,13 @@ fn entry<'s>(sites: &'s mut Sites, code: &Bound<'_, PyCode>) -> &'s mut Code {
 /// The next instruction of this code is a gate, for the thread that is about to be rescued in it.
 pub fn watch(py: Python<'_>, code: Option<&Bound<'_, PyCode>>) -> PyResult<()> {
     let Some(tool) = tool(py)? else { return Ok(()) };
+    let everywhere = tool.raises_everywhere(code);
     let first = with_sites(|sites| {
-        sites.rescued += 1;
         if let Some(code) = code {
             entry(sites, code).blocked += 1;
         }
-        sites.rescued == 1
+        sites.raising += usize::from(everywhere);
+        everywhere && sites.raising == 1
     });
     if first {
         tool.set_raise(py, true)?;
@@ -172,13 +182,14 @@ pub fn watch(py: Python<'_>, code: Option<&Bound<'_, PyCode>>) -> PyResult<()> {
 /// A rescued step has come back.
 pub fn unwatch(py: Python<'_>, site: Option<(Py<PyCode>, i32)>) -> PyResult<()> {
     let Some(tool) = tool(py)? else { return Ok(()) };
+    let everywhere = tool.raises_everywhere(site.as_ref());
     let last = with_sites(|sites| {
-        sites.rescued = sites.rescued.saturating_sub(1);
+        sites.raising = sites.raising.saturating_sub(usize::from(everywhere));
         if let Some((code, _)) = &site {
             let entry = entry(sites, code.bind(py));
             entry.blocked = entry.blocked.saturating_sub(1);
         }
-        sites.rescued == 0
+        everywhere && sites.raising == 0
     });
     if last {
         tool.set_raise(py, false)?;
