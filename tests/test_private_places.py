@@ -15,7 +15,7 @@ PYTHON, RUST = ROOT / "python/everloop", ROOT / "crates/native/src"
 
 # Documented, or exported by their modules for those who write event loops, in spite of their names.
 PUBLIC = {
-    *("_exit", "_getframe", "_current_frames"),
+    *("_exit", "_getframe", "_current_frames", "_is_gil_enabled"),
     *("_get_running_loop", "_set_running_loop", "_enter_task", "_leave_task"),
 }
 # How to look into functions and frames of others.

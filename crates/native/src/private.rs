@@ -7,7 +7,7 @@
 use crate::ffi::{self, Made};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 /// A version of CPython, major and minor.
 type Version = (u8, u8);
@@ -24,6 +24,8 @@ pub struct Name {
     versions: [Version; 2],
     /// The last part of the place; a test may write another name.
     attribute: Made<PyString>,
+    /// What the module has that it stands in, if it stands in one.
+    module: Made<PyDict>,
 }
 
 /// The versions that all of them are known for, if an entry says nothing else.
@@ -31,7 +33,7 @@ const KNOWN: [Version; 2] = [(3, 12), (3, 15)];
 
 impl Name {
     pub const fn new(place: &'static str, purpose: &'static str, loss: &'static str) -> Self {
-        Self { place, purpose, loss, versions: KNOWN, attribute: Made::new() }
+        Self { place, purpose, loss, versions: KNOWN, attribute: Made::new(), module: Made::new() }
     }
 
     const fn since(mut self, version: Version) -> Self {
@@ -69,7 +71,12 @@ impl Name {
     /// As [`of`](Self::of), of the module that its place names.
     pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (module, _) = self.place.rsplit_once('.').unwrap_or(("builtins", self.place));
-        self.of(py.import(module)?.as_any())
+        let names = self.module.get(py, |py| Ok(py.import(module)?.dict()))?;
+        let found = names.get_item(self.attribute(py))?;
+        if found.is_none() {
+            self.tell_loss(py);
+        }
+        Ok(found)
     }
 
     /// The class that an instance of ours claims to be of.
