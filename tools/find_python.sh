@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Prints the path of a CPython that everloop runs on; says what was tried, and what is missing, where none fits.
 #
-#   find_python.sh [VERSION...]     default: 3.13, 3.12, 3.14, the first that is found
+#   find_python.sh [VERSION...]     default: 3.13, 3.12, 3.14, 3.15, the first that is found
 #
 # $PYTHON is tried first. Every candidate is run, since one that is on PATH need not work (a pyenv shim of a version that
 # is not switched on) nor be complete (Debian's python3 without python3-venv).
 set -uo pipefail
 
 versions=("$@")
-[ $# -gt 0 ] || versions=(3.13 3.12 3.14)
+[ $# -gt 0 ] || versions=(3.13 3.12 3.14 3.15)
 
 # Ends without a word when the interpreter fits, else says in one line what is wrong with it.
 probe='
