@@ -101,6 +101,19 @@ def test_that_threads_of_an_ending_interpreter_are_not_protected_is_told(place, 
     assert [loss_of(place) in message for message in caplog.messages if place in message] == [True] * is_expected
 
 
+def test_where_the_attributes_of_a_function_are():
+    """`PyFunctionObject.func_dict`, whose place in the struct is that of the headers of this version."""
+
+    def plain():
+        pass
+
+    assert _native.is_plain_function(plain)
+    plain.attribute = 1
+    assert not _native.is_plain_function(plain)
+    del plain.attribute
+    assert _native.is_plain_function(plain)
+
+
 def undefined_symbols(library):
     """What a shared library of ELF, with 64 bits, wants from others."""
     data = pathlib.Path(library).read_bytes()

@@ -1,6 +1,9 @@
 //! What of CPython's C interface is not public: looked up when it is needed, so that its absence costs no more than that.
 //!
-//! Linked is only what is documented (`_PyBytes_Resize`, in spite of its name), and what PyO3 itself cannot do without.
+//! Linked is only what is documented (`_PyBytes_Resize`, in spite of its name), and what PyO3 itself cannot do without. What
+//! cannot be looked up, as it has no name that could be missing: the place of `func_dict` in `PyFunctionObject`, which PyO3
+//! takes from the headers of each version (`plain_code`), and that the collector finds one object in a context that nobody is
+//! in, its map (`have_same_variables`). Tests look at what comes of them.
 
 use crate::private::Name;
 use pyo3::ffi;
