@@ -397,7 +397,7 @@ class EventLoop(_native.LoopCore, SocketMethods, nesting.Unturned, asyncio.Selec
         )
         # Nothing may be received before the protocol has its transport.
         transport.pause_reading()
-        if server_side and sys.version_info >= (3, 14):
+        if server_side:
             _move_early_bytes(protocol, tls)
         transport.set_protocol(tls)
         made = self.call_soon(tls.connection_made, transport)
@@ -560,7 +560,7 @@ def _relieve(loop: EventLoop, name: str) -> None:
 
 
 def _move_early_bytes(protocol: Any, tls: _native.TlsProtocol) -> None:
-    """Gives TLS what a stream has read of the handshake already, as asyncio does since 3.14 (gh-142352)."""
+    """Gives TLS what a stream has read of the handshake already, as asyncio does from 3.14 on (gh-142352)."""
     if not isinstance(protocol, asyncio.StreamReaderProtocol):
         return
     received = private.early_bytes(protocol)
