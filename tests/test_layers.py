@@ -24,7 +24,7 @@ NATIVE_LAYERS = [
 PYTHON_LAYERS = [
     {"_native"},
     {"private"},
-    {"environment", "pool", "sockets"},
+    {"environment", "pool", "sendfile", "sockets"},
     {"loop"},
     {"bridge", "policy"},
     {"other_loops", "watch"},

@@ -80,7 +80,7 @@ OWN |= {name for name in defined_in_rust() if isinstance(name, str) and is_priva
 OURS_TOO = {
     *("node._task", "node._loop", "adopted._loop"),  # LoopFuture's
     *("pool._threads", "pool._workers"),  # ThreadPool's
-    *("transp._sock", "transp._sock_fd"),  # native transports'
+    "transport._sock_fd",  # native transports'
     *("handle._callback", "tls._incoming", "tls._app_transport"),  # native handles', and TLS's
 }
 

@@ -329,7 +329,9 @@ async def a_file_is_sent_through_a_transport(limits, scene):
     scene.note(await peer.read(7 + len(expected)))
     await scene.note_result("sendfile", task)
     protocol.transport.write(b"after")
-    scene.note(await peer.read(5), file.tell(), protocol.transport.is_reading())
+    scene.note(await peer.read(5), protocol.transport.is_reading())
+    if expected:  # where nothing was sent, the file stays where it was, up to 3.13
+        scene.note(file.tell())
 
 
 @scenario

@@ -429,6 +429,15 @@ class SocketTransport(Transport):
         context: Context | None = None,
     ) -> SocketTransport:
         """For the loop: makes the transport of a socket object, and tells the protocol in the next turn."""
+    def _make_empty_waiter(self) -> Future[None]:
+        """For `sendfile`: a future that is done when nothing is left to send. Until it is reset nobody may write."""
+    def _make_writable_waiter(self) -> Future[None]:
+        """For `sendfile`, which sends by itself: a future that is done when the kernel takes bytes again.
+
+        It takes the place of the last one, and fails as that does when the connection goes.
+        """
+    def _reset_empty_waiter(self) -> None:
+        """Writing is allowed again."""
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send data, at once as far as the kernel takes it; the rest follows by itself.
 
@@ -610,6 +619,7 @@ class TlsTransport(asyncio.Transport):
     """A transport over TLS: what `create_connection(ssl=...)` and `start_tls` return."""
 
     _closed: bool
+    _is_ending: bool
     _loop: asyncio.AbstractEventLoop
     _protocol_paused: bool
     _sendfile_compatible: Any

@@ -25,6 +25,7 @@ from . import _native, environment, pool
 from .private import loops as private
 from .private import nesting
 from .private.eager import begins_task
+from .sendfile import SendfileMethods
 from .sockets import SocketMethods
 
 try:
@@ -58,7 +59,9 @@ class _Belonging(Protocol):
     def close(self) -> None: ...
 
 
-class EventLoop(_native.LoopCore, SocketMethods, nesting.Unturned, asyncio.SelectorEventLoop, private.Fallbacks):
+class EventLoop(
+    _native.LoopCore, SocketMethods, SendfileMethods, nesting.Unturned, asyncio.SelectorEventLoop, private.Fallbacks
+):
     """An asyncio event loop that keeps running when code blocks.
 
     Args:
@@ -424,20 +427,6 @@ class EventLoop(_native.LoopCore, SocketMethods, nesting.Unturned, asyncio.Selec
     ) -> None:
         timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
         _native.Listener(self, protocol_factory, sock, sslcontext, server, backlog, *timeouts, context).start()
-
-    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        # As asyncio's, whose table of transports is not ours.
-        self._claim(transp._sock_fd, transp, False)
-        resume_reading = transp.is_reading()
-        transp.pause_reading()
-        await transp._make_empty_waiter()
-        try:
-            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
-        finally:
-            transp._reset_empty_waiter()
-            if resume_reading:
-                transp.resume_reading()
-            self._claim(transp._sock_fd, transp, True)
 
     def _add_reader(
         self, fd: Any, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

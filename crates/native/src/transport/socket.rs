@@ -154,6 +154,7 @@ impl SocketTransport {
         true
     }
 
+    /// For `sendfile`: a future that is done when nothing is left to send. Until it is reset nobody may write.
     fn _make_empty_waiter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.as_super().get();
         let py = slf.py();
@@ -172,9 +173,25 @@ impl SocketTransport {
         Ok(waiter)
     }
 
-    fn _reset_empty_waiter(slf: &Bound<'_, Self>) {
-        let waiter = slf.as_super().get().body.with(slf.py(), |body| body.empty_waiter.take());
+    /// For `sendfile`, which sends by itself: a future that is done when the kernel takes bytes again.
+    ///
+    /// It takes the place of the last one, and fails as that does when the connection goes.
+    fn _make_writable_waiter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.as_super().get();
+        let waiter = this.core(slf.py())?.call_method0("create_future")?;
+        let new = waiter.clone().unbind();
+        let before = this.body.with(slf.py(), |body| body.empty_waiter.replace(new));
+        drop(before);
+        start_writing(slf.as_super())?;
+        Ok(waiter)
+    }
+
+    /// Writing is allowed again.
+    fn _reset_empty_waiter(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.as_super().get();
+        let (waiter, empty) = this.body.with(slf.py(), |body| (body.empty_waiter.take(), body.output.is_empty()));
         drop(waiter);
+        if empty { this.stop_writing(slf.py()) } else { Ok(()) }
     }
 
     #[getter]
@@ -489,7 +506,9 @@ fn send_queue(slf: &Bound<'_, Transport>) -> PyResult<()> {
 }
 
 fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    send_queue(slf)
+    let nothing_waits = slf.get().body.with(slf.py(), |body| body.lost == 0 && body.output.is_empty());
+    // Then it is `sendfile` that waits.
+    if nothing_waits { after_sending(slf) } else { send_queue(slf) }
 }
 
 fn after_sending(slf: &Bound<'_, Transport>) -> PyResult<()> {

@@ -246,6 +246,12 @@ impl TlsTransport {
         self.protocol(py).map(Bound::unbind)
     }
 
+    /// For `sendfile`: the peer has closed, or this side does, and what is written goes nowhere.
+    #[getter]
+    fn _is_ending(&self, py: Python<'_>) -> bool {
+        self.protocol(py).is_none_or(|protocol| protocol.get().state(py).is_ending())
+    }
+
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
         self.loop_.clone_ref(py)
