@@ -24,7 +24,8 @@ NATIVE_LAYERS = [
 PYTHON_LAYERS = [
     {"_native"},
     {"private"},
-    {"environment", "pool", "sendfile", "sockets"},
+    {"children", "environment", "pool", "sendfile", "sockets"},
+    {"subprocesses"},
     {"loop"},
     {"bridge", "policy"},
     {"other_loops", "watch"},

@@ -714,6 +714,12 @@ def after_fork_in_parent() -> None:
 def after_fork() -> None:
     """In a forked child: forgets the threads that the parent has."""
 
+def keep_children() -> None:
+    """From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored."""
+
+def release_children() -> None:
+    """One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was."""
+
 def begin_exit() -> None:
     """The interpreter is about to end: the watchdog ends, and no step is handed over any more."""
 

@@ -27,6 +27,7 @@ from .private import nesting
 from .private.eager import begins_task
 from .sendfile import SendfileMethods
 from .sockets import SocketMethods
+from .subprocesses import SubprocessMethods
 
 try:
     import ssl
@@ -60,7 +61,13 @@ class _Belonging(Protocol):
 
 
 class EventLoop(
-    _native.LoopCore, SocketMethods, SendfileMethods, nesting.Unturned, asyncio.SelectorEventLoop, private.Fallbacks
+    _native.LoopCore,
+    SocketMethods,
+    SendfileMethods,
+    SubprocessMethods,
+    nesting.Unturned,
+    asyncio.SelectorEventLoop,
+    private.Fallbacks,
 ):
     """An asyncio event loop that keeps running when code blocks.
 

@@ -4,6 +4,7 @@
 //! the interpreter (holds the GIL). The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on that.
 
 mod buffers;
+pub mod children;
 mod ended;
 mod fastcall;
 mod finalizers;

@@ -60,8 +60,21 @@ fn after_fork_in_parent() {
 /// In a forked child: forgets the threads that the parent has.
 #[pyfunction]
 fn after_fork() {
+    ffi::children::after_fork();
     exit::after_fork();
     watchdog::after_fork();
+}
+
+/// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
+#[pyfunction]
+fn keep_children() {
+    ffi::children::keep();
+}
+
+/// One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was.
+#[pyfunction]
+fn release_children() {
+    ffi::children::release();
 }
 
 /// A free-threaded CPython has switched the GIL on by now, as the module says that it needs it, unless it was told never to.
@@ -113,6 +126,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(keep_children, module)?)?;
+    module.add_function(wrap_pyfunction!(release_children, module)?)?;
     transport::install(module)?;
     event_loop::install_methods(module.py())?;
     timing::install(module.py())?;

@@ -43,6 +43,7 @@ OVERRIDDEN = [
         "_start_serving": "native listeners for asyncio's servers",
         "_sendfile_native": "loop.sendfile() on native transports",
         "_sendfile_fallback": "loop.sendfile() over TLS, and of what the kernel does not send",
+        "_make_subprocess_transport": "child processes",
         "_ensure_fd_no_transport": "no two owners of one descriptor",
         "_add_reader": "asyncio's own transports and its sock_* methods",
         "_remove_reader": "asyncio's own transports and its sock_* methods",

@@ -1,0 +1,73 @@
+//! SIGCHLD: the kernel keeps the status of a child that has ended, unless the process ignores that signal.
+
+use std::mem::zeroed;
+use std::ptr::{null, null_mut};
+use std::sync::{Mutex, PoisonError};
+
+/// Which children somebody wants to know the end of.
+struct Kept {
+    count: usize,
+    /// What the process had done with SIGCHLD, where that was changed.
+    before: Option<libc::sigaction>,
+}
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept { count: 0, before: None });
+
+/// From here to [`release`] no child's status is thrown away. Looked at each time: the program may have changed its mind.
+pub fn keep() {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.count += 1;
+    let now = action();
+    if ignores(&now) {
+        kept.before.get_or_insert(now);
+        // SAFETY: all zeros is a valid sigaction, the default one.
+        set(&unsafe { zeroed() });
+    }
+}
+
+/// The end of one child is known. After the last one the signal is ignored again, as the program wanted it.
+pub fn release() {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.count = kept.count.saturating_sub(1);
+    if kept.count == 0 {
+        restore(&mut kept);
+    }
+}
+
+/// In a forked child: it has none of its parent's children.
+pub fn after_fork() {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.count = 0;
+    restore(&mut kept);
+}
+
+fn restore(kept: &mut Kept) {
+    let Some(before) = kept.before.take() else { return };
+    // Unless somebody has set something else meanwhile.
+    let now = action();
+    if now.sa_sigaction != libc::SIG_DFL {
+        return;
+    }
+    set(&before);
+    // What has ended in between would have left nothing behind.
+    // SAFETY: no status is asked for.
+    while unsafe { libc::waitpid(-1, null_mut(), libc::WNOHANG) } > 0 {}
+}
+
+fn ignores(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+fn action() -> libc::sigaction {
+    // SAFETY: all zeros is a valid sigaction, and it is only written to.
+    unsafe {
+        let mut now = zeroed();
+        libc::sigaction(libc::SIGCHLD, null(), &raw mut now);
+        now
+    }
+}
+
+fn set(action: &libc::sigaction) {
+    // SAFETY: an action that does nothing, or ignores: no code of ours runs in a signal handler.
+    unsafe { libc::sigaction(libc::SIGCHLD, action, null_mut()) };
+}
