@@ -167,6 +167,9 @@ late(wait)
 def test_a_destructor_may_close_what_threads_have_worked_for():
     """Those threads are there no more: nobody waits for them."""
     ends_well("""
+import warnings
+
+warnings.simplefilter("ignore", ResourceWarning)  # the loops' own destructors may come first
 loop = everloop.new_event_loop()
 loop.run_until_complete(loop.run_in_executor(None, len, "x"))
 portal = everloop.LoopThread().start()
