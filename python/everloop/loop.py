@@ -79,7 +79,7 @@ class EventLoop(
         max_relief_threads: How many threads may be started to go on with the loop; past that bound it waits.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on nor off.
 
     All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
 
