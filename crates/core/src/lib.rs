@@ -1,10 +1,11 @@
 //! The parts of everloop that know nothing of Python.
 //!
 //! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
-//! of), [`registry`] and [`poll`] (files), [`write_queue`] (what a file could not take yet), [`waker`] (other threads),
+//! of), [`registry`], [`descriptor`] and [`poll`] (files), [`write_queue`] (what a file could not take yet), [`waker`] (other threads),
 //! [`baton`] (who may run it), [`heartbeat`] (what it lets others see), [`doze`] (how the one that looks sleeps).
 
 pub mod baton;
+pub mod descriptor;
 pub mod doze;
 pub mod guarded;
 pub mod heartbeat;

@@ -3,14 +3,16 @@
 //! kqueue has its place here: the same five functions (`new`, `apply`, `wait`, `wake`, `drain` through the waker) over
 //! `rustix::event::kqueue`, with EVFILT_USER as the waker.
 
+use crate::descriptor::Descriptor;
 use crate::registry::{Change, Interest, Token};
 use crate::waker::Waker;
-use rustix::event::epoll;
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fd::BorrowedFd;
 use rustix::io::{self, Errno};
 use rustix::time::Timespec;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How many events one call of the kernel may report; more come with the next turn, in the kernel's round-robin order.
@@ -79,8 +81,11 @@ impl Events {
 }
 
 pub struct Poller {
-    epoll: OwnedFd,
+    epoll: Descriptor,
     waker: Waker,
+    /// Why nobody can be woken any more, and what has ended the sleep in which that was found out. Written by who failed to
+    /// wake; read by who sleeps next.
+    broken: OnceLock<(Errno, Option<Descriptor>)>,
 }
 
 impl Poller {
@@ -88,12 +93,21 @@ impl Poller {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let waker = Waker::new()?;
         epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(Token::NONE.to_u64()), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, waker })
+        Ok(Self { epoll: epoll.into(), waker, broken: OnceLock::new() })
     }
 
     /// Ends a sleep in [`wait`](Self::wait), this or the next.
     pub fn wake(&self) {
-        self.waker.wake();
+        if let Err(error) = self.waker.wake() {
+            self.broken.get_or_init(|| (error, self.ring().ok()));
+        }
+    }
+
+    /// Ends a sleep without the waker: by another file, which is readable from the start.
+    fn ring(&self) -> io::Result<Descriptor> {
+        let bell = eventfd(1, EventfdFlags::CLOEXEC)?;
+        epoll::add(&self.epoll, &bell, epoll::EventData::new_u64(Token::NONE.to_u64()), epoll::EventFlags::IN)?;
+        Ok(bell.into())
     }
 
     /// Whether somebody has called [`wake`](Self::wake) since the last wake-up was taken.
@@ -137,9 +151,12 @@ impl Poller {
     /// Sleeps until something happens, the time is up (`None`: for ever), or a signal arrives (EINTR).
     ///
     /// # Errors
-    /// EINTR; others only if the poller's own descriptor was closed behind its back.
+    /// EINTR; others only if the poller's own descriptors were closed behind its back.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        if let Some((error, _)) = self.broken.get() {
+            return Err(*error);
+        }
         let spec = timeout.map(|t| Timespec {
             tv_sec: t.as_secs().min(i64::MAX as u64) as i64,
             tv_nsec: i64::from(t.subsec_nanos()),

@@ -3,14 +3,15 @@
 //! One eventfd write per burst: who finds a wake-up pending need not write another. What a waker announces must be
 //! visible before `wake`, and the loop must look for it after `drain`.
 
+use crate::descriptor::Descriptor;
 use crate::sync::{AtomicBool, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::{self, Errno};
 
 pub struct Waker {
     /// Readable while a wake-up is pending. (kqueue has EVFILT_USER for this.)
-    file: OwnedFd,
+    file: Descriptor,
     /// Whether the file was written and not yet read. Set by wakers, cleared by the holder of the baton, SeqCst: the
     /// loop looks at its inbox after it has cleared this, so a push that found it set is seen.
     pending: AtomicBool,
@@ -19,14 +20,20 @@ pub struct Waker {
 impl Waker {
     pub fn new() -> io::Result<Self> {
         let file = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { file, pending: AtomicBool::new(false) })
+        Ok(Self { file: file.into(), pending: AtomicBool::new(false) })
     }
 
     /// Ends the poll that sleeps now, or else the next one.
-    pub fn wake(&self) {
-        if !self.pending.swap(true, Ordering::SeqCst) {
-            // Fails only when the counter is full, and then the file is readable already.
-            let _ = io::write(&self.file, &1u64.to_ne_bytes());
+    ///
+    /// # Errors
+    /// Its file was closed behind its back.
+    pub fn wake(&self) -> io::Result<()> {
+        if self.pending.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        match io::write(&self.file, &1u64.to_ne_bytes()) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()), // the counter is full: then the file is readable already
+            Err(error) => Err(error),
         }
     }
 

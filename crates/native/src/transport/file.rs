@@ -1,6 +1,7 @@
 //! What a transport owns: a socket or a pipe, and what is known of it.
 
 use crate::private;
+use everloop_core::descriptor::Descriptor;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
@@ -15,7 +16,7 @@ pub enum File {
     /// `socket.makefile` made. Otherwise the transport would go on with a number that may be another file's.)
     Held(Py<PyAny>),
     /// Accepted natively: it becomes a socket object when somebody asks for it. With its family, type and protocol.
-    Descriptor(OwnedFd, [i32; 3]),
+    Descriptor(Descriptor, [i32; 3]),
     Closed,
 }
 

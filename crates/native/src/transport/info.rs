@@ -25,7 +25,7 @@ pub fn file_object<'py>(slf: &Bound<'py, Transport>) -> PyResult<Option<Bound<'p
     else {
         return Ok(None);
     };
-    let object = socket_object(py, fd, numbers)?;
+    let object = socket_object(py, fd.into_owned(), numbers)?;
     set_file_object(slf, Some(object.clone().unbind()));
     Ok(Some(object))
 }

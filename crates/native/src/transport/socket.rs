@@ -59,7 +59,7 @@ pub fn accepted<'py>(
     if numbers[0] != i32::from(net::AddressFamily::UNIX.as_raw()) {
         send_at_once(fd);
     }
-    let transport = create(core, fd, File::Descriptor(socket, numbers), extra, context)?;
+    let transport = create(core, fd, File::Descriptor(socket.into(), numbers), extra, context)?;
     if let Some(server) = server {
         base::attach(transport.as_super(), server)?;
     }
