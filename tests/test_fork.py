@@ -5,10 +5,12 @@ What happens to steps that are aside at a fork is in test_ends.py.
 
 import asyncio
 import concurrent.futures
+import contextvars
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import traceback
 import warnings
@@ -16,6 +18,7 @@ import warnings
 import pytest
 
 import everloop
+from everloop import _native
 from support import gates, run_script, wait_aside
 
 pytestmark = [
@@ -198,6 +201,141 @@ def test_signals_of_the_parent_s_loop_stay_there(loop):
         loop.remove_signal_handler(signal.SIGUSR1)
 
     loop.run_until_complete(main())
+
+
+# ---- steps that are aside in the parent
+
+
+def deep(levels):
+    return 0 if levels == 0 else 1 + deep(levels - 1)
+
+
+def monitoring_of(code):
+    """Our events of sys.monitoring: for all code, and for this."""
+    tools = [number for number in range(6) if sys.monitoring.get_tool(number) == "everloop"]
+    events = [(sys.monitoring.get_events(tool), sys.monitoring.get_local_events(tool, code)) for tool in tools]
+    return [seen for seen in events if any(seen)]
+
+
+def test_nothing_waits_in_a_child_for_a_step_of_its_parent_that_was_rescued(rescuing_loop, witness):
+    with gates(1) as [gate]:
+
+        def read():
+            return os.read(gate.reader, 1)
+
+        def look():
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(10_000 + limit)
+            return monitoring_of(read.__code__), deep(10_000)  # Python code is on its own again, and not on top of C
+
+        def child():
+            _native.forget_sites()  # what is learned may stay
+            return look()
+
+        async def block():
+            result = read()
+            with witness:
+                return result
+
+        async def main():
+            blocked = asyncio.create_task(block())
+            await asyncio.sleep(0)
+            await wait_aside(rescuing_loop)
+            in_the_child = in_child(child)
+            witness.open_and_linger(gate.open)
+            return in_the_child, await blocked
+
+        assert rescuing_loop.run_until_complete(main()) == (repr(([], 10_000)), b"o")
+        assert witness.overlaps == []
+
+
+def at_home_with_others_aside(loop, function, others):
+    """Run `function()` in a step on the main thread, while each of `others` is aside on a thread of its own."""
+
+    async def main():
+        with gates(1) as [gate]:
+
+            async def keep_home():
+                with everloop.blocking():
+                    gate.wait()
+
+            home = asyncio.create_task(keep_home())
+            await asyncio.sleep(0)
+            aside = [asyncio.create_task(other()) for other in others]
+            await wait_aside(loop, 1 + len(others))
+            gate.open()
+            await home
+            while threading.current_thread() is not threading.main_thread():
+                await asyncio.sleep(0)
+            await function()
+            return await asyncio.gather(*aside)
+
+    return loop.run_until_complete(main())
+
+
+async def fork_and_go_on(child):
+    """The child goes on with this loop, runs the coroutine `child()`, and is never seen again."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            await child()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_child_goes_on_though_a_thread_of_its_parent_waits_in_block_on(loop):
+    """What that waits for ends in the child as well, where nobody waits."""
+    event = asyncio.Event()
+
+    async def wait():
+        return everloop.block_on(event.wait())
+
+    async def child():
+        event.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def function():
+        await fork_and_go_on(child)
+        event.set()
+
+    assert at_home_with_others_aside(loop, function, [wait]) == [True]
+
+
+def test_a_child_tells_of_what_waited_for_a_step_of_its_parent(loop, caplog):
+    """Its context is entered for ever there."""
+    context = contextvars.copy_context()
+    ran = []
+
+    with gates(1) as [gate]:
+
+        def block():
+            with everloop.blocking():
+                gate.wait()
+
+        async def other():
+            loop.call_soon(block, context=context)
+            loop.call_soon(ran.append, "after the step", context=context)
+
+        async def child():
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert "is already entered" in caplog.text
+            assert ran == []
+
+        async def function():
+            await fork_and_go_on(child)
+            gate.open()
+            while not ran:
+                await asyncio.sleep(0)
+
+        at_home_with_others_aside(loop, function, [other])
+        assert ran == ["after the step"]
 
 
 # ---- multiprocessing

@@ -189,6 +189,11 @@ def close(loop=loop, portal=portal, waiting=waiting):
 
 everloop.loop.logger.disabled = True  # which would tell of the step that is lost
 late(close)
+# Before the destructors of these loops, so not with them: as the last thing that the interpreter lets go of.
+import builtins
+
+builtins.last = kept.pop()
+builtins.last.me = None
 """)
 
 

@@ -20,6 +20,7 @@ NATIVE_LAYERS = [
     {"handoff"},
     {"watchdog"},
     {"drive"},
+    {"run"},
 ]
 PYTHON_LAYERS = [
     {"_native"},

@@ -1,15 +1,18 @@
 """Learned sites: where a step was rescued once, it is put aside at the call from then on."""
 
 import asyncio
+import contextlib
 import functools
+import gc
 import os
+import signal
+import sys
+import threading
+import weakref
 
-from support import (
-    gates,
-    hand_offs,
-    run_against,
-    spin,
-)
+import everloop
+from everloop import _native
+from support import gates, hand_offs, run_against, spin
 
 
 def test_a_rescued_site_hands_off_at_the_call_from_then_on(rescuing_loop, gate, witness):
@@ -131,3 +134,134 @@ def test_a_site_is_learned_while_its_first_caller_still_blocks(rescuing_loop):
         rescuing_loop.run_until_complete(main())
     statistics = rescuing_loop.statistics()
     assert (statistics["rescues"], statistics["learned"]) == (1, 3)
+
+
+def learn_generated(loop, witness, count, kept):
+    """Have so many generated functions block, each once, and keep them or not; what refers weakly to their codes."""
+    codes = []
+    for number in range(count):
+        with gates(1) as [gate]:
+            names = {"os": os, "reader": gate.reader}
+            exec(compile("def wait():\n    return os.read(reader, 1)", f"<template {number}>", "exec"), names)
+            codes.append(weakref.ref(names["wait"].__code__))
+            kept.append(names["wait"])
+            assert run_against(loop, witness, names["wait"], gate.open) == b"o"
+    return codes
+
+
+def test_what_is_learned_keeps_no_code_alive(rescuing_loop, witness):
+    """Templates and expressions are compiled anew for each use; what they were learned for goes with them."""
+    kept = []
+    codes = learn_generated(rescuing_loop, witness, 3, kept)
+    learned = rescuing_loop.statistics()["learned_sites"]
+    assert learned >= 3
+    del kept[:2]
+    gc.collect()
+    assert [code() is None for code in codes] == [True, True, False]
+    assert rescuing_loop.statistics()["learned_sites"] == learned - 2
+
+
+def test_so_many_sites_are_learned_and_no_more(rescuing_loop):
+    """The one that has not been used for longest is forgotten first."""
+    rescuing_loop.rescue_after = 0.0005
+    most, blocks = 1024, 1030
+    names = {}
+    exec("\n".join(["def block(read, reader):", *["    read(reader, 1)"] * blocks]), names)
+    with gates(1) as [gate]:
+
+        async def block():
+            names["block"](os.read, gate.reader)
+
+        async def main():
+            blocking = asyncio.create_task(block())
+            opened = 0
+            while not blocking.done():
+                await asyncio.sleep(0)
+                if hand_offs(rescuing_loop) > opened:
+                    opened += 1
+                    gate.open()
+            await blocking
+
+        rescuing_loop.run_until_complete(main())
+        statistics = rescuing_loop.statistics()
+        assert statistics["rescues"] >= most
+        assert statistics["learned_sites"] == most
+
+
+def local_events(function):
+    """Our events of a function's code."""
+    tools = [number for number in range(6) if sys.monitoring.get_tool(number) == "everloop"]
+    return [sys.monitoring.get_local_events(number, function.__code__) for number in tools]
+
+
+def test_a_signal_handler_at_a_learned_site_leaves_nothing_behind(rescuing_loop, witness):
+    """Home waits for its step to come back, and handles the signal; before it looks, it has been granted that."""
+    with gates(3) as [gate, blocked, ready]:
+
+        def wait(reader):
+            return os.read(reader, 1)
+
+        def handle(signum, frame):
+            handling.set()
+            for _ in range(1_000_000):
+                if _native.is_in_step():
+                    wait(ready.reader)
+                    granted.set()
+                    break
+
+        def block():
+            with everloop.blocking():
+                blocked.wait()
+                back.set()
+
+        def interrupt():
+            blocked.open()
+            while not back.is_set():
+                pass
+            while not handling.is_set():
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+                spin(0.001)
+            rescuing_loop.stop()
+
+        run_against(rescuing_loop, witness, lambda: wait(gate.reader), gate.open)
+        assert any(local_events(wait))
+        handling, granted, back = threading.Event(), threading.Event(), threading.Event()
+        before = signal.signal(signal.SIGUSR1, handle)
+        try:
+            ready.open()
+            while not granted.is_set():  # not where the signal came a moment too early
+                handling.clear()
+                back.clear()
+                rescuing_loop.call_soon(block)
+                rescuing_loop.call_soon(interrupt)
+                rescuing_loop.run_forever()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        _native.forget_sites()
+        assert not any(local_events(wait))
+
+
+def test_a_relief_thread_that_is_started_at_a_learned_site_takes_over(witness):
+    """Its start calls C functions of the standard library too, which may be learned: none of them is the step's own."""
+
+    class Loop(everloop.EventLoop):
+        def _start_relief(self):
+            if ready is not None:
+                ready.open()
+                wait(ready.reader)
+            super()._start_relief()
+
+    def wait(reader):
+        return os.read(reader, 1)
+
+    with contextlib.closing(Loop(rescue=True, rescue_after=0.005)) as loop, gates(2) as [gate, other]:
+        ready = None
+        run_against(loop, witness, lambda: wait(gate.reader), gate.open)
+        before = loop.statistics()
+        ready = other
+        loop.rescue_after = 60.0  # nobody else would help
+        run_against(loop, witness, lambda: wait(gate.reader), gate.open)
+        after = loop.statistics()
+    assert after["learned"] - before["learned"] == 1
+    assert after["rescues"] == before["rescues"]
+    assert witness.overlaps == []

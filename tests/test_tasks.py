@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import os
 import sys
 import threading
 import weakref
@@ -299,6 +300,125 @@ def test_a_task_can_be_started_eagerly_by_itself(run):
         await task
 
     run(main())
+
+
+# ---- steps that are aside as their task is left
+
+
+class Pipe:
+    """A pipe that nobody reads until `drain()`, after which a thread reads all of it."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self):
+        while os.read(self.reader, 65536):
+            pass
+        os.close(self.reader)
+
+    def drain(self):
+        self._thread.start()
+
+    def file(self):
+        """Full of what its destructor will have to write: that blocks, in C code that runs after all Python code."""
+        file = open(self.writer, "wb", buffering=1 << 20)  # noqa: SIM115 - its destructor is to close it
+        file.write(bytes(200_000))
+        return file
+
+    def end(self):
+        self._thread.join()
+
+
+@pytest.fixture
+def pipe():
+    pipe = Pipe()
+    yield pipe
+    pipe.end()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("eagerly", [False, True], ids=["task", "eager task"])
+def test_a_task_may_block_in_the_destructor_of_its_last_object(rescuing_loop, pipe, eagerly, caplog):
+    """The coroutine has ended, and asyncio has yet to leave its task."""
+
+    async def write():
+        file = pipe.file()
+        return file is not None
+
+    async def step(number):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return asyncio.current_task().get_name(), number
+
+    async def drain():
+        others = [asyncio.Task(step(number), name=f"other {number}") for number in range(3)]
+        await wait_aside(rescuing_loop)
+        pipe.drain()
+        return await asyncio.gather(*others)
+
+    async def main():
+        draining = asyncio.Task(drain())
+        await asyncio.sleep(0)
+        me = asyncio.current_task()
+        options = {"eager_start": True, "loop": rescuing_loop} if eagerly else {}
+        assert await asyncio.Task(write(), **options)
+        assert asyncio.current_task() is me
+        return await draining
+
+    assert rescuing_loop.run_until_complete(main()) == [(f"other {number}", number) for number in range(3)]
+    assert "Leaving task" not in caplog.text
+    assert rescuing_loop.statistics()["rescues"] >= 1
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_plain_callback_may_block_in_the_destructor_of_its_argument(rescuing_loop, pipe):
+    files = [pipe.file()]
+
+    async def main():
+        rescuing_loop.call_soon(files.clear)
+        await asyncio.sleep(0)
+        await wait_aside(rescuing_loop)
+        pipe.drain()
+        return await asyncio.create_task(asyncio.sleep(0, "done"))
+
+    assert rescuing_loop.run_until_complete(main()) == "done"
+
+
+def test_a_step_that_ends_inside_blocking_leaves_its_own_task(loop, gate, caplog):
+    """An await ends it, and others have run meanwhile."""
+
+    async def block():
+        with everloop.blocking():
+            gate.wait()
+            await asyncio.sleep(0)
+
+    async def main():
+        blocking = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        gate.open()
+        with pytest.raises(RuntimeError, match="there was an await inside"):
+            await blocking
+        return asyncio.current_task().get_name()
+
+    assert loop.run_until_complete(asyncio.Task(main(), name="main", loop=loop)) == "main"
+    assert "Leaving task" not in caplog.text
+
+
+def test_looking_a_loop_up_inside_blocking_does_not_end_that(loop, gate):
+    async def block():
+        with everloop.blocking():
+            assert {loop: "found"}[loop] == "found"
+            gate.wait()
+        return "done"
+
+    async def main():
+        blocking = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        gate.open()
+        return await blocking
+
+    assert loop.run_until_complete(main()) == "done"
 
 
 # ---- asynchronous generators

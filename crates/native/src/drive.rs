@@ -5,14 +5,14 @@
 
 use crate::alarm;
 use crate::clock;
+use crate::errors::os_error;
 use crate::event_loop::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::{Handle, Ran};
-use crate::handoff::{self, SIGNAL_CHECK, pinning, relief, rescue, sites, waiting};
+use crate::handoff::{self, SIGNAL_CHECK, pinning, waiting};
 use crate::place::{Place, lock};
 use crate::timing;
-use crate::watchdog;
-use everloop_core::baton::{Spare, ThreadId};
+use everloop_core::baton::ThreadId;
 use everloop_core::parker::stay_awake;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::registry::Direction;
@@ -20,7 +20,7 @@ use everloop_core::spot::{AWAKE, Habit, Moment};
 use everloop_core::turn::Wait;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use rustix::io::Errno;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,8 +36,6 @@ const TURNS_OF_LOOKS: u32 = 16;
 /// So many bytes are read in a turn, more or less, before what they set going runs. More of them would have left the
 /// processor's caches by then, and each would need memory of its own. (Streams: twice the throughput.)
 const INTAKE: usize = 256 * 1024;
-/// How long a relief thread waits for work before it ends.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// A sleep that was shorter than this, in nanoseconds, was none: something was ready already, and letting go of the GIL for
 /// it was a risk for nothing.
@@ -45,14 +43,6 @@ const IDLE: u64 = 5_000;
 
 /// How long a thread that has posted something, and need not tell, is given to let go of the GIL.
 const LETTING_GO: Duration = Duration::from_micros(10);
-
-/// How a thread stopped turning.
-enum Stop {
-    /// `stop()` was called: home only.
-    Stopped,
-    /// Another thread has the baton: relief threads only.
-    GaveWay,
-}
 
 /// When a loop that always has work to do lends the GIL to other threads.
 ///
@@ -115,7 +105,8 @@ impl GilShare {
     }
 }
 
-struct Driver<'py> {
+/// One thread that turns the loop whenever it holds the baton.
+pub struct Driver<'py> {
     py: Python<'py>,
     core: Bound<'py, LoopCore>,
     place: Arc<Place>,
@@ -136,7 +127,7 @@ struct Driver<'py> {
 }
 
 impl<'py> Driver<'py> {
-    fn new(core: &Bound<'py, LoopCore>, place: Arc<Place>) -> PyResult<Self> {
+    pub fn new(core: &Bound<'py, LoopCore>, place: Arc<Place>) -> PyResult<Self> {
         let py = core.py();
         Ok(Self {
             py,
@@ -169,16 +160,19 @@ impl<'py> Driver<'py> {
     }
 
     /// Turns until the loop stops or another thread has the baton.
-    fn drive(&mut self) -> PyResult<Stop> {
+    pub fn drive(&mut self) -> PyResult<()> {
         self.share.was_free();
-        loop {
-            if let Some(stop) = self.turn()? {
-                return Ok(stop);
-            }
-        }
+        while self.turn()? {}
+        Ok(())
     }
 
-    fn turn(&mut self) -> PyResult<Option<Stop>> {
+    /// This thread no longer turns the loop.
+    pub fn end(self) -> PyResult<()> {
+        self.lookout.end()
+    }
+
+    /// False: the loop stops, at home; or another thread has the baton, if this is a relief thread.
+    fn turn(&mut self) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
         let turns = &this.shared.counters.turns;
@@ -186,7 +180,7 @@ impl<'py> Driver<'py> {
 
         // Whoever wants a step back goes first.
         if this.baton().is_wanted() && !self.give_way()? {
-            return Ok(Some(Stop::GaveWay));
+            return Ok(false);
         }
         if self.place.home
             && let Some(error) = lock(&this.fatal).take()
@@ -207,7 +201,7 @@ impl<'py> Driver<'py> {
         self.turns_awake += u32::from(is_fresh);
         if found || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
             if !self.look(wait, found)? {
-                return Ok((!self.place.home).then_some(Stop::GaveWay));
+                return Ok(self.place.home);
             }
             self.steps_left = STEPS_BETWEEN_LOOKS;
             self.turns_left = TURNS_BETWEEN_LOOKS;
@@ -221,17 +215,17 @@ impl<'py> Driver<'py> {
         self.turns_left -= 1;
         while let Some(handle) = self.on_turn(|turn| turn.next()) {
             if !self.step(handle)? {
-                return Ok(Some(Stop::GaveWay));
+                return Ok(false);
             }
             if this.baton().is_wanted() && !self.give_way()? {
-                return Ok(Some(Stop::GaveWay));
+                return Ok(false);
             }
         }
 
         if self.place.home && this.is_stopping() && self.may_stop() {
-            return Ok(Some(Stop::Stopped));
+            return Ok(false);
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// Steps in blocking calls come back before the loop stops. Those in `block_on` wait for the next run.
@@ -258,9 +252,9 @@ impl<'py> Driver<'py> {
         }
         let begun = if this.is_debug() { Some(timing::seconds(&self.core)?) } else { None };
         this.shared.heartbeat.begin_step();
-        self.place.current.set(&handle);
+        let running = self.place.current.hold(&handle);
         let ran = Handle::run(bound);
-        self.place.current.clear();
+        drop(running);
         if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.place) {
             return Ok(false); // the loop was closed while the step was aside
         }
@@ -316,7 +310,7 @@ impl<'py> Driver<'py> {
     /// The baton has come to a relief thread: for a step that nobody else may run, if one is next. That runs before the
     /// thread which sent the baton, and waits, gets it back; else the two would hand it to and fro for ever. False: the
     /// baton is elsewhere.
-    fn run_pinned(&mut self) -> PyResult<bool> {
+    pub fn run_pinned(&mut self) -> PyResult<bool> {
         let this = self.core.get();
         if this.pins.is_empty() {
             return Ok(true);
@@ -406,8 +400,8 @@ impl<'py> Driver<'py> {
 
         // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
         if !(found || may_sleep && self.idle) {
-            let poll = self.poller.wait(&mut self.events, Some(Duration::ZERO));
-            found = poll.is_ok() && !self.events.is_empty();
+            check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)))?;
+            found = !self.events.is_empty();
         }
         let sleeps = !found && may_sleep;
         if sleeps {
@@ -476,6 +470,7 @@ impl<'py> Driver<'py> {
             // Somebody wants the baton: the next turn begins with giving way.
             return Ok(true);
         }
+        let mut polled = Ok(());
         // Who pushed before we lay down saw no sleeper.
         if !this.inbox.is_filled() {
             let (poller, events) = (&self.poller, &mut self.events);
@@ -494,10 +489,7 @@ impl<'py> Driver<'py> {
             self.habit.learn(stays_awake, Duration::from_nanos(woke - now), poller.is_woken());
             self.idle = woke - now > IDLE;
             self.turns_awake = 0;
-            if outcome.is_err() {
-                // A signal: its handler is Python code, for the main thread to run.
-                self.events.clear();
-            }
+            polled = check_poll(outcome);
         }
         if !this.baton().end_poll(&self.place.seat) {
             self.events.clear();
@@ -507,6 +499,7 @@ impl<'py> Driver<'py> {
             self.await_baton()?;
         }
         alarm::rouse();
+        polled?;
         self.py.check_signals()?;
         Ok(true)
     }
@@ -554,6 +547,15 @@ impl<'py> Driver<'py> {
     }
 }
 
+/// A signal ends a poll too: its handler is Python code, for the main thread to run. Anything else means that somebody has
+/// closed what the loop sleeps in: no file would ever be ready again.
+fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
+    match outcome {
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(os_error(error)),
+    }
+}
+
 /// Polls without sleeping, for a moment: another thread will send something soon. True: a file is ready.
 fn find_soon(poller: &Poller, posted: &Moment, events: &mut Events) -> bool {
     let mut woken = None;
@@ -565,193 +567,4 @@ fn find_soon(poller: &Poller, posted: &Moment, events: &mut Events) -> bool {
         poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
     });
     !events.is_empty()
-}
-
-fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Place>> {
-    let py = core.py();
-    let place = Arc::new(Place::new(py, home, name));
-    lock(&core.get().places).insert(place.id(), Arc::clone(&place));
-    Ok(place)
-}
-
-fn leave_place(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
-    // A step in C may have ended without another instruction, and nobody answers after this.
-    if let Err(error) = rescue::end_probe(core.py(), place) {
-        error.write_unraisable(core.py(), Some(core));
-    }
-    let gone = lock(&core.get().places).remove(&place.id());
-    drop(gone);
-}
-
-#[pymethods]
-impl LoopCore {
-    /// Turns the loop on this thread until it is stopped.
-    fn _run(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
-        let this = slf.get();
-        let place = enter_place(slf, true, name)?;
-        if !this.baton().enter(&place.seat) {
-            // Another thread was quicker.
-            leave_place(slf, &place);
-            return Err(PyRuntimeError::new_err("This event loop is already running"));
-        }
-        for other in lock(&this.places).values() {
-            other.seat.parker().unpark(); // pinned threads wait for the next run
-        }
-        let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
-        watchdog::begin(slf)?;
-        this.turn.with(this.baton(), place.id(), |turn| turn.found.clear()); // by the last run, which is long ago
-        let outcome = Driver::new(slf, Arc::clone(&place)).and_then(|mut driver| {
-            let outcome = driver.drive();
-            driver.lookout.end()?;
-            outcome.map(|_| ())
-        });
-        this.baton().leave(&place.seat);
-        let ended = watchdog::end(slf);
-        drop(handoff::set_current(outer));
-        leave_place(slf, &place);
-        this.stopping.store(false, Ordering::Relaxed);
-        if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
-            this.shared.wake(); // whoever is still in the poll has no business there
-        }
-        sites::forget_unused(slf.py());
-        // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
-        let fatal = lock(&this.fatal).take();
-        outcome.and(ended).and(fatal.map_or(Ok(()), Err))
-    }
-
-    /// The life of a relief thread.
-    fn _relieve(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
-        let this = slf.get();
-        let relief = &this.shared.counters.relief;
-        relief.fetch_add(1, Ordering::Relaxed);
-        let place = enter_place(slf, false, name)?;
-        let outer = handoff::set_current(Some((slf.clone().unbind(), Arc::clone(&place))));
-        let driver = Driver::new(slf, Arc::clone(&place));
-        this.spawning.store(false, Ordering::Relaxed);
-        let outcome = match driver {
-            Ok(mut driver) => {
-                let outcome = relieve(slf, &place, &mut driver);
-                // At once: who needs a thread from here on starts another.
-                relief.fetch_sub(1, Ordering::Relaxed);
-                driver.lookout.end().and(outcome)
-            }
-            Err(error) => {
-                relief.fetch_sub(1, Ordering::Relaxed);
-                // The loop that it was started for may be closed already.
-                if this.is_closed() { Ok(()) } else { Err(error) }
-            }
-        };
-        drop(handoff::set_current(outer));
-        leave_place(slf, &place);
-        outcome
-    }
-
-    /// The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them.
-    fn _staying(&self) -> Vec<u64> {
-        let places: Vec<_> = lock(&self.places).values().cloned().collect();
-        places
-            .iter()
-            .filter(|place| place.aside_kind().is_some() || self.pins.holds(place.id()))
-            .map(|place| place.ident)
-            .collect()
-    }
-
-    /// The handles that are queued: those that are ready, and the timers, in no order.
-    fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
-        let (py, this) = (slf.py(), slf.get());
-        let (mut ready, mut timers) = ffi::peek(&this.turn, py, |turn| {
-            let copy = |handle: &Py<Handle>| handle.clone_ref(py);
-            (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
-        })
-        .unwrap_or_else(|| (Vec::new(), Vec::new()));
-        this.inbox.try_each(|post| match post {
-            Post::Soon(handle) => ready.push(handle.clone_ref(py)),
-            Post::At(_, handle) => timers.push(handle.clone_ref(py)),
-        });
-        (ready, timers)
-    }
-
-    /// What this loop has done so far and has at hand now.
-    ///
-    /// Returns:
-    ///     dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
-    ///         made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
-    ///         `relief_threads` alive; and the `learned_sites` of the process.
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = &self.shared.counters;
-        let dict = PyDict::new(py);
-        dict.set_item("steps", self.shared.heartbeat.steps())?;
-        dict.set_item("turns", counters.turns.load(Ordering::Relaxed))?;
-        dict.set_item("releases", counters.releases.load(Ordering::Relaxed))?;
-        dict.set_item("rescues", counters.rescues.load(Ordering::Relaxed))?;
-        dict.set_item("learned", counters.learned.load(Ordering::Relaxed))?;
-        dict.set_item("aside", counters.aside.load(Ordering::Relaxed))?;
-        dict.set_item("relief_threads", counters.relief.load(Ordering::Relaxed))?;
-        dict.set_item("learned_sites", sites::learned_count())?;
-        Ok(dict)
-    }
-
-    /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
-    fn _after_fork(&self) {
-        let own = handoff::current_place();
-        let me = own.as_ref().filter(|place| lock(&self.places).contains_key(&place.id()));
-        let aside = me.is_some_and(|place| place.aside_kind().is_some());
-        self.baton().after_fork(me.map(|place| &*place.seat), aside);
-        let gone: Vec<_> = {
-            let mut places = lock(&self.places);
-            let keys: Vec<_> = places.keys().copied().filter(|id| me.is_none_or(|place| place.id() != *id)).collect();
-            keys.into_iter().filter_map(|id| places.remove(&id)).collect()
-        };
-        self.shared.counters.aside.store(usize::from(aside), Ordering::Relaxed);
-        let waits = me.is_some_and(|place| place.aside_kind() == Some(crate::place::Kind::Waiting));
-        self.shared.counters.waiting.store(usize::from(waits), Ordering::Relaxed);
-        self.shared.counters.relief.store(usize::from(me.is_some_and(|place| !place.home)), Ordering::Relaxed);
-        self.spawning.store(false, Ordering::Relaxed);
-        // The dead threads' places hold references that were theirs: let them be.
-        mem::forget(gone);
-    }
-}
-
-/// Takes the baton whenever it is needed, and turns the loop until somebody else wants it.
-fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'_>) -> PyResult<()> {
-    let py = core.py();
-    let this = core.get();
-    loop {
-        let end = place.rest(py, || this.baton().wait_spare(&place.seat, LINGER));
-        match end {
-            Spare::Holds => {
-                alarm::rouse();
-                if let Err(error) =
-                    driver.run_pinned().and_then(|there| if there { driver.drive().map(drop) } else { Ok(()) })
-                {
-                    // The machinery failed, not a callback: home tells.
-                    let replaced = lock(&this.fatal).replace(error);
-                    drop(replaced);
-                    hand_home(core, place)?;
-                }
-            }
-            // Let go of while this thread was getting up, when it still counted as one that is there.
-            Spare::TimedOut if this.baton().is_free() => {}
-            _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
-            Spare::TimedOut => {}
-            // Tasks are pinned to this thread: it waits for the next run of the loop.
-            Spare::Dismissed => place.rest(py, || {
-                while !this.baton().is_open() && !this.is_closed() {
-                    place.seat.parker().park(None);
-                }
-            }),
-        }
-    }
-}
-
-/// Lets go of the baton for good, if this thread still has it.
-fn hand_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
-    let this = core.get();
-    let pending = everloop_core::baton::Pending { ready: true, deadline: None };
-    if let Some(after) = this.baton().release(&place.seat, everloop_core::baton::Manner::Loud, pending)
-        && this.after_release(after)
-    {
-        relief::start(core)?;
-    }
-    Ok(())
 }

@@ -117,6 +117,10 @@ pub struct LoopCore {
     pub task_owner: AtomicU32,
     /// A relief thread is being started.
     pub spawning: AtomicBool,
+    /// The machinery has failed on a relief thread: none goes on with this run, whose end home tells.
+    pub failed: AtomicBool,
+    /// What a panic said that has ended this loop.
+    pub panic: Mutex<Option<String>>,
 }
 
 impl LoopCore {
@@ -480,6 +484,8 @@ impl LoopCore {
             closed: AtomicBool::new(false),
             task_owner: AtomicU32::new(0),
             spawning: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            panic: Mutex::default(),
         })
     }
 

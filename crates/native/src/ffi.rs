@@ -29,36 +29,74 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+#[cfg(debug_assertions)]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 // ---- data under the GIL
 
 /// A value that whoever is attached may touch: the GIL is its lock.
 #[derive(Default)]
-pub struct GilCell<T>(UnsafeCell<T>);
+pub struct GilCell<T> {
+    value: UnsafeCell<T>,
+    /// Whether `with` is running. Builds with assertions look after it.
+    #[cfg(debug_assertions)]
+    busy: AtomicBool,
+}
 
 // SAFETY: `with` needs a `Python` token, and in the interpreters that load this module one thread has one at a time.
 unsafe impl<T: Send> Sync for GilCell<T> {}
 
 impl<T> GilCell<T> {
     pub const fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
+        Self {
+            value: UnsafeCell::new(value),
+            #[cfg(debug_assertions)]
+            busy: AtomicBool::new(false),
+        }
     }
 
     /// Runs `f` on the value. `f` must neither run Python code (dropping a reference can) nor come back here: it moves
     /// things in and out, the caller drops and calls afterwards.
+    ///
+    /// # Panics
+    /// If `f` comes back here, or lets another thread come: in builds with assertions.
     #[inline]
     pub fn with<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        #[cfg(debug_assertions)]
+        let _busy = Busy::of(&self.busy);
         // SAFETY: the GIL is held from here to the end of `f`, since `f` runs no Python code; and the closures in this
         // crate do not nest, so no second reference exists.
-        f(unsafe { &mut *self.0.get() })
+        f(unsafe { &mut *self.value.get() })
     }
 
     /// The value, for a garbage collector's traversal: it runs with the GIL held and outside of any `with`, because
     /// closures there allocate no Python object.
     pub fn traverse<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        #[cfg(debug_assertions)]
+        let _busy = Busy::of(&self.busy);
         // SAFETY: see above.
-        f(unsafe { &*self.0.get() })
+        f(unsafe { &*self.value.get() })
+    }
+}
+
+/// That a [`GilCell`] is in use.
+#[cfg(debug_assertions)]
+struct Busy<'a>(&'a AtomicBool);
+
+#[cfg(debug_assertions)]
+impl<'a> Busy<'a> {
+    fn of(busy: &'a AtomicBool) -> Self {
+        assert!(!busy.swap(true, Ordering::Relaxed), "what the GIL protects is in use by its own caller");
+        Self(busy)
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -311,7 +349,9 @@ unsafe fn finish_call(py: Python<'_>, context: &Py<PyAny>, result: *mut ffi::PyO
     // SAFETY: the caller's promise; leaving a context must not disturb the error, so that is taken first.
     unsafe {
         if result.is_null() {
-            let error = PyErr::fetch(py);
+            // A panic that Python code lets through goes on in PyO3 at this point. The message is on stderr; the loop, which
+            // holds the baton, is not to go along.
+            let error = catch_unwind(AssertUnwindSafe(|| PyErr::fetch(py))).unwrap_or_else(|_| panicked());
             if ffi::PyContext_Exit(context.as_ptr()) != 0 {
                 return Called::Raised(PyErr::fetch(py));
             }
@@ -566,26 +606,32 @@ pub fn address(object: &Bound<'_, PyAny>) -> usize {
 
 /// A pointer to a handle that is being run: written by the thread that runs it, read by others under the GIL.
 #[derive(Debug, Default)]
-pub struct CurrentHandle(std::sync::atomic::AtomicPtr<ffi::PyObject>);
+pub struct CurrentHandle(AtomicPtr<ffi::PyObject>);
 
 impl CurrentHandle {
-    /// The caller keeps `handle` alive until it calls [`clear`](Self::clear).
+    /// Until what is returned is dropped, this handle is being run.
     #[inline]
-    pub fn set<T>(&self, handle: &Py<T>) {
-        self.0.store(handle.as_ptr(), std::sync::atomic::Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub fn clear(&self) {
-        self.0.store(ptr::null_mut(), std::sync::atomic::Ordering::Relaxed);
+    pub fn hold<'a, T>(&'a self, handle: &'a Py<T>) -> HeldHandle<'a> {
+        self.0.store(handle.as_ptr(), Ordering::Relaxed);
+        HeldHandle(self)
     }
 
     /// The handle, if one is being run.
     pub fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let object = self.0.load(std::sync::atomic::Ordering::Relaxed);
-        // SAFETY: `set` is called with the GIL held and its caller keeps the handle until `clear`, also under the GIL: as
-        // we hold it now, a pointer that is set is alive.
+        let object = self.0.load(Ordering::Relaxed);
+        // SAFETY: `hold` is called with the GIL held, and what it returns borrows the handle until it clears this, also under
+        // the GIL: as we hold it now, a pointer that is set is alive.
         unsafe { Bound::from_borrowed_ptr_or_opt(py, object).map(Bound::unbind) }
+    }
+}
+
+/// A handle that is being run.
+pub struct HeldHandle<'a>(&'a CurrentHandle);
+
+impl Drop for HeldHandle<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.0.store(ptr::null_mut(), Ordering::Relaxed);
     }
 }
 

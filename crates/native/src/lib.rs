@@ -3,8 +3,8 @@
 //! Reading order, each using only those before it: [`ffi`], [`errors`] and [`clock`] (CPython's C interface, the system's
 //! errors and its clock), [`place`] (a thread's place in a loop), [`handle`], [`event_loop`] (the queues), [`timing`],
 //! [`making`] (what it calls at a time, and makes), [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
-//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`drive`] (turning the loop).
-//! `tests/test_layers.py` has the others too.
+//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`drive`] and [`run`] (turning the
+//! loop, and the threads that do). `tests/test_layers.py` has the others too.
 
 mod adoption;
 mod alarm;
@@ -25,6 +25,7 @@ mod pins;
 mod place;
 mod pool;
 mod private;
+mod run;
 mod timing;
 mod transport;
 mod watchdog;
@@ -59,10 +60,12 @@ fn after_fork_in_parent() {
 
 /// In a forked child: forgets the threads that the parent has.
 #[pyfunction]
-fn after_fork() {
+fn after_fork(py: Python<'_>) -> PyResult<()> {
     ffi::children::after_fork();
     exit::after_fork();
+    place::after_fork();
     watchdog::after_fork();
+    handoff::after_fork(py)
 }
 
 /// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.

@@ -128,6 +128,11 @@ impl Place {
         self.state.top_frame(py)
     }
 
+    /// Whether the step is in Python code of its own. Only while the place is on its loop's list.
+    pub fn runs_python(&self, py: Python<'_>) -> bool {
+        self.top_frame(py).is_some_and(|frame| ffi::address(&frame) != self.base_frame)
+    }
+
     /// Why this thread's step is aside, if it is.
     #[inline]
     pub fn aside_kind(&self) -> Option<Kind> {
@@ -235,6 +240,11 @@ impl Place {
         drop(old);
     }
 
+    /// Looks at its step, if that is aside. `f` runs no Python code.
+    pub fn with_aside<R>(&self, f: impl FnOnce(&Aside) -> R) -> Option<R> {
+        lock(&self.aside).as_ref().map(f)
+    }
+
     /// When its step went aside.
     pub fn aside_since(&self) -> Option<u64> {
         lock(&self.aside).as_ref().map(|aside| aside.since)
@@ -261,6 +271,18 @@ impl Place {
             .and_then(|aside| aside.site.as_ref())
             .is_some_and(|(at, instruction)| at.is(code) && *instruction == offset)
     }
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How many forks lie behind this process: what threads did in an earlier one, they do here no more.
+pub fn generation() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// This is a forked child.
+pub fn after_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);

@@ -5,7 +5,7 @@
 //! still in its callback, and can come back only when the step that would wait for it has ended.
 
 use crate::ffi::GilCell;
-use crate::place::own_id;
+use crate::place::{generation, own_id};
 use everloop_core::baton::ThreadId;
 use everloop_core::parker::Parker;
 use pyo3::prelude::*;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 #[derive(Default)]
 struct State {
-    /// The thread that the callback runs on.
-    runner: Option<ThreadId>,
+    /// The thread that the callback runs on, and before which fork: a child has none but its own.
+    runner: Option<(ThreadId, u32)>,
     /// Threads that wait for its end.
     waiting: Vec<Arc<Parker>>,
 }
@@ -28,7 +28,7 @@ impl Running {
 
     /// The callback begins.
     pub fn begin(&self, py: Python<'_>) {
-        self.0.with(py, |state| state.runner = Some(own_id()));
+        self.0.with(py, |state| state.runner = Some((own_id(), generation())));
     }
 
     /// The callback has returned.
@@ -54,7 +54,7 @@ impl Running {
     }
 
     fn runner(&self, py: Python<'_>) -> Option<ThreadId> {
-        self.0.with(py, |state| state.runner)
+        self.0.with(py, |state| state.runner).filter(|runner| runner.1 == generation()).map(|runner| runner.0)
     }
 }
 

@@ -31,6 +31,13 @@ pub fn unwatch(py: Python<'_>) {
     }
 }
 
+/// In a forked child no step is aside, until the loops have said which ones are still there.
+pub fn after_fork(py: Python<'_>) {
+    if WATCHED.swap(0, Ordering::Relaxed) > 0 {
+        ffi::set_frame_gate(py, gate, false);
+    }
+}
+
 /// Whether a C function is known to call no Python before it returns.
 pub fn is_leaf(callable: &Bound<'_, PyAny>) -> bool {
     let py = callable.py();

@@ -29,30 +29,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 thread_local! {
-    /// The loop that this thread turns, with its place there.
-    static CURRENT: RefCell<Option<(Py<LoopCore>, Arc<Place>)>> = const { RefCell::new(None) };
+    /// The loops that this thread turns, with its places there. More than one: a step of each but the last turns the next, which
+    /// asyncio forbids and some programs bring about.
+    static CURRENT: RefCell<Vec<(Py<LoopCore>, Arc<Place>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Makes this thread one that turns a loop, or no longer. Gives back what it was.
-pub fn set_current(current: Option<(Py<LoopCore>, Arc<Place>)>) -> Option<(Py<LoopCore>, Arc<Place>)> {
-    CURRENT.with_borrow_mut(|slot| std::mem::replace(slot, current))
+/// This thread begins to turn a loop.
+pub fn enter(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
+    CURRENT.with_borrow_mut(|all| all.push((core.clone().unbind(), Arc::clone(place))));
+}
+
+/// It no longer turns the loop that it has entered last.
+pub fn leave() {
+    let left = CURRENT.with_borrow_mut(Vec::pop);
+    drop(left);
 }
 
 /// The loop that this thread turns, with its place there: also while its step is aside.
 #[inline]
 pub fn current<'py>(py: Python<'py>) -> Option<(Bound<'py, LoopCore>, Arc<Place>)> {
-    CURRENT.with_borrow(|slot| slot.as_ref().map(|(core, place)| (core.bind(py).clone(), Arc::clone(place))))
+    CURRENT.with_borrow(|all| all.last().map(|(core, place)| (core.bind(py).clone(), Arc::clone(place))))
 }
 
 /// This thread's place in the loop that it turns.
 pub fn current_place() -> Option<Arc<Place>> {
-    CURRENT.with_borrow(|slot| slot.as_ref().map(|(_, place)| Arc::clone(place)))
+    CURRENT.with_borrow(|all| all.last().map(|(_, place)| Arc::clone(place)))
 }
 
 /// Why this thread's step is aside, if it turns a loop and is. Cheap: most callers learn that there is nothing to do.
 #[inline]
 fn current_kind() -> Option<Kind> {
-    CURRENT.with_borrow(|slot| slot.as_ref()?.1.aside_kind())
+    CURRENT.with_borrow(|all| all.last()?.1.aside_kind())
 }
 
 /// How long home sleeps at a time: a signal that arrives just before it falls asleep does not wake it.
@@ -60,17 +67,48 @@ pub const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
-/// A thread whose step is aside without its knowledge takes the baton back before it goes on.
+/// A thread whose step is aside without its knowledge takes the baton back before it goes on. So it does for a step in which
+/// it turns another loop: what that runs is part of the step.
 fn gate(py: Python<'_>) -> PyResult<()> {
-    let gated =
-        CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(_, place)| place.is_gated() && !place.is_ungated()));
-    if !gated {
-        return Ok(());
+    let gated = CURRENT.with_borrow(|all| {
+        all.iter().any(|(_, place)| place.is_gated()) && !all.iter().any(|(_, place)| place.is_ungated())
+    });
+    if gated { pass_gate(py) } else { Ok(()) }
+}
+
+#[cold]
+fn pass_gate(py: Python<'_>) -> PyResult<()> {
+    let all: Vec<_> = CURRENT.with_borrow(|all| {
+        let gated = all.iter().filter(|(_, place)| place.is_gated());
+        gated.map(|(core, place)| (core.clone_ref(py), Arc::clone(place))).collect()
+    });
+    for (core, place) in all {
+        rescue::end_probe(py, &place)?;
+        if let Some(Kind::Rescued | Kind::Learned) = place.aside_kind() {
+            resume(core.bind(py), &place)?;
+        }
     }
-    let Some((core, place)) = current(py) else { return Ok(()) };
-    rescue::end_probe(py, &place)?;
+    Ok(())
+}
+
+/// Called when the interpreter looks up the current task of a loop: to enter a task, and to leave it. A step that has let go of
+/// the baton must have it back for that, in C code that no other gate stops: its last object blocked as it was destroyed,
+/// its coroutine is written in C, or it ended inside `blocking()`. Without it the task that is to be left is another one by now.
+#[inline]
+pub fn gate_of_tasks(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    if current_kind().is_none() { Ok(()) } else { pass_gate_of_tasks(core) }
+}
+
+#[cold]
+fn pass_gate_of_tasks(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = core.py();
+    let Some((_, place)) = current(py).filter(|(current, place)| current.is(core) && !place.is_ungated()) else {
+        return Ok(());
+    };
     match place.aside_kind() {
-        Some(Kind::Rescued | Kind::Learned) => resume(&core, &place),
+        Some(Kind::Rescued | Kind::Learned) => gate(py),
+        // Not what looks it up inside the block.
+        Some(Kind::Blocking) if !place.runs_python(py) => resume(core, &place),
         _ => Ok(()),
     }
 }
@@ -78,7 +116,33 @@ fn gate(py: Python<'_>) -> PyResult<()> {
 /// Whether this thread is in the middle of a step of a running everloop, and holds its baton.
 #[pyfunction]
 pub fn is_in_step() -> bool {
-    CURRENT.with_borrow(|slot| slot.as_ref().is_some_and(|(core, place)| core.get().baton().is_held_by(place.id())))
+    CURRENT.with_borrow(|all| all.last().is_some_and(|(core, place)| core.get().baton().is_held_by(place.id())))
+}
+
+/// In a forked child: forgets the steps of all threads. Those of the thread that forked are remembered by [`keep_after_fork`].
+pub fn after_fork(py: Python<'_>) -> PyResult<()> {
+    frames::after_fork(py);
+    sites::after_fork(py)
+}
+
+/// In a forked child: the step of this place, which is the forking thread's, is aside still.
+pub fn keep_after_fork(py: Python<'_>, place: &Place) -> PyResult<()> {
+    place.take_probe(); // its thread runs Python: it is here
+    let Some((kind, gated, site)) = place.with_aside(|aside| {
+        let site = aside.site.as_ref().map(|(code, offset)| (code.clone_ref(py), *offset));
+        (aside.kind, aside.gated, site)
+    }) else {
+        return Ok(());
+    };
+    if gated {
+        frames::watch(py);
+    }
+    match (kind, &site) {
+        (Kind::Rescued, site) => sites::watch(py, site.as_ref().map(|(code, _)| code.bind(py)))?,
+        (Kind::Learned, Some((code, offset))) => sites::note_away(code.bind(py), *offset)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Puts the step of `place` aside. None: its thread does not hold the baton, or is the only one left. Else the number of this release.

@@ -17,7 +17,7 @@ use crate::place::{Kind, lock};
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyCode;
+use pyo3::types::{PyCode, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -28,6 +28,8 @@ const TOOL_IDS: [u8; 3] = [4, 3, 5];
 const SHORT_CALL: u64 = 100_000;
 /// After so many short calls in a row a site is forgotten.
 const SHORT_CALLS: u32 = 16;
+/// So many sites are learned at most: the one that has not been used for longest goes first.
+const MOST_LEARNED: usize = 1024;
 
 /// `sys.monitoring`, with the tool id that is ours.
 struct Tool {
@@ -45,20 +47,71 @@ struct Tool {
 static TOOL: PyOnceLock<Option<Tool>> = PyOnceLock::new();
 
 struct Code {
-    code: Py<PyCode>,
+    /// Weak: what is learned keeps no code alive. While steps are blocked or away in it, their frames do.
+    code: Py<PyWeakrefReference>,
     /// How many steps are blocked in frames of this code.
     blocked: usize,
-    /// Learned offsets, each with its run of short calls.
-    learned: HashMap<i32, u32>,
+    /// Learned offsets.
+    learned: HashMap<i32, Learned>,
     /// Offsets at whose calls steps are aside, with their number: C_RETURN must come there, learned or not.
     away: HashMap<i32, usize>,
 }
 
+impl Code {
+    fn alive<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {
+        self.code.bind(py).upgrade_as().ok().flatten()
+    }
+
+    fn is_of(&self, code: &Bound<'_, PyCode>) -> bool {
+        self.alive(code.py()).is_some_and(|alive| alive.is(code))
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.blocked > 0 || !self.away.is_empty()
+    }
+}
+
+/// What is known of a learned site.
+#[derive(Default)]
+struct Learned {
+    /// Its run of short calls.
+    short: u32,
+    /// When it was used last, in uses of any site.
+    used: u64,
+}
+
 #[derive(Default)]
 struct Sites {
+    /// By address. The one that a code has may have been another's before, which is gone.
     codes: HashMap<usize, Code>,
     /// How many steps are rescued that need RAISE events of all code: they are on while there are any.
     raising: usize,
+    /// How often a learned site has been used.
+    uses: u64,
+}
+
+impl Sites {
+    fn get(&mut self, code: &Bound<'_, PyCode>) -> Option<&mut Code> {
+        self.codes.get_mut(&ffi::address(code.as_any())).filter(|entry| entry.is_of(code))
+    }
+
+    fn learned_count(&self) -> usize {
+        self.codes.values().map(|code| code.learned.len()).sum()
+    }
+
+    /// Takes out what is remembered of codes that are gone: functions that were defined anew, generated code.
+    fn take_dead(&mut self, py: Python<'_>) -> Vec<Code> {
+        self.codes.extract_if(|_, entry| entry.alive(py).is_none()).map(|(_, entry)| entry).collect()
+    }
+
+    /// Forgets the learned site that has not been used for longest, and gives back its code. O(sites), of which there are few.
+    fn forget_oldest<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {
+        let sites = self.codes.iter().flat_map(|(key, code)| code.learned.iter().map(move |at| (key, at)));
+        let (&key, (&offset, _)) = sites.min_by_key(|(_, (_, learned))| learned.used)?;
+        let entry = self.codes.get_mut(&key)?;
+        entry.learned.remove(&offset);
+        entry.alive(py)
+    }
 }
 
 /// Changed under the GIL, and never locked while Python code could run: setting events may collect garbage.
@@ -69,8 +122,9 @@ fn with_sites<R>(f: impl FnOnce(&mut Sites) -> R) -> R {
 }
 
 /// How many sites are learned.
-pub fn learned_count() -> usize {
-    with_sites(|sites| sites.codes.values().map(|code| code.learned.len()).sum())
+pub fn learned_count(py: Python<'_>) -> usize {
+    forget_unused(py);
+    with_sites(|sites| sites.learned_count())
 }
 
 /// Looks for what of the interpreter only rescue needs. False: something is not there, which is told.
@@ -125,9 +179,8 @@ impl Tool {
     /// Sets the events of one code object to what it needs now, and forgets it if that is nothing.
     fn apply(&self, code: &Bound<'_, PyCode>) -> PyResult<()> {
         let py = code.py();
-        let key = ffi::address(code.as_any());
         let (events, gone) = with_sites(|sites| {
-            let Some(entry) = sites.codes.get(&key) else { return (0, None) };
+            let Some(entry) = sites.get(code) else { return (0, None) };
             let mut events = 0;
             if entry.blocked > 0 {
                 events |= self.instruction | if self.raises_locally { self.raise } else { 0 };
@@ -135,7 +188,7 @@ impl Tool {
             if !entry.learned.is_empty() || !entry.away.is_empty() {
                 events |= self.calls;
             }
-            (events, if events == 0 { sites.codes.remove(&key) } else { None })
+            (events, if events == 0 { sites.codes.remove(&ffi::address(code.as_any())) } else { None })
         });
         drop(gone);
         self.monitoring.call_method1(py, "set_local_events", (self.id, code, events))?;
@@ -153,23 +206,29 @@ impl Tool {
     }
 }
 
-fn entry<'s>(sites: &'s mut Sites, code: &Bound<'_, PyCode>) -> &'s mut Code {
-    sites.codes.entry(ffi::address(code.as_any())).or_insert_with(|| Code {
-        code: code.clone().unbind(),
-        blocked: 0,
-        learned: HashMap::new(),
-        away: HashMap::new(),
-    })
+/// Has `f` change what is known of a code, which is nothing at first.
+fn with_entry<R>(code: &Bound<'_, PyCode>, f: impl FnOnce(&mut Code) -> R) -> PyResult<R> {
+    if with_sites(|sites| sites.get(code).is_none()) {
+        let entry = Code {
+            code: PyWeakrefReference::new(code)?.unbind(),
+            blocked: 0,
+            learned: HashMap::new(),
+            away: HashMap::new(),
+        };
+        let gone = with_sites(|sites| sites.codes.insert(ffi::address(code.as_any()), entry));
+        drop(gone);
+    }
+    Ok(with_sites(|sites| f(sites.get(code).expect("it is there, and we hold the GIL"))))
 }
 
 /// The next instruction of this code is a gate, for the thread that is about to be rescued in it.
 pub fn watch(py: Python<'_>, code: Option<&Bound<'_, PyCode>>) -> PyResult<()> {
     let Some(tool) = tool(py)? else { return Ok(()) };
     let everywhere = tool.raises_everywhere(code);
+    if let Some(code) = code {
+        with_entry(code, |entry| entry.blocked += 1)?;
+    }
     let first = with_sites(|sites| {
-        if let Some(code) = code {
-            entry(sites, code).blocked += 1;
-        }
         sites.raising += usize::from(everywhere);
         everywhere && sites.raising == 1
     });
@@ -185,8 +244,7 @@ pub fn unwatch(py: Python<'_>, site: Option<(Py<PyCode>, i32)>) -> PyResult<()> 
     let everywhere = tool.raises_everywhere(site.as_ref());
     let last = with_sites(|sites| {
         sites.raising = sites.raising.saturating_sub(usize::from(everywhere));
-        if let Some((code, _)) = &site {
-            let entry = entry(sites, code.bind(py));
+        if let Some(entry) = site.as_ref().and_then(|(code, _)| sites.get(code.bind(py))) {
             entry.blocked = entry.blocked.saturating_sub(1);
         }
         everywhere && sites.raising == 0
@@ -204,11 +262,26 @@ pub fn learn(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     if !is_call(code, offset)? {
         return Ok(());
     }
-    let new = with_sites(|sites| entry(sites, code).learned.insert(offset, 0).is_none());
+    let new = with_entry(code, |entry| entry.learned.insert(offset, Learned::default()).is_none())?;
+    standing(code, offset); // it is used
     if new {
         // A location that was silenced stays silent until its events are set anew.
         tool.monitoring.call_method1(py, "set_local_events", (tool.id, code, 0))?;
         tool.apply(code)?;
+        forget_surplus(py, tool)?;
+    }
+    Ok(())
+}
+
+/// Makes room, if there are too many sites.
+fn forget_surplus(py: Python<'_>, tool: &Tool) -> PyResult<()> {
+    let is_full = || with_sites(|sites| sites.learned_count() > MOST_LEARNED);
+    if is_full() {
+        forget_unused(py);
+    }
+    while is_full() {
+        let Some(code) = with_sites(|sites| sites.forget_oldest(py)) else { continue };
+        tool.apply(&code)?;
     }
     Ok(())
 }
@@ -229,8 +302,8 @@ fn is_call(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<bool> {
 /// Notes how long a call at a learned site took: after some short ones it is no longer one.
 fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
     with_sites(|sites| {
-        let Some(entry) = sites.codes.get_mut(&ffi::address(code.as_any())) else { return };
-        let Some(short) = entry.learned.get_mut(&offset) else { return };
+        let Some(entry) = sites.get(code) else { return };
+        let Some(Learned { short, .. }) = entry.learned.get_mut(&offset) else { return };
         *short = if nanoseconds < SHORT_CALL { *short + 1 } else { 0 };
         if *short >= SHORT_CALLS {
             entry.learned.remove(&offset);
@@ -246,11 +319,20 @@ enum Standing {
     Unknown,
 }
 
+/// Where a call stands that is about to be made.
 fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
-    with_sites(|sites| match sites.codes.get(&ffi::address(code.as_any())) {
-        Some(entry) if entry.learned.contains_key(&offset) => Standing::Learned,
-        Some(entry) if entry.away.contains_key(&offset) => Standing::Away,
-        _ => Standing::Unknown,
+    with_sites(|sites| {
+        sites.uses += 1;
+        let now = sites.uses;
+        let Some(entry) = sites.get(code) else { return Standing::Unknown };
+        match entry.learned.get_mut(&offset) {
+            Some(learned) => {
+                learned.used = now;
+                Standing::Learned
+            }
+            None if entry.away.contains_key(&offset) => Standing::Away,
+            None => Standing::Unknown,
+        }
     })
 }
 
@@ -286,10 +368,11 @@ fn on_call(
     {
         let site = (code.clone().unbind(), offset);
         let gated = !frames::is_leaf(callable);
-        if !core.get().baton().is_held_by(place.id()) || exit::has_begun() {
-            return Ok(None); // `release` would refuse
+        // Where `release` would refuse nobody comes back, to be counted off.
+        if !core.get().baton().is_held_by(place.id()) || place.aside_kind().is_some() || exit::has_begun() {
+            return Ok(None);
         }
-        note_away(code, offset);
+        note_away(code, offset)?;
         release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?;
     }
     Ok(None)
@@ -307,6 +390,10 @@ fn on_c_return(
         return gate(py);
     }
     let Some((core, place)) = current(py) else { return Ok(()) };
+    // The call of the step itself, or one of what runs beside it: the start of a relief thread, a signal handler.
+    if place.is_ungated() {
+        return Ok(());
+    }
     let since = if place.is_aside_at(code, offset) { place.aside_since() } else { None };
     if let Some(since) = since {
         note_duration(code, offset, clock::now().saturating_sub(since));
@@ -318,22 +405,22 @@ fn on_c_return(
 #[pyfunction]
 pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
     let Some(Some(tool)) = TOOL.get(py) else { return Ok(()) };
-    let codes: Vec<Py<PyCode>> = with_sites(|sites| {
+    let codes = with_sites(|sites| {
         sites.codes.values_mut().for_each(|entry| entry.learned.clear());
-        sites.codes.values().map(|entry| entry.code.clone_ref(py)).collect()
+        sites.codes.values().filter_map(|entry| entry.alive(py)).collect::<Vec<_>>()
     });
-    codes.iter().try_for_each(|code| tool.apply(code.bind(py)))
+    codes.iter().try_for_each(|code| tool.apply(code))
 }
 
 /// A step goes aside at this call.
-fn note_away(code: &Bound<'_, PyCode>, offset: i32) {
-    with_sites(|sites| *entry(sites, code).away.entry(offset).or_default() += 1);
+pub fn note_away(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
+    with_entry(code, |entry| *entry.away.entry(offset).or_default() += 1)
 }
 
 /// It has come back. The events of this code go with the last reason for them.
 pub fn note_back(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     let last = with_sites(|sites| {
-        let Some(entry) = sites.codes.get_mut(&ffi::address(code.as_any())) else { return false };
+        let Some(entry) = sites.get(code) else { return false };
         if let Some(count) = entry.away.get_mut(&offset) {
             *count -= 1;
             if *count == 0 {
@@ -348,16 +435,26 @@ pub fn note_back(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     }
 }
 
-/// Drops what is remembered of codes that nobody else refers to any more: functions that were defined anew.
-pub fn forget_unused(py: Python<'_>) {
-    let garbage: Vec<Code> = with_sites(|sites| {
-        let unused: Vec<usize> = sites
-            .codes
-            .iter()
-            .filter(|(_, entry)| entry.blocked == 0 && entry.away.is_empty() && ffi::is_unshared(entry.code.bind(py)))
-            .map(|(key, _)| *key)
-            .collect();
-        unused.into_iter().filter_map(|key| sites.codes.remove(&key)).collect()
+/// In a forked child the steps that were blocked or away are gone, and the events that waited for them.
+pub fn after_fork(py: Python<'_>) -> PyResult<()> {
+    let Some(Some(tool)) = TOOL.get(py) else { return Ok(()) };
+    let (codes, raised) = with_sites(|sites| {
+        let mut codes = Vec::new();
+        for entry in sites.codes.values_mut().filter(|entry| entry.is_in_use()) {
+            entry.blocked = 0;
+            entry.away.clear();
+            codes.extend(entry.alive(py));
+        }
+        (codes, std::mem::take(&mut sites.raising) > 0)
     });
+    if raised {
+        tool.set_raise(py, false)?;
+    }
+    codes.iter().try_for_each(|code| tool.apply(code))
+}
+
+/// Drops what is remembered of codes that are gone.
+pub fn forget_unused(py: Python<'_>) {
+    let garbage = with_sites(|sites| sites.take_dead(py));
     drop(garbage);
 }

@@ -6,6 +6,7 @@
 //! tasks in pure Python, which go on as before.
 
 use crate::event_loop::LoopCore;
+use crate::ffi;
 use crate::place::{Place, lock};
 use crate::private;
 use pyo3::exceptions::PyKeyError;
@@ -62,6 +63,16 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
         there.keep_task(task.unbind());
     }
     Ok(())
+}
+
+#[pymethods]
+impl LoopCore {
+    /// As that of any object. asyncio asks for it whenever it enters or leaves a task, up to CPython 3.13.
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        super::gate_of_tasks(slf)?;
+        // An object's address, but for the bits that are always the same, stands in the upper ones: as in CPython.
+        Ok(ffi::address(slf.as_any()).rotate_right(4).cast_signed())
+    }
 }
 
 /// The step goes on: its task is the current one again.

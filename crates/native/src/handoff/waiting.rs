@@ -5,7 +5,7 @@ use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_gra
 use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
-use crate::place::{Kind, Place, lock};
+use crate::place::{Kind, Place, lock, own_id};
 use crate::private;
 use everloop_core::baton::{Baton, Manner, Seat};
 use pyo3::exceptions::PyRuntimeError;
@@ -242,4 +242,20 @@ pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
         }
     }
     Ok(())
+}
+
+/// In a forked child the threads that waited are gone: what they waited for must not call them.
+pub fn after_fork(core: &Bound<'_, LoopCore>) {
+    let py = core.py();
+    let all = std::mem::take(&mut *lock(&core.get().waiting));
+    let (own, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|wait| {
+        let Ok(wait) = wait.bind(py).cast::<StepWait>() else { return false };
+        let is_own = wait.get().seat.id() == own_id();
+        if !is_own {
+            wait.get().state.store(IDLE, Ordering::SeqCst);
+        }
+        is_own
+    });
+    lock(&core.get().waiting).extend(own);
+    drop(gone);
 }

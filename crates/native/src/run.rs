@@ -1,0 +1,262 @@
+//! A run of a loop: the lives of the threads that turn it, from `run_forever` to its end, and what is left of them after
+//! a fork.
+
+use crate::alarm;
+use crate::drive::Driver;
+use crate::event_loop::{LoopCore, Post};
+use crate::ffi;
+use crate::handle::Handle;
+use crate::handoff::{self, rescue, sites, waiting};
+use crate::place::{Kind, Place, lock, own_id};
+use crate::watchdog;
+use everloop_core::baton::{Manner, Pending, Spare};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a relief thread waits for work before it ends.
+const LINGER: Duration = Duration::from_secs(10);
+
+fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Place>> {
+    let py = core.py();
+    let place = Arc::new(Place::new(py, home, name));
+    lock(&core.get().places).insert(place.id(), Arc::clone(&place));
+    Ok(place)
+}
+
+fn leave_place(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
+    // A step in C may have ended without another instruction, and nobody answers after this.
+    if let Err(error) = rescue::end_probe(core.py(), place) {
+        error.write_unraisable(core.py(), Some(core));
+    }
+    let gone = lock(&core.get().places).remove(&place.id());
+    drop(gone);
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Turns the loop on this thread until it is stopped.
+    fn _run(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
+        let this = slf.get();
+        if let Some(panic) = &*lock(&this.panic) {
+            let text = format!("everloop has panicked in this loop ({panic}): close it, and make another one");
+            return Err(PyRuntimeError::new_err(text));
+        }
+        let place = enter_place(slf, true, name)?;
+        if !this.baton().enter(&place.seat) {
+            // Another thread was quicker.
+            leave_place(slf, &place);
+            return Err(PyRuntimeError::new_err("This event loop is already running"));
+        }
+        for other in lock(&this.places).values() {
+            other.seat.parker().unpark(); // pinned threads wait for the next run
+        }
+        handoff::enter(slf, &place);
+        let outcome = watchdog::begin(slf).and_then(|()| {
+            this.turn.with(this.baton(), place.id(), |turn| turn.found.clear()); // by the last run, which is long ago
+            surviving(slf, || turn_home(slf, &place))
+        });
+        leave_baton(slf, &place);
+        let ended = watchdog::end(slf);
+        handoff::leave();
+        leave_place(slf, &place);
+        this.stopping.store(false, Ordering::Relaxed);
+        this.failed.store(false, Ordering::Relaxed);
+        if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
+            this.shared.wake(); // whoever is still in the poll has no business there
+        }
+        sites::forget_unused(slf.py());
+        // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
+        let fatal = lock(&this.fatal).take();
+        outcome.and(ended).and(fatal.map_or(Ok(()), Err))
+    }
+
+    /// The life of a relief thread.
+    fn _relieve(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
+        let this = slf.get();
+        let relief = &this.shared.counters.relief;
+        relief.fetch_add(1, Ordering::Relaxed);
+        let place = enter_place(slf, false, name)?;
+        handoff::enter(slf, &place);
+        let driver = Driver::new(slf, Arc::clone(&place));
+        this.spawning.store(false, Ordering::Relaxed);
+        let outcome = match driver {
+            Ok(mut driver) => {
+                let outcome = surviving(slf, || relieve(slf, &place, &mut driver));
+                let outcome = outcome.or_else(|error| give_up(slf, &place, error));
+                // At once: who needs a thread from here on starts another.
+                relief.fetch_sub(1, Ordering::Relaxed);
+                driver.end().and(outcome)
+            }
+            Err(error) => {
+                relief.fetch_sub(1, Ordering::Relaxed);
+                // The loop that it was started for may be closed already.
+                if this.is_closed() { Ok(()) } else { Err(error) }
+            }
+        };
+        handoff::leave();
+        leave_place(slf, &place);
+        outcome
+    }
+
+    /// The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them.
+    fn _staying(&self) -> Vec<u64> {
+        let places: Vec<_> = lock(&self.places).values().cloned().collect();
+        places
+            .iter()
+            .filter(|place| place.aside_kind().is_some() || self.pins.holds(place.id()))
+            .map(|place| place.ident)
+            .collect()
+    }
+
+    /// The handles that are queued: those that are ready, and the timers, in no order.
+    fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
+        let (py, this) = (slf.py(), slf.get());
+        let (mut ready, mut timers) = ffi::peek(&this.turn, py, |turn| {
+            let copy = |handle: &Py<Handle>| handle.clone_ref(py);
+            (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
+        })
+        .unwrap_or_else(|| (Vec::new(), Vec::new()));
+        this.inbox.try_each(|post| match post {
+            Post::Soon(handle) => ready.push(handle.clone_ref(py)),
+            Post::At(_, handle) => timers.push(handle.clone_ref(py)),
+        });
+        (ready, timers)
+    }
+
+    /// What this loop has done so far and has at hand now.
+    ///
+    /// Returns:
+    ///     dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
+    ///         made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
+    ///         `relief_threads` alive; and the `learned_sites` of the process.
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = &self.shared.counters;
+        let dict = PyDict::new(py);
+        dict.set_item("steps", self.shared.heartbeat.steps())?;
+        dict.set_item("turns", counters.turns.load(Ordering::Relaxed))?;
+        dict.set_item("releases", counters.releases.load(Ordering::Relaxed))?;
+        dict.set_item("rescues", counters.rescues.load(Ordering::Relaxed))?;
+        dict.set_item("learned", counters.learned.load(Ordering::Relaxed))?;
+        dict.set_item("aside", counters.aside.load(Ordering::Relaxed))?;
+        dict.set_item("relief_threads", counters.relief.load(Ordering::Relaxed))?;
+        dict.set_item("learned_sites", sites::learned_count(py))?;
+        Ok(dict)
+    }
+
+    /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
+    fn _after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let me = lock(&this.places).remove(&own_id());
+        let me = me.as_ref();
+        let aside = me.is_some_and(|place| place.aside_kind().is_some());
+        this.baton().after_fork(me.map(|place| &*place.seat), aside);
+        let gone = {
+            let mut places = lock(&this.places);
+            let mine = me.map(|place| (place.id(), Arc::clone(place))).into_iter().collect();
+            mem::replace(&mut *places, mine)
+        };
+        let waits = me.is_some_and(|place| place.aside_kind() == Some(Kind::Waiting));
+        let counters = &this.shared.counters;
+        counters.aside.store(usize::from(aside), Ordering::Relaxed);
+        counters.waiting.store(usize::from(waits), Ordering::Relaxed);
+        counters.relief.store(usize::from(me.is_some_and(|place| !place.home)), Ordering::Relaxed);
+        this.spawning.store(false, Ordering::Relaxed);
+        // The dead threads' places hold references that were theirs: let them be.
+        mem::forget(gone);
+        waiting::after_fork(slf);
+
+        if let Some(place) = me {
+            handoff::keep_after_fork(py, place)?;
+        }
+        // What waited for the steps that are gone. Where those are in its context for ever, it is told so.
+        for handle in mem::take(&mut *lock(&this.deferred)) {
+            this.schedule(handle);
+        }
+        Ok(())
+    }
+}
+
+/// Turns the loop on the thread that called `run_forever`.
+fn turn_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
+    let mut driver = Driver::new(core, Arc::clone(place))?;
+    let outcome = driver.drive();
+    driver.end().and(outcome)
+}
+
+/// A panic ends the loop, and not what its threads hold: an error says so, in this run and when it is to run again.
+fn surviving(core: &Bound<'_, LoopCore>, f: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        *lock(&core.get().panic) = Some(text.clone());
+        core.get().shared.heartbeat.end_step();
+        Err(PyRuntimeError::new_err(format!("everloop has panicked, and this loop cannot go on: {text}")))
+    })
+}
+
+/// Home stops the loop. It may be without the baton, where a signal or a panic has interrupted it.
+fn leave_baton(core: &Bound<'_, LoopCore>, place: &Place) {
+    let this = core.get();
+    handoff::end_of_step(core, place);
+    if this.baton().is_open() && !this.baton().is_held_by(place.id()) {
+        // What handlers raise while it comes is too late: the run ends anyway.
+        let (_granted, _raised) =
+            handoff::wait_granted(core.py(), this, place, || this.baton().queue_home(&place.seat));
+    }
+    if this.baton().is_open() {
+        this.baton().leave(&place.seat);
+    }
+}
+
+/// The machinery failed on a relief thread, not a callback: it ends, no other goes on, and home tells.
+fn give_up(core: &Bound<'_, LoopCore>, place: &Arc<Place>, error: PyErr) -> PyResult<()> {
+    let this = core.get();
+    this.failed.store(true, Ordering::Relaxed);
+    handoff::keep_fatal(this, error);
+    handoff::end_of_step(core, place);
+    hand_home(core, place)
+}
+
+/// Takes the baton whenever it is needed, and turns the loop until somebody else wants it.
+fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'_>) -> PyResult<()> {
+    let py = core.py();
+    let this = core.get();
+    loop {
+        let end = place.rest(py, || this.baton().wait_spare(&place.seat, LINGER));
+        match end {
+            Spare::Holds if this.failed.load(Ordering::Relaxed) => return hand_home(core, place),
+            Spare::Holds => {
+                alarm::rouse();
+                if driver.run_pinned()? {
+                    driver.drive()?;
+                }
+            }
+            // Let go of while this thread was getting up, when it still counted as one that is there.
+            Spare::TimedOut if this.baton().is_free() => {}
+            _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
+            Spare::TimedOut => {}
+            // Tasks are pinned to this thread: it waits for the next run of the loop.
+            Spare::Dismissed => place.rest(py, || {
+                while !this.baton().is_open() && !this.is_closed() {
+                    place.seat.parker().park(None);
+                }
+            }),
+        }
+    }
+}
+
+/// Lets go of the baton for good, if this thread still has it. Nobody is started to take it: home does, or a step that comes back.
+fn hand_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
+    let this = core.get();
+    let pending = Pending { ready: true, deadline: None };
+    if let Some(after) = this.baton().release(&place.seat, Manner::Loud, pending) {
+        let _nobody_to_start = this.after_release(after);
+    }
+    Ok(())
+}
