@@ -25,6 +25,7 @@ NATIVE_LAYERS = [
 PYTHON_LAYERS = [
     {"_native"},
     {"private"},
+    {"real_threads"},
     {"children", "environment", "pool", "sendfile", "sockets"},
     {"subprocesses"},
     {"loop"},

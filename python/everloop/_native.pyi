@@ -162,6 +162,9 @@ class LoopCore:
         """The transport that has this descriptor, if any."""
     def _claim(self, fd: int, transport: Any, claimed: bool) -> None:
         """Nobody else may watch this descriptor from now on (True), or others may for a while (False)."""
+    def _sleep_in(self, wait: Callable[[int, float | None], object] | None) -> None:
+        """From the next run on, home sleeps in `wait(fd, seconds or None)`; None: by itself."""
+
     def _write_to_self(self) -> None:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
 

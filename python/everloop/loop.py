@@ -21,7 +21,7 @@ from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from . import _native, environment, pool
+from . import _native, environment, pool, real_threads
 from .private import loops as private
 from .private import nesting
 from .private.eager import begins_task
@@ -143,6 +143,10 @@ class EventLoop(
             raise RuntimeError("This event loop is already running")
         if self.rescue and _native.prepare_rescue() and not _native.claim_tool():
             _warn_no_tool()
+        self._sleep_in(real_threads.sleeper())
+        if self.rescue and real_threads.is_replaced():
+            self.rescue = False
+            _warn_replaced()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
         outer = events._get_running_loop()
@@ -202,7 +206,9 @@ class EventLoop(
 
     def _start_relief(self) -> None:
         name = f"everloop-relief-{next(_relief_numbers)}"
-        threading.Thread(target=_relieve, args=(self, name), name=name, daemon=True).start()
+        own: list[threading.Thread] = []
+        own.append(real_threads.new_thread(_relieve, (self, name, own), name=name))
+        own[0].start()
 
     def _join_relief(self) -> None:
         """Waits for the relief threads that have nothing left to do."""
@@ -210,7 +216,7 @@ class EventLoop(
             return
         staying = set(self._staying())
         for thread in list(self._relief_threads):
-            if thread.ident not in staying and thread is not threading.current_thread():
+            if thread.ident not in staying and thread.ident != real_threads.own_ident():
                 thread.join()
                 self._relief_threads.discard(thread)
 
@@ -536,13 +542,13 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
         return runner.run(main)
 
 
-def _relieve(loop: EventLoop, name: str) -> None:
+def _relieve(loop: EventLoop, name: str, own: "list[threading.Thread]") -> None:
     """The life of a relief thread."""
     # By itself: whoever starts it may be interrupted, and the loop may end before it is back from that.
     for thread in list(loop._relief_threads):
         if not thread.is_alive():
             loop._relief_threads.discard(thread)
-    loop._relief_threads.add(threading.current_thread())
+    loop._relief_threads.add(own[0])
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
     if loop.get_debug():
         sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH)
@@ -568,6 +574,15 @@ def _move_early_bytes(protocol: Any, tls: _native.TlsProtocol) -> None:
 def _file_number(fd: Any) -> int:
     """The descriptor of a file object, also of a closed one: -1, which nobody watches."""
     return fd if isinstance(fd, int) else int(fd.fileno())
+
+
+def _warn_replaced() -> None:
+    warnings.warn(
+        f"rescue is off: {real_threads.replaced_by()} has replaced the threads of this program. What blocks lets its "
+        "greenlets run, in the middle of a step, and no other thread can go on with the loop meanwhile",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_no_tool() -> None:

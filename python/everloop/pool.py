@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from . import _native
+from .real_threads import new_thread
 
 __all__ = ["ThreadPool"]
 
@@ -98,7 +99,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
 
     def _start_thread(self, number: int) -> None:
         name = f"{self._prefix}_{number}"
-        thread = threading.Thread(target=_work, args=(self, number), name=name, daemon=True)
+        thread = new_thread(_work, (self, number), name=name)
         self._threads[number] = thread
         try:
             thread.start()

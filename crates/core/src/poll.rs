@@ -11,7 +11,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::{self, Errno};
 use rustix::time::Timespec;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -94,6 +94,11 @@ impl Poller {
         let waker = Waker::new()?;
         epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(Token::NONE.to_u64()), epoll::EventFlags::IN)?;
         Ok(Self { epoll: epoll.into(), waker, broken: OnceLock::new() })
+    }
+
+    /// What is readable while something has happened: for those who wait for more than this.
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
     }
 
     /// Ends a sleep in [`wait`](Self::wait), this or the next.
@@ -204,7 +209,6 @@ mod tests {
     use super::*;
     use crate::registry::{Direction, Registry};
     use std::io::Write;
-    use std::os::fd::AsRawFd;
 
     fn poll(poller: &Poller, timeout: Option<Duration>) -> Vec<Event> {
         let mut events = Events::default();

@@ -114,6 +114,7 @@ pub struct Driver<'py> {
     events: Events,
     posts: Vec<Post>,
     lookout: pinning::Lookout<'py>,
+    sleeper: Option<Bound<'py, PyAny>>,
     share: GilShare,
     /// The last sleep was one.
     idle: bool,
@@ -128,7 +129,7 @@ pub struct Driver<'py> {
 
 impl<'py> Driver<'py> {
     pub fn new(core: &Bound<'py, LoopCore>, place: Arc<Place>) -> PyResult<Self> {
-        let py = core.py();
+        let (py, home) = (core.py(), place.home);
         Ok(Self {
             py,
             core: core.clone(),
@@ -137,6 +138,7 @@ impl<'py> Driver<'py> {
             events: Events::default(),
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
+            sleeper: if home { lock(&core.get().sleeper).as_ref().map(|wait| wait.bind(py).clone()) } else { None },
             share: GilShare::default(),
             idle: false,
             habit: Habit::default(),
@@ -472,7 +474,14 @@ impl<'py> Driver<'py> {
         }
         let mut polled = Ok(());
         // Who pushed before we lay down saw no sleeper.
-        if !this.inbox.is_filled() {
+        if this.inbox.is_filled() {
+            // It is read next.
+        } else if let Some(wait) = &self.sleeper {
+            let seconds = timeout.map(|timeout| timeout.as_secs_f64());
+            polled = wait.call1((self.poller.as_raw_fd(), seconds)).map(drop);
+            let found = check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)));
+            polled = polled.and(found);
+        } else {
             let (poller, events) = (&self.poller, &mut self.events);
             let stays_awake = timeout.is_none_or(|timeout| timeout > AWAKE) && self.habit.stays_awake();
             let (outcome, woke) = self.place.rest(self.py, || {

@@ -117,6 +117,8 @@ pub struct LoopCore {
     pub task_owner: AtomicU32,
     /// A relief thread is being started.
     pub spawning: AtomicBool,
+    /// `wait(fd, seconds or None)`, in which home sleeps where greenlets of its thread are to go on meanwhile.
+    pub sleeper: Mutex<Option<Py<PyAny>>>,
     /// The machinery has failed on a relief thread: none goes on with this run, whose end home tells.
     pub failed: AtomicBool,
     /// What a panic said that has ended this loop.
@@ -484,6 +486,7 @@ impl LoopCore {
             closed: AtomicBool::new(false),
             task_owner: AtomicU32::new(0),
             spawning: AtomicBool::new(false),
+            sleeper: Mutex::default(),
             failed: AtomicBool::new(false),
             panic: Mutex::default(),
         })
@@ -684,6 +687,12 @@ impl LoopCore {
     /// Descriptor -> (reads, writes) of everything that is watched.
     fn _watched(&self) -> HashMap<RawFd, (bool, bool)> {
         lock(&self.registry).watched().map(|(fd, interest)| (fd, (interest.read, interest.write))).collect()
+    }
+
+    /// From the next run on, home sleeps in `wait(fd, seconds or None)`; None: by itself.
+    fn _sleep_in(&self, wait: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *lock(&self.sleeper), wait);
+        drop(before);
     }
 
     /// Wakes a loop that sleeps: asyncio's own code calls this after it has queued something.

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+from ..real_threads import new_thread
 from .waits import link
 
 __all__ = ["ThreadIterator", "aiterate"]
@@ -101,9 +102,7 @@ class ThreadIterator[T](AsyncIterator[T]):
         self._started = True
         name = f"everloop-iterate-{next(_numbers)}"
         # Daemon: one that nobody closes must not keep the interpreter from ending.
-        self._feed.thread = threading.Thread(
-            target=self._context.run, args=(self._feed.produce,), name=name, daemon=True
-        )
+        self._feed.thread = new_thread(self._context.run, (self._feed.produce,), name=name)
         self._feed.thread.start()
 
 

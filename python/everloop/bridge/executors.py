@@ -10,7 +10,6 @@ import contextvars
 import inspect
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -18,6 +17,7 @@ from .. import _native
 from ..loop import loop_of_context
 from ..pool import note_executor
 from ..private.threads import threads_of
+from ..real_threads import new_thread
 from .calls import check_function, name_of
 from .waits import link
 
@@ -189,7 +189,7 @@ def _cancel(executor: SubmitsCalls, future: Any) -> None:
         future.cancel()
         return
     # Others may ask a server first: Dask's waits for its scheduler, without end if that is gone.
-    threading.Thread(target=_cancel_far_away, args=(future,), name="everloop-cancel", daemon=True).start()
+    new_thread(_cancel_far_away, (future,), name="everloop-cancel").start()
 
 
 def _cancel_far_away(future: Any) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import contextvars
 import inspect
@@ -17,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from .. import _native
 from ..loop import EventLoop, loop_of_context
+from ..real_threads import new_lock, new_thread
 from .block_on import block_on, through
 from .blocking import blocking
 from .loop_future import ExitOfCoroutine, LoopFuture, close_coroutine, submit_to
@@ -208,7 +208,9 @@ class LoopThread:
         if life.is_unclaimed:
             _running.add(self)
             # Daemon: the interpreter's end waits for it in `_end_all`, with a bound.
-            thread = threading.Thread(target=self._turn, args=(life,), name=self._name, daemon=True)
+            own: list[threading.Thread] = []
+            thread = new_thread(self._turn, (life, own), name=self._name)
+            own.append(thread)
             try:
                 thread.start()
             except BaseException:
@@ -224,12 +226,12 @@ class LoopThread:
         _leave_daemon()
         return RuntimeError(f"{self!r} cannot be used any more: make another LoopThread, or close this one later")
 
-    def _turn(self, life: "_Life") -> None:
+    def _turn(self, life: "_Life", own: "list[threading.Thread]") -> None:
         """The life of the thread. Several may have been started: the first one turns the loop."""
         if not life.claim():
             return
         try:
-            life.turn(self._debug)
+            life.turn(self._debug, own[0])
         except BaseException:
             self._closed = True  # somebody has stopped the loop itself
             raise
@@ -258,7 +260,8 @@ class _Life:
         self.thread: threading.Thread | None = None  # set by itself
         self._unclaimed = [True]  # who takes it out turns the loop
         self._stop = asyncio.Event()
-        self._over: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._over = new_lock()  # held until then
+        self._over.acquire()
 
     @property
     def is_unclaimed(self) -> bool:
@@ -271,9 +274,9 @@ class _Life:
         except IndexError:
             return False
 
-    def turn(self, debug: bool | None) -> None:
+    def turn(self, debug: bool | None, thread: threading.Thread) -> None:
         """Turns the loop until its end was begun. On its thread."""
-        self.thread = threading.current_thread()
+        self.thread = thread
 
         def loop() -> EventLoop:
             loop_of_context.set(self.loop._reference)
@@ -294,10 +297,11 @@ class _Life:
         """The loop is closed: what was handed over too late is cancelled."""
         for future in list(self.futures):
             future._cancel_now()
-        self._over.set_result(None)
+        self._over.release()
 
     def wait_ended(self) -> None:
-        self._over.result()
+        with self._over:
+            pass
         if self.thread is not None:
             self.thread.join()
 

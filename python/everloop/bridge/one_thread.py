@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from ..real_threads import new_thread
 from .ending import wait_ended
 from .waits import link, working
 
@@ -62,7 +63,7 @@ class OneThread:
         name = f"everloop-one-{next(_numbers)}"
         self._process = os.getpid()
         # Daemon: one that nobody ends must not keep the interpreter from ending.
-        self._thread = threading.Thread(target=self._context.run, args=(_serve, self._jobs), name=name, daemon=True)
+        self._thread = new_thread(self._context.run, (_serve, self._jobs), name=name)
         self._thread.start()
         return self._thread
 

@@ -1,12 +1,12 @@
 """Places: the loop on which one synchronous caller has several coroutines run, one after the other."""
 
 import asyncio
-import threading
 from asyncio import events
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ..loop import EventLoop
+from ..real_threads import new_thread
 from .block_on import block_on, loop_of_this_context, through
 from .loop_future import close_coroutine, submit_to
 from .loop_thread import LoopThread
@@ -76,7 +76,7 @@ class PrivateLoop:
         if events._get_running_loop() is None:
             self._run_and_close(coroutine)
         else:
-            threading.Thread(target=self._run_and_close, args=(coroutine,), name="everloop-last").start()
+            new_thread(self._run_and_close, (coroutine,), name="everloop-last", daemon=False).start()
 
     def _run_and_close(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
