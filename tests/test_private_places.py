@@ -15,7 +15,7 @@ PYTHON, RUST = ROOT / "python/everloop", ROOT / "crates/native/src"
 
 # Documented, or exported by their modules for those who write event loops, in spite of their names.
 PUBLIC = {
-    *("_exit", "_getframe", "_current_frames", "_is_gil_enabled"),
+    *("_exit", "_getframe", "_current_frames", "_is_gil_enabled", "_thread"),
     *("_get_running_loop", "_set_running_loop", "_enter_task", "_leave_task"),
 }
 # How to look into functions and frames of others.
@@ -111,7 +111,7 @@ def imports(tree):
             parts = [(node.lineno, part) for part in found]
         else:
             continue
-        yield from ((line, part) for line, part in parts if is_private(part))
+        yield from ((line, part) for line, part in parts if is_private(part) and part not in PUBLIC)
 
 
 def is_allowed(spelled, name, of_self):
