@@ -2,10 +2,14 @@
 
 import asyncio
 import os
+import pathlib
 import socket
+import ssl
 import tempfile
 
 from . import operation
+
+CERTIFICATE = pathlib.Path(__file__).parents[2] / "localhost.pem"
 
 
 @operation(weight=1)
@@ -93,6 +97,30 @@ async def unix_server(step):
         async with server:
             answers = await _ask(*await asyncio.open_unix_connection(path), step.count)
             await served.wait()
+    return answers
+
+
+@operation(weight=1)
+async def tls(step):
+    served = asyncio.Event()
+
+    async def serve(reader, writer):
+        while line := await reader.readline():
+            step.block(0.2)
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        served.set()
+
+    at_server, at_client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    at_server.load_cert_chain(CERTIFICATE)
+    at_client.load_verify_locations(CERTIFICATE)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=at_server) as server:
+        host, port = server.sockets[0].getsockname()
+        connection = await asyncio.open_connection(host, port, ssl=at_client, server_hostname="localhost")
+        answers = await _ask(*connection, step.count)
+        await served.wait()
     return answers
 
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextvars
+import fcntl
+import io
+import os
 import sys
+import threading
 import weakref
 
 from ..witness import PATH
@@ -241,6 +245,47 @@ async def dropped_task(step):
     step.block()
     del result
     return reference() is None
+
+
+@operation()
+async def local_that_blocks_at_the_end_of_its_task(step):
+    class Local:
+        def __del__(self):
+            step.block(0.5)
+            ended.append(True)
+
+    ended = []
+
+    async def one():
+        local = Local()
+        await asyncio.sleep(0)
+        return local is None
+
+    results = await asyncio.gather(*(asyncio.create_task(one()) for _ in range(step.count)))
+    step.check()
+    return results, len(ended)
+
+
+@operation(weight=1)
+async def buffer_that_blocks_at_the_end_of_its_task(step):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+
+    async def one():
+        # no name but this one: its destructor, in C, is the last thing of the task
+        buffer = io.BufferedWriter(io.FileIO(writer, "wb", closefd=False), 20_000)
+        buffer.write(bytes(6000))
+        await asyncio.sleep(0)
+
+    timer = threading.Timer(step.delay, os.read, (reader, 6000))
+    timer.start()
+    await asyncio.create_task(one())
+    step.check()
+    await asyncio.sleep(0)
+    timer.join()
+    os.close(reader)
+    os.close(writer)
+    return step.task.done()
 
 
 @operation(weight=1)

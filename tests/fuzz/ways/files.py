@@ -72,6 +72,19 @@ def close_of_a_file_with_unsent_text(here):
 
 
 @way
+def buffer_dropped_with_unsent_text(here):
+    """A destructor in C blocks."""
+    with pipe() as (reader, writer):
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        buffer = io.BufferedWriter(io.FileIO(writer, "wb", closefd=False), 20_000)
+        buffer.write(bytes(6000))
+        with after(here.delay, os.read, reader, 6000):
+            del buffer
+        here.alone()
+    return "dropped"
+
+
+@way
 def open_of_a_fifo(here):
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "fifo")
@@ -175,4 +188,4 @@ def wait_for_a_child(here):
 
 @way
 def signal_in_vain(here):
-    return signal.sigtimedwait({signal.SIGRTMAX}, here.delay)
+    signal.sigtimedwait({signal.SIGRTMAX}, here.delay)  # what it returns is random if another signal ends it
