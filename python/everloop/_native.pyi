@@ -158,6 +158,8 @@ class LoopCore:
         """Begins to wait for `future`, cancelled whenever `task` is. RuntimeError: no step of the loop runs here."""
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
+    def _own_transports(self) -> list[Transport]:
+        """The transports that are there."""
     def _transport_of(self, fd: int) -> Transport | None:
         """The transport that has this descriptor, if any."""
     def _claim(self, fd: int, transport: Any, claimed: bool) -> None:

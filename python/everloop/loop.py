@@ -202,6 +202,13 @@ class EventLoop(
         self._close_core()
         self._join_relief()
 
+    def has_open_files(self) -> bool:
+        """Whether a transport is open, or a file watched: something would be lost if the loop were closed."""
+        if any(not transport.is_closing() for transport in self._own_transports()):
+            return True
+        own = -1 if self._ssock is None else self._ssock.fileno()
+        return any(fd != own and self._transport_of(fd) is None for fd in self._watched())
+
     # ---- relief threads
 
     def _start_relief(self) -> None:

@@ -667,6 +667,13 @@ impl LoopCore {
         reference.bind(py).upgrade()
     }
 
+    /// The transports that are there.
+    fn _own_transports<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        let references: Vec<_> =
+            self.owned.with(py, |owned| owned.values().map(|reference| reference.clone_ref(py)).collect());
+        references.iter().filter_map(|reference| reference.bind(py).upgrade()).collect()
+    }
+
     /// Nobody else may watch this descriptor from now on (True), or others may for a while (False).
     fn _claim(&self, fd: RawFd, transport: &Bound<'_, PyAny>, claimed: bool) -> PyResult<()> {
         if claimed {

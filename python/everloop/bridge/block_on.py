@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from .. import _native
 from .. import loop as loops
-from ..loop import EventLoop, loop_of_context, run
+from ..loop import EventLoop, loop_of_context
 from .aside import raise_timeout, wait_in_step
 from .loop_future import LoopFuture, close_coroutine, submit_to
+from .own_loop import run_here
 
 __all__ = ["block_on", "loop_of_this_context", "through"]
 
@@ -23,7 +24,8 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
 
     Inside a step of a running everloop the step goes aside: other tasks go on, and so does the awaited one, as a task
     of the same loop. On a thread that was started for a task (by `asyncio.to_thread`, by anyio for a `def` endpoint)
-    the coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own.
+    the coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own, whose end is that of
+    `asyncio.run`; but as long as it has left a connection open, the thread keeps the loop for its next `block_on`.
 
     Args:
         awaitable: A coroutine, task, future, or any object with `__await__`.
@@ -84,7 +86,7 @@ def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
     if owner is not None:
         raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
     coroutine = _as_coroutine(awaitable)
-    return run(coroutine if timeout is None else _within(coroutine, timeout))
+    return run_here(coroutine if timeout is None else _within(coroutine, timeout))
 
 
 def loop_of_this_context() -> EventLoop | None:
