@@ -240,6 +240,29 @@ def test_extra_information_and_what_there_is_not():
     assert ("limits", (10, 40), (25, 100)) in on_both(scene)
 
 
+def test_what_is_paused_can_be_asked_for():
+    async def scene(events):
+        server, client = Recorder(events), Recorder(Events())
+        async with listening(lambda: server, server_context()) as address:
+            await connect(address, client)
+            await server.made
+            transport, protocol = server.transport, server.transport._ssl_protocol
+            for change in (transport.pause_reading, transport.resume_reading):
+                change()
+                events.note("reading is paused", protocol._app_reading_paused)
+            names = "_app_writing_paused", "_ssl_reading_paused", "_ssl_writing_paused"
+            events.note(*(getattr(protocol, name) for name in names))
+            client.transport.close()
+            await server.lost
+            await client.lost
+
+    seen = on_both(scene)
+    assert [event for event in seen if event[0] == "reading is paused"] == [
+        ("reading is paused", True),
+        ("reading is paused", False),
+    ]
+
+
 # ---- the user's context
 
 

@@ -581,13 +581,17 @@ class TlsProtocol(asyncio.BufferedProtocol):
     """TLS between a transport and a protocol: what `asyncio.sslproto.SSLProtocol` is on other loops."""
 
     _app_protocol: asyncio.BaseProtocol | None
+    _app_reading_paused: bool
     _app_transport: TlsTransport | None
+    _app_writing_paused: bool
     _extra: dict[str, Any]
     _incoming: MemoryBIO
     _loop: asyncio.AbstractEventLoop
     _outgoing: MemoryBIO
     _server_hostname: str | None
     _server_side: bool
+    _ssl_reading_paused: bool
+    _ssl_writing_paused: bool
     _sslcontext: SSLContext
     _sslobj: SSLObject
     _state: Any

@@ -50,6 +50,26 @@ impl TlsProtocol {
     }
 
     #[getter]
+    fn _app_reading_paused(&self, py: Python<'_>) -> bool {
+        self.connection.with(py, |c| c.is_app_reading_paused)
+    }
+
+    #[getter]
+    fn _app_writing_paused(&self, py: Python<'_>) -> bool {
+        self.connection.with(py, |c| c.is_app_writing_paused)
+    }
+
+    #[getter]
+    fn _ssl_reading_paused(&self, py: Python<'_>) -> bool {
+        self.connection.with(py, |c| c.is_reading_paused)
+    }
+
+    #[getter]
+    fn _ssl_writing_paused(&self, py: Python<'_>) -> bool {
+        self.connection.with(py, |c| c.is_writing_paused)
+    }
+
+    #[getter]
     fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
         self.loop_.clone_ref(py)
     }
