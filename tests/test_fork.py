@@ -275,10 +275,14 @@ def at_home_with_others_aside(loop, function, others):
 
 async def fork_and_go_on(child):
     """The child goes on with this loop, runs the coroutine `child()`, and is never seen again."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
+            asyncio._set_running_loop(loop)  # which asyncio forgets in a child, and from CPython 3.14 on the task too
+            if asyncio.current_task() is None:
+                asyncio.tasks._enter_task(loop, task)
             await child()
             status = 0
         except BaseException:
