@@ -71,7 +71,7 @@ async def main():
     global event, other
     event, other = asyncio.Event(), asyncio.create_task(beside())
     asyncio.run(deep(3))
-    return seen, asyncio.current_task() is not None
+    return seen, isinstance(asyncio.get_running_loop(), everloop.EventLoop)
 print(everloop.run(main()))
 """,
     "another loop inside a step": """
