@@ -259,7 +259,7 @@ async def calls_see_the_context_of_the_connecting_task(scene):
 
     variable.set("before")
     protocol, peer = await scene.connect(
-        connection_made=look, data_received=look, eof_received=look, connection_lost=look, resume_writing=look
+        connection_made=look, data_received=look, eof_received=look, connection_lost=look
     )
     variable.set("after")
     peer.send(b"hello")

@@ -278,6 +278,15 @@ pub enum Called {
     ContextBusy(PyErr),
 }
 
+impl Called {
+    pub fn into_result(self) -> PyResult<()> {
+        match self {
+            Self::Returned => Ok(()),
+            Self::Raised(error) | Self::ContextBusy(error) => Err(error),
+        }
+    }
+}
+
 /// Calls `callable` with up to three arguments inside `context`.
 #[inline]
 pub fn call_in_context<const N: usize>(

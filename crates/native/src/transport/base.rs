@@ -40,7 +40,7 @@ pub struct Body {
     pub file: File,
     pub extra: Extra,
     pub server: Option<Py<PyAny>>,
-    /// The context that all calls of the protocol share, where the loop was given one; else each has a copy.
+    /// All that the protocol is told, it is told in this context or a copy, whoever uses the transport.
     pub context: Option<Py<PyAny>>,
     pub closing: bool,
     pub paused: bool,
@@ -97,8 +97,10 @@ impl Transport {
         file: File,
         extra: Extra,
         output: Output,
-    ) -> Self {
-        Self {
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let context = context.map_or_else(|| ffi::copy_context(core.py()), Ok)?;
+        Ok(Self {
             kind,
             fd,
             body: GilCell::new(Body {
@@ -108,7 +110,7 @@ impl Transport {
                 file,
                 extra,
                 server: None,
-                context: None,
+                context: Some(context),
                 closing: false,
                 paused: false,
                 reading: false,
@@ -121,7 +123,7 @@ impl Transport {
                 eof: false,
                 empty_waiter: None,
             }),
-        }
+        })
     }
 
     #[inline]
@@ -131,10 +133,10 @@ impl Transport {
             .ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
     }
 
-    /// The context for what is called next.
-    fn context(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let shared = self.body.with(py, |body| body.context.as_ref().map(|context| context.clone_ref(py)));
-        shared.map_or_else(|| ffi::copy_context(py), Ok)
+    /// The context in which the protocol is told what happens: the one in which the transport was made.
+    pub fn context(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let own = self.body.with(py, |body| body.context.as_ref().map(|context| context.clone_ref(py)));
+        own.map_or_else(|| ffi::copy_context(py), Ok)
     }
 
     pub fn is_debug(&self, py: Python<'_>) -> bool {
@@ -217,6 +219,14 @@ pub fn watch(slf: &Bound<'_, Transport>, direction: Direction) -> PyResult<()> {
 fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
     let this = slf.get();
     LoopCore::call_soon_in(&this.core(slf.py())?, this.context(slf.py())?, callback, args)
+}
+
+/// Calls the protocol in the midst of a call of the transport, whose caller's context is nothing to it: in a copy of its own,
+/// since the caller may be in that already.
+pub fn in_context(slf: &Bound<'_, Transport>, call: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    let py = slf.py();
+    let context = ffi::copy_of_context(py, &slf.get().context(py)?)?;
+    ffi::run_in_context(py, &context, call).into_result()
 }
 
 // ---- the beginning
@@ -322,7 +332,7 @@ pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
 /// To be called when something had to wait.
 pub fn maybe_pause_protocol(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let must = slf.get().body.with(slf.py(), |body| body.flow.must_pause(body.output.len()));
-    if must { call_flow(slf, "pause_writing") } else { Ok(()) }
+    if must { in_context(slf, || call_flow(slf, "pause_writing")) } else { Ok(()) }
 }
 
 /// To be called when something has left.
@@ -440,10 +450,11 @@ fn let_go(slf: &Bound<'_, Transport>) -> PyResult<()> {
         core.get().disclaim(py, this.fd);
     }
     let closed = close_file(slf);
-    let (protocol, core, waiter) = this.body.with(py, |body| {
-        (body.protocol.take(), body.loop_.take(), body.empty_waiter.as_ref().map(|w| w.clone_ref(py)))
+    let (gone, waiter) = this.body.with(py, |body| {
+        let gone = (body.protocol.take(), body.loop_.take(), body.context.take());
+        (gone, body.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)))
     });
-    drop((protocol, core));
+    drop(gone);
     let detached = detach(slf);
     if let Some(waiter) = waiter {
         fail_waiter(waiter.bind(py), PyConnectionError::new_err("Connection is closed by peer"))?;

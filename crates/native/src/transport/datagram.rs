@@ -79,7 +79,7 @@ impl DatagramTransport {
         let family = sock.getattr("family")?.extract().ok().map(AddressFamily::from_raw);
         let fd = sock.call_method0("fileno")?.extract()?;
         let output = Output::Datagrams(VecDeque::new(), 0);
-        let base = Transport::new(&KIND, r#loop, fd, File::hold(sock)?, Extra::Known(extra.unbind()), output);
+        let base = Transport::new(&KIND, r#loop, fd, File::hold(sock)?, Extra::Known(extra.unbind()), output, None)?;
         let address = match address {
             Some(address) if address.is_truthy()? => Some(address.unbind()),
             _ => None,
@@ -336,10 +336,9 @@ fn send_failed(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()>
     if !error.is_instance_of::<PyOSError>(py) {
         return fatal_error(slf.as_super(), error, "Fatal write error on datagram transport");
     }
-    match slf.as_super().get().protocol(py) {
-        Some(protocol) => protocol.call_method1("error_received", (error.into_value(py),)).map(drop),
-        None => Ok(()),
-    }
+    let Some(protocol) = slf.as_super().get().protocol(py) else { return Ok(()) };
+    let error = error.into_value(py);
+    base::in_context(slf.as_super(), || protocol.call_method1(name!(py, "error_received"), (error,)).map(drop))
 }
 
 #[cold]

@@ -190,13 +190,20 @@ fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddr
     }
 
     // Each connection has a context of its own, a copy of the server's, or of the one in which serving was started.
-    let shared = this.connection_context(py)?;
-    let context = shared.as_ref().map_or_else(|| ffi::copy_context(py), |context| Ok(context.clone_ref(py)))?;
+    let context = this.connection_context(py)?.map_or_else(|| ffi::copy_context(py), Ok)?;
     let Some(factory) = this.with(py, |parts| parts.protocol_factory.clone_ref(py)) else { return Ok(()) };
     let called = ffi::run_in_context(py, &context, || {
         let protocol = factory.call0(py)?;
         let server = server.as_ref().map(|server| server.bind(py));
-        socket::accepted(core.bind(py), connection, this.numbers, peer, protocol.bind(py), server, shared)
+        socket::accepted(
+            core.bind(py),
+            connection,
+            this.numbers,
+            peer,
+            protocol.bind(py),
+            server,
+            context.clone_ref(py),
+        )
     });
     match called {
         Called::Returned => Ok(()),

@@ -76,7 +76,7 @@ fn create<'py>(
     }
     io::ioctl_fionbio(borrow_fd(fd), true).map_err(os_error)?;
     let file = File::Object(pipe.clone().unbind());
-    Ok((Transport::new(kind, core, fd, file, Extra::Known(extra.unbind()), output), file_type))
+    Ok((Transport::new(kind, core, fd, file, Extra::Known(extra.unbind()), output, None)?, file_type))
 }
 
 #[pymethods]

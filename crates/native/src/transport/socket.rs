@@ -52,14 +52,14 @@ pub fn accepted<'py>(
     peername: SocketAddrAny,
     protocol: &Bound<'py, PyAny>,
     server: Option<&Bound<'py, PyAny>>,
-    context: Option<Py<PyAny>>,
+    context: Py<PyAny>,
 ) -> PyResult<()> {
     let fd = socket.as_raw_fd();
     let extra = Extra::Later(Box::new(Ends { sockname: address::of_socket(fd), peername }));
     if numbers[0] != i32::from(net::AddressFamily::UNIX.as_raw()) {
         send_at_once(fd);
     }
-    let transport = create(core, fd, File::Descriptor(socket.into(), numbers), extra, context)?;
+    let transport = create(core, fd, File::Descriptor(socket.into(), numbers), extra, Some(context))?;
     if let Some(server) = server {
         base::attach(transport.as_super(), server)?;
     }
@@ -78,8 +78,7 @@ fn create<'py>(
     extra: Extra,
     context: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, SocketTransport>> {
-    let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()));
-    base.body.with(core.py(), |body| body.context = context);
+    let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()), context)?;
     Bound::new(core.py(), PyClassInitializer::from(base).add_subclass(SocketTransport))
 }
 

@@ -6,12 +6,14 @@ use super::session::Session;
 use super::states::{AppState, State};
 use super::transport::TlsTransport;
 use super::{constant, import_once, logger};
-use crate::ffi::{GilCell, Window, name};
+use crate::ffi::{self, GilCell, Window, name};
 use crate::private;
+use crate::transport::base::Transport;
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyMemoryView};
+use pyo3::types::{IntoPyDict, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::VecDeque;
 
@@ -37,6 +39,8 @@ pub struct Connection {
     app_transport_made: bool,
     /// The transport below, between connection_made and connection_lost.
     pub transport: Option<Py<PyAny>>,
+    /// All that the user's protocol is told, it is told in this context or a copy: that of the transport below.
+    calls_in: Option<Py<PyAny>>,
     /// Who waits for the handshake.
     pub waiter: Option<Py<PyAny>>,
     pub handshake_timer: Option<Py<PyAny>>,
@@ -161,11 +165,29 @@ impl TlsProtocol {
         });
     }
 
-    /// Schedules a method of this object.
+    /// The context in which what is read is told.
+    pub fn calls_in(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let own = self.connection.with(py, |c| c.calls_in.as_ref().map(|context| context.clone_ref(py)));
+        own.map_or_else(|| ffi::copy_context(py), Ok)
+    }
+
+    /// Does what may call the user's protocol in the midst of a call of its transport: in a copy of that context, whatever
+    /// the caller's is.
+    pub fn in_context(&self, py: Python<'_>, call: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let context = ffi::copy_of_context(py, &self.calls_in(py)?)?;
+        ffi::run_in_context(py, &context, call).into_result()
+    }
+
+    /// Schedules a method of this object that reads.
     pub fn call_soon(slf: &Bound<'_, Self>, method: &str) -> PyResult<()> {
-        let callback = slf.getattr(method)?;
-        slf.get().loop_.call_method1(slf.py(), name!(slf.py(), "call_soon"), (callback,))?;
-        Ok(())
+        let py = slf.py();
+        let context = slf.get().calls_in(py)?;
+        slf.get().schedule(py, context, (slf.getattr(method)?,))
+    }
+
+    fn schedule<'py>(&self, py: Python<'py>, context: Py<PyAny>, call: impl PyCallArgs<'py>) -> PyResult<()> {
+        let options = [("context", context)].into_py_dict(py)?;
+        self.loop_.bind(py).call_method(name!(py, "call_soon"), call, Some(&options)).map(drop)
     }
 
     /// Schedules a method of this object, unless it is cancelled.
@@ -283,6 +305,7 @@ impl TlsProtocol {
             app_transport: None,
             app_transport_made: false,
             transport: None,
+            calls_in: Some(ffi::copy_context(py)?),
             waiter,
             handshake_timer: None,
             handshake_start: None,
@@ -317,7 +340,17 @@ impl TlsProtocol {
     /// The connection stands: the handshake begins.
     fn connection_made(slf: &Bound<'_, Self>, transport: Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        let before = slf.get().connection.with(py, |c| c.transport.replace(transport.unbind()));
+        let context = if let Ok(native) = transport.cast::<Transport>() {
+            Some(native.get().context(py)?)
+        } else if let Ok(tls) = transport.cast::<TlsTransport>() {
+            tls.get().calls_in(py)?
+        } else {
+            None
+        };
+        let before = slf.get().connection.with(py, |c| {
+            let other = context.and_then(|context| c.calls_in.replace(context));
+            (c.transport.replace(transport.unbind()), other)
+        });
         drop(before);
         Self::start_handshake(slf)
     }
@@ -343,13 +376,14 @@ impl TlsProtocol {
         });
         if let (true, Some(app)) = (tells, app) {
             let callback = app.getattr(py, name!(py, "connection_lost"))?;
-            this.loop_.call_method1(py, name!(py, "call_soon"), (callback, exc))?;
+            let context = ffi::copy_of_context(py, &this.calls_in(py)?)?;
+            this.schedule(py, context, (callback, exc))?;
         }
 
         this.set_state(py, State::Unwrapped)?;
         let gone = this.connection.with(py, |c| {
             c.app_transport_made = true;
-            (c.transport.take(), c.app_transport.take(), c.app.protocol.take())
+            (c.transport.take(), c.app_transport.take(), c.app.protocol.take(), c.calls_in.take())
         });
         drop(gone);
         this.wake_waiter(py, Some(exc).filter(|exc| !exc.is_none()))?;
@@ -410,6 +444,7 @@ impl TlsProtocol {
             visit.call(&c.app.protocol)?;
             visit.call(&c.app_transport)?;
             visit.call(&c.transport)?;
+            visit.call(&c.calls_in)?;
             visit.call(&c.waiter)?;
             visit.call(&c.handshake_timer)?;
             visit.call(&c.shutdown_timer)?;
@@ -423,6 +458,7 @@ impl TlsProtocol {
                 c.app.protocol.take(),
                 c.app_transport.take(),
                 c.transport.take(),
+                c.calls_in.take(),
                 c.waiter.take(),
                 c.handshake_timer.take(),
                 c.shutdown_timer.take(),

@@ -28,6 +28,11 @@ impl TlsTransport {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// The context in which the protocol is told what is read; None: it is gone.
+    pub fn calls_in(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.protocol(py).map(|protocol| protocol.get().calls_in(py)).transpose()
+    }
+
     fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, TlsProtocol>> {
         self.protocol.with(py, |protocol| protocol.as_ref().map(|p| p.bind(py).clone()))
     }
@@ -101,7 +106,9 @@ impl TlsTransport {
             drop(gone);
             return Ok(());
         }
-        TlsProtocol::start_shutdown(&self.need(py, "_start_shutdown")?)
+        let protocol = self.need(py, "_start_shutdown")?;
+        // What has arrived already is told first.
+        protocol.get().in_context(py, || TlsProtocol::start_shutdown(&protocol))
     }
 
     /// Closes at once: what was written and not sent is lost.
@@ -241,15 +248,15 @@ impl TlsTransport {
         Ok(self.need(py, "_app_writing_paused")?.get().connection.with(py, |c| c.is_app_writing_paused))
     }
 
-    #[getter]
-    fn _ssl_protocol(&self, py: Python<'_>) -> Option<Py<TlsProtocol>> {
-        self.protocol(py).map(Bound::unbind)
-    }
-
     /// For `sendfile`: the peer has closed, or this side does, and what is written goes nowhere.
     #[getter]
     fn _is_ending(&self, py: Python<'_>) -> bool {
         self.protocol(py).is_none_or(|protocol| protocol.get().state(py).is_ending())
+    }
+
+    #[getter]
+    fn _ssl_protocol(&self, py: Python<'_>) -> Option<Py<TlsProtocol>> {
+        self.protocol(py).map(Bound::unbind)
     }
 
     #[getter]

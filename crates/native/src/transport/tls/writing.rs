@@ -111,8 +111,8 @@ impl TlsProtocol {
         this.connection.with(py, |c| c.is_app_writing_paused = pause);
         let Some(app) = this.app_protocol(py) else { return Ok(()) };
         let method = if pause { "pause_writing" } else { "resume_writing" };
-        match app.call_method0(method) {
-            Ok(_) => Ok(()),
+        match this.in_context(py, || app.call_method0(method).map(drop)) {
+            Ok(()) => Ok(()),
             Err(error) if is_fatal(py, &error) => Err(error),
             Err(error) => {
                 let transport = Self::app_transport(slf)?.map(|t| t.into_bound(py).into_any());
