@@ -288,10 +288,9 @@ async def only_pipes_and_their_like(scene):
     for connect in (scene.loop.connect_read_pipe, scene.loop.connect_write_pipe):
         with (scene.style / "file").open("wb") as file:
             await scene.note_result("a file", connect(scene.recorder, file))
-        with open("/dev/null", "r+b", 0) as device:
-            with contextlib.suppress(PermissionError):  # epoll refuses it
-                await scene.note_result("a device", connect(scene.recorder, device))
-            await scene.settle()
+    with open("/dev/null", "r+b", 0) as device:
+        await scene.note_result("a device", scene.loop.connect_write_pipe(scene.recorder, device))
+        await scene.settle()
 
 
 @both

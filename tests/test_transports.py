@@ -450,3 +450,73 @@ def test_lines_of_which_one_is_not_bytes_are_not_written_at_all(loop):
         transport.abort()
 
     loop.run_until_complete(main())
+
+
+# ---- files that the kernel does not watch
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero"])
+def test_a_reader_of_a_file_that_the_kernel_does_not_watch_is_told_so(loop, path):
+    """asyncio's waits for ever."""
+
+    async def main():
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        reader = asyncio.StreamReader()
+        with open(path, "rb", 0) as file:
+            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+            with pytest.raises(PermissionError, match="epoll does not watch"):
+                await reader.read()
+
+    told = []
+    loop.run_until_complete(main())
+    assert [type(error) for error in told] == [PermissionError]
+
+
+def test_a_reader_whose_file_somebody_has_closed_is_told_so(loop):
+    class Lost(asyncio.Protocol):
+        def connection_made(self, transport):
+            os.close(transport.get_extra_info("pipe").fileno())
+
+        def connection_lost(self, error):
+            lost.set_result(error)
+
+    async def main():
+        loop.set_exception_handler(lambda _, context: None)
+        file = os.fdopen(reading, "rb", 0, closefd=False)
+        await loop.connect_read_pipe(Lost, file)
+        assert isinstance(await lost, OSError)
+
+    reading, writing = os.pipe()
+    lost = loop.create_future()
+    loop.run_until_complete(main())
+    os.close(writing)
+
+
+@pytest.mark.parametrize("kind", ["socket", "fifo for both"])
+def test_what_there_is_to_read_does_not_close_a_writing_pipe(loop, tmp_path, kind):
+    """Only its end does: asyncio takes one for the other."""
+
+    class Writing(asyncio.Protocol):
+        def connection_lost(self, error):
+            lost.set_result(error)
+
+    async def main():
+        if kind == "socket":
+            ours, theirs = (sock.detach() for sock in socket.socketpair())
+        else:
+            os.mkfifo(tmp_path / "fifo")
+            ours = os.open(tmp_path / "fifo", os.O_RDWR)
+            theirs = os.open(tmp_path / "fifo", os.O_RDWR)
+        transport, _ = await loop.connect_write_pipe(Writing, os.fdopen(ours, "wb", 0))
+        os.write(theirs, b"question")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not transport.is_closing()
+        transport.write(b"answer")
+        assert os.read(theirs, 100) in (b"answer", b"questionanswer")
+        transport.close()
+        assert await lost is None
+        os.close(theirs)
+
+    lost = loop.create_future()
+    loop.run_until_complete(main())

@@ -12,10 +12,11 @@ use crate::ffi::{self, GilCell, name};
 use crate::handle::{Args, Native, is_fatal};
 use crate::private::{self, Name};
 use everloop_core::registry::Direction;
-use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyConnectionError, PyOSError, PyPermissionError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
+use rustix::io::Errno;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
@@ -324,7 +325,29 @@ fn write(slf: &Bound<'_, Transport>) -> PyResult<()> {
 
 pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
-    if this.is_open_for_reading(py) { watch(slf, Direction::Read) } else { Ok(()) }
+    if !this.is_open_for_reading(py) {
+        return Ok(());
+    }
+    match watch(slf, Direction::Read) {
+        Err(error) if error.is_instance_of::<PyOSError>(py) => cannot_watch(slf, error),
+        other => other,
+    }
+}
+
+/// A file that the kernel does not watch, or that somebody has closed: nothing would ever come of it.
+#[cold]
+pub fn cannot_watch(slf: &Bound<'_, Transport>, error: PyErr) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    let error = if error.is_instance_of::<PyPermissionError>(py) {
+        let text = "epoll does not watch files of this kind: use a thread for them";
+        PyPermissionError::new_err((Errno::PERM.raw_os_error(), text))
+    } else {
+        error
+    };
+    if this.kind.file == "pipe" {
+        tell(slf, "Fatal error on pipe transport", &error)?; // as asyncio does with errors of pipes
+    }
+    fatal_error(slf, error, "Fatal error on transport")
 }
 
 // ---- flow control

@@ -10,8 +10,9 @@ use crate::event_loop::LoopCore;
 use crate::ffi::{self, borrow_fd, name};
 use crate::handle::is_fatal;
 use crate::private;
+use everloop_core::registry::Direction;
 use everloop_core::write_queue::WriteQueue;
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -184,11 +185,17 @@ fn end(slf: &Bound<'_, Transport>, error: Option<PyErr>) -> PyResult<()> {
         this.stop_writing(py)?;
     }
     drop(waiting);
-    this.stop_reading(py)?;
+    stop_watching(slf)?;
     if was_lost {
         return Ok(()); // asyncio would tell the protocol twice
     }
     base::lose(slf, error.map(|error| error.into_value(py).into_any()))
+}
+
+/// Reads nothing more, or looks no more for the end of whoever reads.
+fn stop_watching(slf: &Bound<'_, Transport>) -> PyResult<()> {
+    let (py, this) = (slf.py(), slf.get());
+    if this.body.with(py, |body| body.paused) { Ok(()) } else { this.stop_reading(py) }
 }
 
 // ---- writing
@@ -209,8 +216,10 @@ impl WritePipeTransport {
         let refusal = "Pipe transport is only for pipes, sockets and character devices";
         let (base, file_type) = create(&WRITE, r#loop, pipe, extra, output, refusal)?;
         let transport = Bound::new(pipe.py(), PyClassInitializer::from(base).add_subclass(Self))?;
-        // The writing end of a pipe is readable once the reading end is closed; a terminal is readable for other reasons.
-        let paused = file_type == FileType::CharacterDevice;
+        // The writing end of a pipe is readable once the reading end is closed; a terminal is readable for other reasons. And
+        // who reads from the same file is not to be disturbed.
+        let is_read = r#loop.get().is_watched(transport.as_super().get().fd, Direction::Read);
+        let paused = file_type == FileType::CharacterDevice || is_read;
         transport.as_super().get().body.with(pipe.py(), |body| body.paused = paused);
         base::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
@@ -306,7 +315,10 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return fail(slf, os_error(error), "Fatal write error on pipe transport", true),
         }
-        start_writing(slf)?;
+        match start_writing(slf) {
+            Err(error) if error.is_instance_of::<PyOSError>(py) => return base::cannot_watch(slf, error),
+            other => other?,
+        }
     }
     let piece = data.piece(sent);
     let empty = this.body.with(py, |body| body.output.stream().and_then(|queue| queue.push(piece)));
@@ -342,6 +354,13 @@ fn is_ready(fd: RawFd, wanted: PollFlags) -> Result<Blocking, Errno> {
         0 => Err(Errno::AGAIN),
         _ => Ok(Blocking::Yes),
     }
+}
+
+/// Whether the other end is closed. (The kernel says so to everybody who asks for anything.)
+fn is_hung_up(fd: RawFd) -> Result<bool, Errno> {
+    let mut poll = [PollFd::from_borrowed_fd(borrow_fd(fd), PollFlags::empty())];
+    rustix::event::poll(&mut poll, Some(&Timespec::default()))?;
+    Ok(poll[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 #[cold]
@@ -385,7 +404,7 @@ fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     this.stop_writing(py)?;
     maybe_resume_protocol(slf)?; // which may write more
     if this.body.with(py, |body| body.closing && body.output.is_empty()) {
-        this.stop_reading(py)?;
+        stop_watching(slf)?;
         return base::call_connection_lost(slf);
     }
     Ok(())
@@ -398,13 +417,18 @@ fn write_eof(slf: &Bound<'_, Transport>) -> PyResult<()> {
     if was_closing || !empty {
         return Ok(());
     }
-    this.stop_reading(py)?;
+    stop_watching(slf)?;
     base::lose(slf, None)
 }
 
-/// Nobody reads any more.
+/// Nobody reads any more; or there is something to read, which is for somebody else: of a socket, or of a FIFO that is open
+/// for both. Then the next write will tell of the end.
 fn closed_by_peer(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
+    if !is_hung_up(this.fd).map_err(os_error)? {
+        this.body.with(py, |body| body.paused = true);
+        return this.stop_reading(py);
+    }
     if this.is_debug(py) {
         base::log(slf, "info", "%r was closed by peer", None)?;
     }
