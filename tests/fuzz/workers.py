@@ -120,7 +120,7 @@ class Worker:
 
 
 def work():
-    """Take jobs from the standard input until it ends, and answer on the standard output."""
+    """Take jobs from the standard input, and answer on the standard output. The process ends with its input."""
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what programs print is no answer
@@ -130,7 +130,8 @@ def work():
     gc.freeze()  # each program ends with a collection, which need not look at all modules again
 
     print(json.dumps({"ready": True}), file=answers)
-    while (job := jobs.get()) is not None:
+    while True:
+        job = jobs.get()
         _forget_sites()
         program, expected = from_data(job["program"]), None
         for loop_name in ["asyncio", *job["loops"]]:
@@ -147,7 +148,7 @@ def _read_jobs(jobs):
             _print_tasks()
         else:
             jobs.put(json.loads(line))
-    jobs.put(None)
+    os.killpg(os.getpid(), signal.SIGKILL)  # nobody listens any more, also if a program stands still
 
 
 def _forget_sites():
