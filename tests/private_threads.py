@@ -1,6 +1,5 @@
 """Scenes of threads and processes, and of anyio's: see private_scenes.py."""
 
-import _thread
 import concurrent.futures
 import multiprocessing.process
 import multiprocessing.resource_tracker
@@ -14,23 +13,6 @@ import anyio.to_thread
 import everloop
 from everloop.private import anyio_backend, names, threads
 from private_scenes import scene
-
-
-@scene("threading._active", "threading._DummyThread")
-def threads_of_others_are_forgotten():
-    seen, ended = [], threading.Event()
-
-    def log():
-        threading.current_thread()  # leaves a dummy behind
-        seen.append(threading.get_ident() in threading._active)
-        threads.forget_dummy_thread()
-        seen.append(threading.get_ident() in threading._active)
-        threading._active.pop(threading.get_ident(), None)
-        ended.set()
-
-    _thread.start_new_thread(log, ())
-    ended.wait()
-    return seen == [True, False]
 
 
 @scene("multiprocessing.process._children")

@@ -12,7 +12,7 @@ CORE, NATIVE, PYTHON = ROOT / "crates/core", ROOT / "crates/native", ROOT / "pyt
 # From the bottom up. Modules of one line may use each other; a new module needs its place here.
 NATIVE_LAYERS = [
     {"adoption", "alarm", "arrival", "clock", "counters", "errors", "exit", "ffi", "private"},
-    {"place"},
+    {"place", "outbox", "starter"},
     {"handle", "maker", "pins"},
     {"event_loop"},
     {"calls", "making", "timing", "transport"},

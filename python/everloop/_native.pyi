@@ -750,8 +750,20 @@ def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
     It returns what is to be called instead, or None. Once.
     """
 
+def set_foreign_files(prefixes: list[str]) -> None:
+    """Says how the names of files begin that are not the program's own: they are passed over in reports."""
+
 def set_reporter(reporter: object | None) -> None:
     """Registers the object that makes the texts."""
+
+def next_note(wait: bool) -> tuple[Callable[..., object], dict[str, Any]] | None:
+    """The next note: the method that writes it, and its arguments. None: there is none, and no need to come again.
+
+    `wait` says that the calling thread is the one that writes, and lives for it.
+    """
+
+def write_notes() -> bool:
+    """Waits until all notes are written, for a second at the most. False: a handler of the log is stuck."""
 
 def private_names() -> list[tuple[str, str, str, tuple[int, int], tuple[int, int]]]:
     """The entries of the native half: place, purpose, loss, and the first and the last version that are known."""

@@ -125,7 +125,6 @@ class EventLoop(
         # asyncio.Runner copies its context right after it has made the loop.
         loop_of_context.set(this)
         self._relief_threads: set[threading.Thread] = set()
-        self._warned_no_relief = False
         self._own_pool: pool.ThreadPool | None = None
         self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
         # What the bridge keeps for this loop, by its class; closed with the loop.
@@ -141,8 +140,8 @@ class EventLoop(
         self._check_not_replaced()
         if self.is_running():  # where nest_asyncio has switched asyncio's check off
             raise RuntimeError("This event loop is already running")
-        if self.rescue and _native.prepare_rescue() and not _native.claim_tool():
-            _warn_no_tool()
+        if self.rescue:
+            self._prepare_rescue()
         self._sleep_in(real_threads.sleeper())
         if self.rescue and real_threads.is_replaced():
             self.rescue = False
@@ -161,6 +160,11 @@ class EventLoop(
             sys.set_asyncgen_hooks(*hooks)
             loop_of_context.reset(token)
             self._join_relief()
+
+    def _prepare_rescue(self) -> None:
+        """Takes what rescue needs of the interpreter, or says that it is off. When a step blocks it is too late."""
+        if _native.prepare_rescue() and not _native.claim_tool():
+            _warn_no_tool()
 
     def run_until_complete(self, future: Any) -> Any:
         """Runs until the future or coroutine is done, and returns its result.
@@ -201,6 +205,7 @@ class EventLoop(
             self._own_pool.shutdown(wait=False)
         self._close_core()
         self._join_relief()
+        _native.write_notes()
 
     def has_open_files(self) -> bool:
         """Whether a transport is open, or a file watched: something would be lost if the loop were closed."""
@@ -226,16 +231,6 @@ class EventLoop(
             if thread.ident not in staying and thread.ident != real_threads.own_ident():
                 thread.join()
                 self._relief_threads.discard(thread)
-
-    def _warn_no_relief(self) -> None:
-        if not self._warned_no_relief:
-            self._warned_no_relief = True
-            logger.warning(
-                "all %d relief threads of %r are blocked: the loop waits until a call returns. "
-                "Raise max_relief_threads, or let fewer calls block at once",
-                self.max_relief_threads,
-                self,
-            )
 
     # ---- the default executor
 
@@ -600,7 +595,7 @@ def _warn_no_tool() -> None:
             "rescue is off: sys.monitoring has no free tool id (3, 4 and 5 are taken by other tools). "
             "Blocked steps are reported, and the loop waits for them",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -639,9 +634,22 @@ os.register_at_fork(
 )
 
 
+def _shut_logging_down() -> None:
+    """Closes the handlers of the log, but waits only for a second: one is stuck in a report, and has its lock."""
+    atexit.unregister(logging.shutdown)
+    thread = real_threads.new_thread(logging.shutdown, name="everloop-logging-shutdown")
+    try:
+        thread.start()
+    except RuntimeError:  # it is too late for threads
+        return
+    thread.join(1.0)
+
+
 def _at_exit() -> None:
     try:
         pool.wait_at_exit()
+        if not _native.write_notes():
+            _shut_logging_down()
     finally:  # also when Ctrl-C ends the wait
         _native.begin_exit()
 

@@ -123,6 +123,8 @@ pub struct LoopCore {
     pub failed: AtomicBool,
     /// What a panic said that has ended this loop.
     pub panic: Mutex<Option<String>>,
+    /// It was told that there are as many relief threads as there may be.
+    pub told_full: AtomicBool,
 }
 
 impl LoopCore {
@@ -489,6 +491,7 @@ impl LoopCore {
             sleeper: Mutex::default(),
             failed: AtomicBool::new(false),
             panic: Mutex::default(),
+            told_full: AtomicBool::new(false),
         })
     }
 
@@ -603,8 +606,13 @@ impl LoopCore {
     }
 
     #[setter]
-    fn set_rescue(&self, rescue: bool) {
-        self.shared.rescue.store(rescue, Ordering::Relaxed);
+    fn set_rescue(slf: &Bound<'_, Self>, rescue: bool) -> PyResult<()> {
+        let this = slf.get();
+        if rescue && this.baton().is_open() {
+            slf.call_method0("_prepare_rescue")?; // else when it begins to run
+        }
+        this.shared.rescue.store(rescue, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Seconds that a call may block before its step is put aside.

@@ -197,14 +197,19 @@ impl Handle {
         drop(old);
     }
 
-    /// The callback, unless cancelled.
-    pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        let (callback, native) = self.0.with(py, |body| {
+    /// The callback, or the object whose native method runs, and that method; None: cancelled.
+    pub fn call<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyAny>, Option<&'static Native>)> {
+        self.0.with(py, |body| {
             body.call.as_ref().map(|call| {
                 let native = if let Args::Native(native) = &call.args { Some(*native) } else { None };
                 (call.callback.bind(py).clone(), native)
             })
-        })?;
+        })
+    }
+
+    /// The callback, unless cancelled.
+    pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let (callback, native) = self.call(py)?;
         match native {
             Some(native) => callback.getattr(native.name).ok(),
             None => Some(callback),

@@ -21,11 +21,13 @@ mod handle;
 mod handoff;
 mod maker;
 mod making;
+mod outbox;
 mod pins;
 mod place;
 mod pool;
 mod private;
 mod run;
+mod starter;
 mod timing;
 mod transport;
 mod watchdog;
@@ -50,12 +52,14 @@ fn watch_loops(watches: bool) {
 #[pyfunction]
 fn before_fork() {
     watchdog::before_fork();
+    outbox::before_fork();
 }
 
 /// It has forked, or could not.
 #[pyfunction]
 fn after_fork_in_parent() {
     watchdog::after_fork_in_parent();
+    outbox::after_fork_in_parent();
 }
 
 /// In a forked child: forgets the threads that the parent has.
@@ -65,6 +69,7 @@ fn after_fork(py: Python<'_>) -> PyResult<()> {
     exit::after_fork();
     place::after_fork();
     watchdog::after_fork();
+    outbox::after_fork();
     handoff::after_fork(py)
 }
 
@@ -122,7 +127,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
-    module.add_function(wrap_pyfunction!(watchdog::set_reporter, module)?)?;
+    module.add_function(wrap_pyfunction!(watchdog::set_foreign_files, module)?)?;
+    module.add_function(wrap_pyfunction!(outbox::set_reporter, module)?)?;
+    module.add_function(wrap_pyfunction!(outbox::next_note, module)?)?;
+    module.add_function(wrap_pyfunction!(outbox::write_notes, module)?)?;
     module.add_function(wrap_pyfunction!(adoption::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
     module.add_function(wrap_pyfunction!(watch_loops, module)?)?;

@@ -62,7 +62,7 @@ impl LoopCore {
             surviving(slf, || turn_home(slf, &place))
         });
         leave_baton(slf, &place);
-        let ended = watchdog::end(slf);
+        watchdog::end(slf);
         handoff::leave();
         leave_place(slf, &place);
         this.stopping.store(false, Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl LoopCore {
         sites::forget_unused(slf.py());
         // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
         let fatal = lock(&this.fatal).take();
-        outcome.and(ended).and(fatal.map_or(Ok(()), Err))
+        outcome.and(fatal.map_or(Ok(()), Err))
     }
 
     /// The life of a relief thread.

@@ -1,7 +1,6 @@
 """What modules of the standard library keep of threads and processes."""
 
 import concurrent.futures
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .names import Name
@@ -9,20 +8,7 @@ from .names import Name
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-__all__ = ["forget_dummy_thread", "forget_process", "threads_of"]
-
-ACTIVE = Name(
-    "threading._active", "all threads, by ident", "a thread that is none of Python's stays in threading.enumerate()"
-)
-DUMMY = Name("threading._DummyThread", "a thread that Python has not started", ACTIVE.loss)
-
-
-def forget_dummy_thread() -> None:
-    """This thread is none of Python's; to log makes threading believe that it is, and leaves that behind."""
-    threads, ident = ACTIVE.of(threading, {}), threading.get_ident()
-    if isinstance(threads.get(ident), DUMMY.of(threading, ())):
-        threads.pop(ident, None)
-
+__all__ = ["forget_process", "threads_of"]
 
 CHILDREN = Name(
     "multiprocessing.process._children",

@@ -1,12 +1,13 @@
 """Who blocks the loop: told in the log, by line, while it lasts and when it has ended."""
 
-from .report import Reporter, logger
+from .report import FOREIGN, Reporter, logger
 
 __all__ = ["install", "logger"]
 
 
 def install() -> None:
-    """Has the watchdog report to the logger `everloop`."""
+    """Has what the watchdog sees written to the logger `everloop`."""
     from .. import _native
 
+    _native.set_foreign_files(FOREIGN)
     _native.set_reporter(Reporter())

@@ -1,28 +1,29 @@
 """The report: what blocked the loop, where, for how long, who waited, and what to do about it.
 
-The native watchdog decides when (see `watchdog/report.rs`) and calls the `Reporter` on its own thread, with the GIL. A
-block is told of once it has lasted `slow_callback_duration`, and again when it has ended. Blocks at one place are
-counted, and told of at most once in `QUIET_SECONDS`.
+The native watchdog decides when, and leaves notes (see `watchdog/report.rs`, `outbox.rs`). The `Reporter` writes them
+on a thread of its own, since a handler of the log may take long. A block is told of once it has lasted
+`slow_callback_duration`, and again when it has ended. Blocks at one place are counted, and told of at most once in
+`QUIET_SECONDS`.
 """
 
-import asyncio
 import linecache
 import logging
 import os
 import sysconfig
+import threading
 import time
+import weakref
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
 from typing import Any
 
-from ..private.threads import forget_dummy_thread
+from .. import _native, real_threads
 from .advice import advice
 
 logger = logging.getLogger("everloop")
 
 # A place that has just been reported is only counted for so long.
 QUIET_SECONDS = 10.0
-# Places remembered, the oldest forgotten first.
+# Places, and blocks that last, that are remembered; the oldest is forgotten first.
 MOST_PLACES = 1000
 
 _LIBRARY = tuple(
@@ -30,7 +31,8 @@ _LIBRARY = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_path(name))
 )
-_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+# How the names of files begin that are not the program's own: a report names the line that called into them.
+FOREIGN = [*_LIBRARY, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""), "<frozen "]
 
 
 @dataclass
@@ -69,76 +71,93 @@ class Block:
 
 
 class Reporter:
-    """Makes the texts, and counts."""
+    """Makes the texts, and counts. Each public method writes one kind of note, on the thread that writes."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, int], Place] = {}
+        self._blocks: dict[int, Block] = {}
+
+    # ---- the thread that writes
+
+    def start_writer(self) -> None:
+        """Starts it."""
+        real_threads.new_thread(self.write_all, name="everloop-report").start()
+
+    def write_all(self, wait: bool = True) -> None:
+        """Writes the notes that are there, and with `wait` those that come, until none have come for a moment."""
+        while True:
+            note = None
+            try:
+                if (note := _native.next_note(wait)) is None:
+                    return
+                write, details = note
+                write(**details)
+            except BaseException as error:  # of a filter or a handler: the next note may fare better
+                place = type(error), error, error.__traceback__, threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs(place))
+                del error, place
+
+    # ---- blocks
 
     def blocked(
         self,
         *,
-        loop: Any,
+        block: int,
         seconds: float,
-        frame: FrameType | None,
-        base_frame: int,
-        task: Any,
-        handle: Any,
+        file: str,
+        line: int,
+        function: str,
+        columns: tuple[int, int] | None,
+        inside: tuple[str, int, str] | None,
+        kind: str,
+        task: str,
         waiting: int,
         rescued_after: float | None,
         relief: str | None,
         thread: str,
-    ) -> Block | None:
+    ) -> None:
         """A step has blocked for `seconds`, and still does."""
-        frames = _step_frames(frame, base_frame)
-        outer = _own_frame(frames)
-        if outer is None:
-            file, line, function, columns = "<native>", 0, _callback_name(handle), None
-            call = function
-        else:
-            file, line, function = outer.f_code.co_filename, outer.f_lineno or 0, outer.f_code.co_name
-            columns = _columns(outer.f_code, outer.f_lasti, line)
-            call = _call_name(file, line, columns)
-        innermost = frames[0] if frames else None
-        inner = ""
-        if innermost is not None and innermost is not outer:
-            inner = f"{_short(innermost.f_code.co_filename)}:{innermost.f_lineno} in {innermost.f_code.co_qualname}"
         place = self._place(file, line)
         place.count += 1
-        kind = "task" if isinstance(task, asyncio.Task) else "callback"
-        block = Block(
+        known = Block(
             file=file,
             line=line,
             function=function,
-            call=call,
+            call=_call_name(file, line, columns) if line else function,
             columns=columns,
             kind=kind,
-            task=_task_name(task, handle),
+            task=task,
             waiting=waiting,
-            inner=inner,
+            inner=f"{_short(inside[0])}:{inside[1]} in {inside[2]}" if inside is not None else "",
             thread=thread,
             relief=relief,
             rescued_after=rescued_after,
             place=place,
         )
+        if len(self._blocks) >= MOST_PLACES:
+            del self._blocks[next(iter(self._blocks))]
+        self._blocks[block] = known
         now = time.monotonic()
         if now >= place.quiet_until:
             place.quiet_until = now + QUIET_SECONDS
-            block.told = True
-            self._log(block, seconds, ended=False)
-        return block
+            known.told = True
+            self._log(known, seconds, ended=False)
 
-    def rescued(self, block: Block, seconds: float) -> None:
+    def rescued(self, *, block: int, seconds: float) -> None:
         """The step blocks on, but since `seconds` after it began it holds nobody up."""
-        block.rescued_after = seconds
+        if (known := self._blocks.get(block)) is not None:
+            known.rescued_after = seconds
 
-    def ended(self, block: Block, seconds: float) -> None:
+    def ended(self, *, block: int, seconds: float) -> None:
         """The step goes on, after `seconds`."""
-        block.place.seconds.append(seconds)
-        del block.place.seconds[:-100]
-        if block.told:
-            self._log(block, seconds, ended=True)
+        if (known := self._blocks.pop(block, None)) is None:
+            return
+        known.place.seconds.append(seconds)
+        del known.place.seconds[:-100]
+        if known.told:
+            self._log(known, seconds, ended=True)
 
-    def unseen(self, loop: Any, seconds: float) -> None:
+    def unseen(self, *, seconds: float) -> None:
         """A step blocked for `seconds`, but the GIL came free only with its end."""
         place = self._place("<unseen>", 0)
         place.count += 1
@@ -152,6 +171,36 @@ class Reporter:
             {"state": "ended", "seconds": seconds, "file": None, "line": None, "function": None, "call": None,
              "task": None, "waiting": 0, "rescued": False, "rescued_after": None, "count": place.count},
         )  # fmt: skip
+
+    # ---- rescue, and the watchdog itself
+
+    def no_relief(self, *, loop: "weakref.ref[Any]", limit: int) -> None:
+        """Everybody is blocked who could go on with the loop."""
+        if (target := loop()) is not None:
+            logger.warning(
+                "all %d relief threads of %r are blocked: the loop waits until a call returns. "
+                "Raise max_relief_threads, or let fewer calls block at once",
+                limit,
+                target,
+            )
+
+    def no_thread(self, *, loop: "weakref.ref[Any]", error: str) -> None:
+        """The system refuses another thread."""
+        if (target := loop()) is not None:
+            logger.warning(
+                "no thread could be started to go on with %r while a step is blocked (%s): the loop waits until its "
+                "call returns. Let the process have more threads, or let fewer calls block at once",
+                target,
+                error,
+            )
+
+    def failed(self, *, error: BaseException) -> None:
+        """The watchdog could not do something."""
+        logger.error("the watchdog of event loops failed", exc_info=error)
+
+    def lost(self, *, count: int) -> None:
+        """Notes were left out."""
+        logger.warning("%d reports were left out: the handlers of the log could not keep up", count)
 
     def _place(self, file: str, line: int) -> Place:
         place = self._places.get((file, line))
@@ -178,10 +227,7 @@ class Reporter:
         self._emit(_text(block, seconds, ended), record)
 
     def _emit(self, text: str, details: dict[str, Any]) -> None:
-        try:
-            logger.warning("%s", text, extra={"everloop": details})
-        finally:
-            forget_dummy_thread()
+        logger.warning("%s", text, extra={"everloop": details})
 
 
 def _text(block: Block, seconds: float, ended: bool) -> str:
@@ -258,34 +304,6 @@ def _short(file: str) -> str:
     return file
 
 
-def _step_frames(frame: FrameType | None, base: int) -> list[FrameType]:
-    """The frames of the step, innermost first."""
-    frames = []
-    while frame is not None and id(frame) != base:
-        frames.append(frame)
-        frame = frame.f_back
-    return frames
-
-
-def _own_frame(frames: list[FrameType]) -> FrameType | None:
-    """The innermost frame of the user's own code; of any code where there is none."""
-    for frame in frames:
-        if not frame.f_code.co_filename.startswith((*_LIBRARY, _OWN, "<frozen ")):
-            return frame
-    return frames[0] if frames else None
-
-
-def _columns(code: CodeType, instruction: int, line: int) -> tuple[int, int] | None:
-    """Where on its line the instruction's source stands."""
-    for index, position in enumerate(code.co_positions()):
-        if index == instruction // 2:
-            start_line, end_line, start, end = position
-            if start_line != line or start is None or end is None:
-                return None
-            return (start, end) if end_line == line else None
-    return None
-
-
 def _call_name(file: str, line: int, columns: tuple[int, int] | None) -> str:
     """What is called there, as the source spells it."""
     source = linecache.getline(file, line).rstrip()
@@ -293,16 +311,3 @@ def _call_name(file: str, line: int, columns: tuple[int, int] | None) -> str:
         # Columns count bytes.
         source = source.encode()[columns[0] : columns[1]].decode(errors="replace")
     return source.strip().partition("(")[0].strip()
-
-
-def _task_name(task: Any, handle: Any) -> str:
-    if isinstance(task, asyncio.Task):
-        return task.get_name()
-    return _callback_name(handle)
-
-
-def _callback_name(handle: Any) -> str:
-    callback = getattr(handle, "_callback", None)
-    name = getattr(callback, "__qualname__", None) or type(callback).__name__
-    module = getattr(callback, "__module__", None)
-    return f"{module}.{name}" if module not in (None, "builtins", "__main__") else name

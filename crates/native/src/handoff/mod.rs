@@ -1,7 +1,8 @@
 //! The hand-off: a step lets go of the baton in its middle, and takes it back before its next line of Python.
 //!
 //! The same two functions serve all four ways: [`release`] and [`resume`]. Both are called with the GIL held; `release`
-//! by the thread whose step it is, or by the watchdog on its behalf while it is blocked without the GIL.
+//! by the thread whose step it is, or by the watchdog on its behalf while it is blocked without the GIL: then it runs no
+//! Python code.
 
 pub mod blocking;
 pub mod contexts;
@@ -191,6 +192,10 @@ pub fn release(
 
     let after = this.baton().release(&place.seat, manner, pending).unwrap_or(After::Nothing);
     if !this.after_release(after) {
+        return Ok(Some(serial));
+    }
+    if kind == Kind::Rescued {
+        relief::order(core)?; // by the watchdog
         return Ok(Some(serial));
     }
     match start_relief(core) {

@@ -3,8 +3,11 @@
 //! They are `threading.Thread`s (daemons), so that names, thread-locals and `threading.enumerate()` are as everywhere.
 
 use crate::event_loop::LoopCore;
+use crate::outbox;
+use crate::starter::start_elsewhere;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use std::sync::atomic::Ordering;
 
 /// Starts a relief thread. False: the bound is reached; the loop waits until a step comes back.
@@ -23,12 +26,69 @@ pub fn start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
 fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     let this = core.get();
     if is_full(this) {
-        core.call_method0("_warn_no_relief")?;
+        tell_full(core)?;
         return Ok(false);
     }
     // The thread counts itself: where this is interrupted, nobody knows whether it has been started.
     core.call_method0("_start_relief")?;
     Ok(true)
+}
+
+/// Has a relief thread started, for the watchdog: by another thread, as that is Python code. Where none is to be had the loop
+/// waits until a step comes back, which is told.
+pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let this = core.get();
+    if this.spawning.swap(true, Ordering::Relaxed) {
+        return Ok(()); // one is on its way
+    }
+    let ordered = try_order(core);
+    if !matches!(ordered, Ok(true)) {
+        this.spawning.store(false, Ordering::Relaxed);
+    }
+    ordered.map(drop)
+}
+
+fn try_order(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
+    if is_full(core.get()) {
+        tell_full(core)?;
+        return Ok(false);
+    }
+    let reference = PyWeakrefReference::new(core)?.unbind();
+    let ordered = start_elsewhere(move |py| {
+        let Some(core) = reference.bind(py).upgrade() else { return };
+        let started = core.call_method0("_start_relief");
+        if let (Err(error), Ok(core)) = (started, core.cast::<LoopCore>()) {
+            core.get().spawning.store(false, Ordering::Relaxed);
+            tell_refused(reference, error.to_string());
+        }
+    });
+    if let Err(error) = ordered {
+        tell_refused(PyWeakrefReference::new(core)?.unbind(), error.to_string());
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Says that the system refuses threads.
+fn tell_refused(core: Py<PyWeakrefReference>, error: String) {
+    outbox::leave("no_thread", move |details| {
+        details.set_item("loop", core)?;
+        details.set_item("error", error)
+    });
+}
+
+/// Says that the bound is reached, once for each loop.
+pub fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let this = core.get();
+    if !this.told_full.swap(true, Ordering::Relaxed) {
+        let reference = PyWeakrefReference::new(core)?.unbind();
+        let limit = this.shared.max_relief.load(Ordering::Relaxed);
+        outbox::leave("no_relief", move |details| {
+            details.set_item("loop", reference)?;
+            details.set_item("limit", limit)
+        });
+    }
+    Ok(())
 }
 
 /// Whether the bound is reached.

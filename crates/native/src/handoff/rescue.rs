@@ -1,4 +1,6 @@
 //! Rescue: the watchdog puts a blocked step aside on its thread's behalf.
+//!
+//! All of this runs on the watchdog's thread, on which no Python code may run.
 
 use super::{frames, release, relief, sites};
 use crate::event_loop::LoopCore;
@@ -131,7 +133,7 @@ fn site<'py>(py: Python<'py>, place: &Place) -> Option<(Bound<'py, PyCode>, i32)
 /// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
 /// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
 pub fn begin_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
-    if !sites::claim_tool(py)? || place.is_probing() {
+    if !sites::has_tool(py) || place.is_probing() {
         return Ok(());
     }
     let site = site(py, place);
@@ -156,11 +158,11 @@ pub fn end_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
 pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
-    if !this.baton().is_held_by(place.id()) || !sites::claim_tool(py)? {
+    if !this.baton().is_held_by(place.id()) || !sites::has_tool(py) {
         return Ok(None);
     }
     if !this.baton().has_spare() && !this.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
-        core.call_method0("_warn_no_relief")?;
+        relief::tell_full(core)?;
         return Ok(None);
     }
     end_probe(py, place)?;

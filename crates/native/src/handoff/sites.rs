@@ -42,6 +42,8 @@ struct Tool {
     raise: u32,
     /// Whether RAISE can be set for one code object.
     raises_locally: bool,
+    /// The instructions that are calls.
+    call_opcodes: Vec<u8>,
 }
 
 static TOOL: PyOnceLock<Option<Tool>> = PyOnceLock::new();
@@ -139,6 +141,11 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
     tool(py).map(|tool| tool.is_some())
 }
 
+/// Whether one was taken. The watchdog asks this: to take one is Python code.
+pub fn has_tool(py: Python<'_>) -> bool {
+    TOOL.get(py).is_some_and(Option::is_some)
+}
+
 fn tool(py: Python<'_>) -> PyResult<Option<&Tool>> {
     TOOL.get_or_try_init(py, || make_tool(py)).map(Option::as_ref)
 }
@@ -164,7 +171,11 @@ fn make_tool(py: Python<'_>) -> PyResult<Option<Tool>> {
     for (name, callback) in callbacks {
         monitoring.call_method1("register_callback", (id, event(name)?, callback))?;
     }
+    let opcodes = py.import("opcode")?.getattr("opmap")?;
+    let call_opcodes =
+        ["CALL", "CALL_KW", "CALL_FUNCTION_EX"].into_iter().filter_map(|name| opcodes.get_item(name).ok());
     Ok(Some(Tool {
+        call_opcodes: call_opcodes.map(|opcode| opcode.extract()).collect::<PyResult<_>>()?,
         id,
         disable: monitoring.getattr("DISABLE")?.unbind(),
         instruction: event("INSTRUCTION")?,
@@ -259,7 +270,7 @@ pub fn unwatch(py: Python<'_>, site: Option<(Py<PyCode>, i32)>) -> PyResult<()> 
 pub fn learn(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     let py = code.py();
     let Some(tool) = tool(py)? else { return Ok(()) };
-    if !is_call(code, offset)? {
+    if !is_call(tool, code, offset)? {
         return Ok(());
     }
     let new = with_entry(code, |entry| entry.learned.insert(offset, Learned::default()).is_none())?;
@@ -286,17 +297,13 @@ fn forget_surplus(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     Ok(())
 }
 
-fn is_call(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<bool> {
-    static CALLS: PyOnceLock<Vec<u8>> = PyOnceLock::new();
-    let py = code.py();
-    let calls = CALLS.get_or_try_init(py, || {
-        let names = py.import("opcode")?.getattr("opmap")?;
-        let known = ["CALL", "CALL_KW", "CALL_FUNCTION_EX"].into_iter();
-        known.filter_map(|name| names.get_item(name).ok()).map(|opcode| opcode.extract()).collect::<PyResult<Vec<u8>>>()
-    })?;
+fn is_call(tool: &Tool, code: &Bound<'_, PyCode>, offset: i32) -> PyResult<bool> {
     let bytecode = code.getattr("co_code")?;
     let bytecode: &[u8] = bytecode.extract()?;
-    Ok(usize::try_from(offset).ok().and_then(|at| bytecode.get(at)).is_some_and(|opcode| calls.contains(opcode)))
+    Ok(usize::try_from(offset)
+        .ok()
+        .and_then(|at| bytecode.get(at))
+        .is_some_and(|opcode| tool.call_opcodes.contains(opcode)))
 }
 
 /// Notes how long a call at a learned site took: after some short ones it is no longer one.

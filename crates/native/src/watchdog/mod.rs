@@ -1,9 +1,15 @@
 //! The watchdog: one native thread for the process, which looks at every loop that runs.
 //!
-//! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to report.
-//! Only it reads clocks for this. It sleeps while all loops sleep, and ends a while after the last one has stopped.
+//! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to take down
+//! what is reported. Only it reads clocks for this. It sleeps while all loops sleep, and ends a while after the last one has
+//! stopped.
+//!
+//! Nothing of the program runs on this thread, and none of its objects is kept: no Python code at all. What has to run some is
+//! done elsewhere: reports are written by a thread of their own (`outbox.rs`), threads are started by another (`starter.rs`), and
+//! whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
 
 mod report;
+mod snapshot;
 mod watch;
 
 use crate::alarm::DOZE;
@@ -19,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Seen, Watch};
 
-pub use report::set_reporter;
+pub use snapshot::set_foreign_files;
 
 /// How long it stays up when the last loop has ended: less than it takes to rescue a step.
 const UP: Duration = Duration::from_millis(4);
@@ -53,6 +59,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     if !WATCHES.load(Ordering::Relaxed) {
         return Ok(());
     }
+    snapshot::prepare(core.py())?;
     let watch = Arc::new(Watch {
         shared: Arc::clone(&core.get().shared),
         core: Mutex::new(Some(core.clone().unbind())),
@@ -78,21 +85,18 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 }
 
 /// A loop's run has ended: what was begun to be reported is finished.
-pub fn end(core: &Bound<'_, LoopCore>) -> PyResult<()> {
-    let py = core.py();
+pub fn end(core: &Bound<'_, LoopCore>) {
     let shared = &core.get().shared;
     let watch = {
         let mut watchdog = lock(&WATCHDOG);
         let at = watchdog.watches.iter().position(|watch| Arc::ptr_eq(&watch.shared, shared));
         at.map(|at| watchdog.watches.swap_remove(at))
     };
-    let Some(watch) = watch else { return Ok(()) };
+    let Some(watch) = watch else { return };
     let core = lock(&watch.core).take();
     drop(core);
-    let now = clock::now();
-    // The watchdog may be inside, waiting for the GIL.
-    let reports = py.detach(|| std::mem::take(&mut lock(&watch.seen).reports));
-    reports.finish(py, now)
+    // Whoever holds this lock does not wait for the GIL.
+    lock(&watch.seen).reports.finish(clock::now());
 }
 
 /// The interpreter is about to end: the watchdog ends first. Called without the GIL.

@@ -1,37 +1,27 @@
 //! What is reported: when a step has blocked for too long, and again when that is over.
 //!
-//! The text is made in Python (`everloop/watch/report.py`), which registers itself here; this file decides when.
+//! This file decides when; each report is a note for the log (`outbox.rs`). The text is made in Python, on the thread that
+//! writes it (`everloop/watch/report.py`).
 
+use super::snapshot::Snapshot;
 use crate::clock;
 use crate::event_loop::LoopCore;
-use crate::ffi;
+use crate::outbox;
 use crate::place::{Kind, Place, lock};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-
-/// `report.Reporter`: `blocked(...)` returns a token, `ended(token, seconds)` closes it.
-static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often asides are looked through, in nanoseconds.
 const ASIDE_PERIOD: u64 = 5_000_000;
 
-/// Registers the object that makes the texts.
-#[pyfunction]
-pub fn set_reporter(reporter: Option<Py<PyAny>>) {
-    let old = std::mem::replace(&mut *lock(&REPORTER), reporter);
-    drop(old);
-}
-
-fn reporter(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    lock(&REPORTER).as_ref().map(|reporter| reporter.bind(py).clone())
-}
+static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
 
 /// A report that has begun.
 struct Open {
-    token: Py<PyAny>,
+    /// Names it in the notes that belong together.
+    block: u64,
     since: u64,
 }
 
@@ -62,39 +52,33 @@ impl Reports {
         tick: u64,
         since: u64,
     ) -> PyResult<()> {
-        if let Some(token) = blocked(core, place, since, None)? {
-            self.stall = Some((tick, Open { token, since }));
-        }
+        self.stall = Some((tick, Open::new(core, place, since, None)?));
         Ok(())
     }
 
-    pub fn end_stall(&mut self, core: &Bound<'_, LoopCore>, tick: u64, now: u64) -> PyResult<()> {
-        match self.stall.take() {
-            Some((of, open)) if of == tick => ended(core.py(), open, now),
-            other => {
-                self.stall = other;
-                Ok(())
-            }
+    /// The step with this heartbeat has ended. Needs no GIL.
+    pub fn end_stall(&mut self, tick: u64, now: u64) {
+        if let Some((_, open)) = self.stall.take_if(|(of, _)| *of == tick) {
+            open.end(now);
         }
     }
 
     /// The step that blocked the loop has been put aside: it goes on blocking, but not the loop.
-    pub fn move_aside(&mut self, core: &Bound<'_, LoopCore>, serial: u64) -> PyResult<()> {
-        let Some((_, open)) = self.stall.take() else { return Ok(()) };
-        if let Some(reporter) = reporter(core.py()) {
-            let after = clock::to_seconds(clock::now().saturating_sub(open.since));
-            reporter.call_method1("rescued", (open.token.bind(core.py()), after))?;
-        }
+    pub fn move_aside(&mut self, serial: u64) {
+        let Some((_, open)) = self.stall.take() else { return };
+        let seconds = clock::to_seconds(clock::now().saturating_sub(open.since));
+        let block = open.block;
+        outbox::leave("rescued", move |details| {
+            details.set_item("block", block)?;
+            details.set_item("seconds", seconds)
+        });
         self.asides.insert(serial, open);
-        Ok(())
     }
 
     /// A step blocked, but nobody could look before it ended.
-    pub fn unseen(&mut self, core: &Bound<'_, LoopCore>, nanoseconds: u64) -> PyResult<()> {
-        if let Some(reporter) = reporter(core.py()) {
-            reporter.call_method1("unseen", (core, clock::to_seconds(nanoseconds)))?;
-        }
-        Ok(())
+    pub fn unseen(nanoseconds: u64) {
+        let seconds = clock::to_seconds(nanoseconds);
+        outbox::leave("unseen", move |details| details.set_item("seconds", seconds));
     }
 
     pub fn is_aside_due(&self, now: u64) -> bool {
@@ -106,71 +90,53 @@ impl Reports {
         self.looked = now;
         let places: Vec<_> = lock(&core.get().places).values().cloned().collect();
         let mut there = Vec::new();
+        // Who goes on with the loop is told too: at the next look, if that thread is only being started.
+        let is_known = !core.get().spawning.load(Ordering::Relaxed);
         for place in places {
             if !matches!(place.aside_kind(), Some(Kind::Rescued | Kind::Learned)) {
                 continue;
             }
             let Some(aside) = place.aside_times() else { continue };
             there.push(aside.serial);
-            if now.saturating_sub(aside.since) >= report_after
-                && !self.asides.contains_key(&aside.serial)
-                && let Some(token) = blocked(core, &place, aside.since, Some(aside.released))?
-            {
-                self.asides.insert(aside.serial, Open { token, since: aside.since });
+            let is_due = is_known && now.saturating_sub(aside.since) >= report_after;
+            if is_due && !self.asides.contains_key(&aside.serial) {
+                let open = Open::new(core, &place, aside.since, Some(aside.released))?;
+                self.asides.insert(aside.serial, open);
             }
         }
         let gone: Vec<u64> = self.asides.keys().copied().filter(|serial| !there.contains(serial)).collect();
-        for serial in gone {
-            if let Some(open) = self.asides.remove(&serial) {
-                ended(core.py(), open, now)?;
-            }
-        }
+        gone.iter().filter_map(|serial| self.asides.remove(serial)).for_each(|open| open.end(now));
         Ok(())
     }
 
     /// The run is over: everything that has begun ends now.
-    pub fn finish(self, py: Python<'_>, now: u64) -> PyResult<()> {
-        let mut all = self.stall.into_iter().map(|(_, open)| open).chain(self.asides.into_values());
-        all.try_for_each(|open| ended(py, open, now))
+    pub fn finish(&mut self, now: u64) {
+        let stall = self.stall.take().map(|(_, open)| open);
+        stall.into_iter().chain(std::mem::take(&mut self.asides).into_values()).for_each(|open| open.end(now));
     }
 }
 
-fn ended(py: Python<'_>, open: Open, now: u64) -> PyResult<()> {
-    if let Some(reporter) = reporter(py) {
-        reporter.call_method1("ended", (open.token, clock::to_seconds(now.saturating_sub(open.since))))?;
+impl Open {
+    /// Tells that the step of `place` blocks; `released` is when it was put aside.
+    fn new(core: &Bound<'_, LoopCore>, place: &Place, since: u64, released: Option<u64>) -> PyResult<Self> {
+        let seen = Snapshot::take(core, place)?;
+        let block = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed);
+        let seconds = clock::to_seconds(clock::now().saturating_sub(since));
+        let rescued_after = released.map(|at| clock::to_seconds(at.saturating_sub(since)));
+        outbox::leave("blocked", move |details| {
+            details.set_item("block", block)?;
+            details.set_item("seconds", seconds)?;
+            details.set_item("rescued_after", rescued_after)?;
+            seen.tell(details)
+        });
+        Ok(Self { block, since })
     }
-    Ok(())
-}
 
-/// Tells that the step of `place` blocks; `released` is when it was put aside.
-fn blocked(
-    core: &Bound<'_, LoopCore>,
-    place: &Place,
-    since: u64,
-    released: Option<u64>,
-) -> PyResult<Option<Py<PyAny>>> {
-    let py = core.py();
-    let Some(reporter) = reporter(py) else { return Ok(None) };
-    // First of all: the thread exists as long as nobody else gets the GIL, which what follows may give away.
-    let frame = place.top_frame(py);
-    let handle = place.current.get(py);
-    let task = handle.as_ref().and_then(|handle| {
-        handle.bind(py).cast::<crate::handle::Handle>().ok().and_then(|handle| handle.get().task(py))
-    });
-    let this = core.get();
-    let relief = this.baton().holder().and_then(|id| lock(&this.places).get(&id).map(|place| place.name.clone()));
-    let waiting = ffi::peek(&this.turn, py, |turn| turn.ready_len()).unwrap_or(0);
-    let details = PyDict::new(py);
-    details.set_item("loop", core)?;
-    details.set_item("seconds", clock::to_seconds(clock::now().saturating_sub(since)))?;
-    details.set_item("frame", frame)?;
-    details.set_item("base_frame", place.base_frame)?;
-    details.set_item("task", task)?;
-    details.set_item("handle", handle)?;
-    details.set_item("waiting", waiting)?;
-    details.set_item("rescued_after", released.map(|at| clock::to_seconds(at.saturating_sub(since))))?;
-    details.set_item("relief", if released.is_some() { relief } else { None })?;
-    details.set_item("thread", &place.name)?;
-    let token = reporter.call_method("blocked", (), Some(&details))?;
-    Ok((!token.is_none()).then(|| token.unbind()))
+    fn end(self, now: u64) {
+        let seconds = clock::to_seconds(now.saturating_sub(self.since));
+        outbox::leave("ended", move |details| {
+            details.set_item("block", self.block)?;
+            details.set_item("seconds", seconds)
+        });
+    }
 }

@@ -6,6 +6,7 @@ use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
 use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
+use crate::outbox;
 use crate::place::{Place, lock};
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
@@ -86,15 +87,12 @@ impl Watch {
             seen.calm = 0;
             seen.sample = None;
             let probed = seen.probed.take().filter(|place| place.is_probing());
-            let open = seen.reports.has_stall(was.0) && tick != was.0;
+            if tick != was.0 {
+                seen.reports.end_stall(was.0, now);
+            }
             drop(seen);
-            if probed.is_some() || open {
-                self.attached(|core, seen| {
-                    if let Some(place) = probed {
-                        end_probe(core.py(), &place)?;
-                    }
-                    if open { seen.reports.end_stall(core, was.0, now) } else { Ok(()) }
-                });
+            if let Some(place) = probed {
+                self.attached(|core, _| end_probe(core.py(), &place));
             }
         } else {
             let stuck = tick % 2 == 1;
@@ -127,7 +125,10 @@ impl Watch {
         self.attached(|core, seen| {
             if self.shared.heartbeat.tick() != tick {
                 // It ended while we waited for the GIL, which it probably held.
-                return if report_due { seen.reports.unseen(core, clock::now() - (now - stalled)) } else { Ok(()) };
+                if report_due {
+                    Reports::unseen(clock::now() - (now - stalled));
+                }
+                return Ok(());
             }
             let Some(place) = holder(core) else { return Ok(()) };
             if rescue_on {
@@ -192,7 +193,7 @@ impl Watch {
             && let Some(serial) = rescue(core, place, seen.since)?
         {
             seen.sample = None;
-            seen.reports.move_aside(core, serial)?;
+            seen.reports.move_aside(serial);
         }
         Ok(())
     }
@@ -206,23 +207,16 @@ impl Watch {
         self.attached(|core, seen| seen.reports.look_aside(core, now, report_after));
     }
 
-    /// Runs `f` with the GIL, if the loop and the interpreter are still there.
+    /// Runs `f` with the GIL, if the loop and the interpreter are still there. Nothing in `f` runs Python code or lets go of the
+    /// GIL: so it may hold the lock, and neither the loop nor anything of its ends here.
     fn attached(&self, f: impl FnOnce(&Bound<'_, LoopCore>, &mut Seen) -> PyResult<()>) {
         if exit::is_exiting() {
             return;
         }
-        Python::try_attach(|py| {
+        ffi::attach_quietly(|py| {
             let Some(core) = lock(&self.core).as_ref().map(|core| core.bind(py).clone()) else { return };
-            let mut seen = std::mem::take(&mut *lock(&self.seen));
-            // The lock is not held while Python runs.
-            let mut outcome = f(&core, &mut seen);
-            if lock(&self.core).is_none() {
-                // The run has ended meanwhile, and `end` has not found what we had taken.
-                outcome = outcome.and(std::mem::take(&mut seen.reports).finish(py, clock::now()));
-            }
-            *lock(&self.seen) = seen;
-            if let Err(error) = outcome {
-                error.write_unraisable(py, Some(&core));
+            if let Err(error) = f(&core, &mut lock(&self.seen)) {
+                outbox::leave("failed", move |details| details.set_item("error", error.value(details.py())));
             }
         });
     }

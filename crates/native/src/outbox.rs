@@ -1,0 +1,187 @@
+//! What is to be written to the log, and the thread that writes it.
+//!
+//! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked steps only
+//! leaves a note here, which takes no GIL. A thread of Python's (`watch/writer.py`) is started when there are notes, writes
+//! them in their order, and ends when there have been none for a moment. When a loop is closed, and when the interpreter ends,
+//! what is left is waited for, but not for long.
+
+use crate::exit;
+use crate::place::lock;
+use crate::starter::start_elsewhere;
+use everloop_core::parker::{Parker, Wake};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Fills in the arguments of the method of the reporter that writes a note. Runs on the thread that does.
+type Details = Box<dyn FnOnce(&Bound<'_, PyDict>) -> PyResult<()> + Send>;
+
+/// So many notes may wait: more only while a handler of the log is stuck.
+const MOST: usize = 1000;
+/// The thread that writes ends after so long without a note.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long the end of a loop, or of the program, waits for notes to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+struct Note {
+    /// The method of the reporter.
+    method: &'static str,
+    details: Details,
+}
+
+struct Outbox {
+    notes: VecDeque<Note>,
+    /// Whether the thread that writes them is there, or on its way.
+    written: bool,
+    /// How many were left out since the last one that was written.
+    lost: usize,
+}
+
+/// Never locked while Python code runs or the GIL is waited for.
+static OUTBOX: Mutex<Outbox> = Mutex::new(Outbox { notes: VecDeque::new(), written: false, lost: 0 });
+/// Where the thread that writes sleeps.
+static WRITER: LazyLock<Parker> = LazyLock::new(Parker::default);
+/// How many notes are not written yet, with the one that is being written. Added to under the lock of the outbox.
+static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
+/// Writes the texts (`watch/report.py`). Has a method for each kind of note, `start_writer`, and `write_all`.
+static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+
+thread_local! {
+    /// Whether this thread writes a note.
+    static WRITES: Cell<bool> = const { Cell::new(false) };
+    /// The lock, from before a fork until after it: nobody would give it back in the child.
+    static FORKING: RefCell<Option<MutexGuard<'static, Outbox>>> = const { RefCell::new(None) };
+}
+
+/// Registers the object that makes the texts.
+#[pyfunction]
+pub fn set_reporter(reporter: Option<Py<PyAny>>) {
+    let old = std::mem::replace(&mut *lock(&REPORTER), reporter);
+    drop(old);
+}
+
+fn reporter(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    lock(&REPORTER).as_ref().map(|reporter| reporter.bind(py).clone())
+}
+
+/// Leaves a note for a method of the reporter. Needs no GIL, runs no Python code, and drops nothing.
+pub fn leave(method: &'static str, details: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()> + Send + 'static) {
+    let mut outbox = lock(&OUTBOX);
+    if outbox.notes.len() >= MOST {
+        outbox.lost += 1;
+        return;
+    }
+    outbox.notes.push_back(Note { method, details: Box::new(details) });
+    UNWRITTEN.fetch_add(1, Ordering::SeqCst);
+    let starts = !std::mem::replace(&mut outbox.written, true);
+    drop(outbox);
+    if !starts {
+        WRITER.unpark();
+        return;
+    }
+    let started = start_elsewhere(|py| {
+        let started = reporter(py).map(|reporter| reporter.call_method0("start_writer"));
+        if !matches!(started, Some(Ok(_))) {
+            nobody_writes();
+        }
+    });
+    if started.is_err() {
+        nobody_writes();
+    }
+}
+
+/// No thread is to be had: the next note tries again, or the end of the loop.
+fn nobody_writes() {
+    lock(&OUTBOX).written = false;
+}
+
+/// The next note: the method that writes it, and its arguments. None: there is none, and no need to come again.
+///
+/// `wait` says that the calling thread is the one that writes, and lives for it.
+#[pyfunction]
+pub fn next_note(py: Python<'_>, wait: bool) -> PyResult<Option<(Py<PyAny>, Py<PyDict>)>> {
+    if WRITES.replace(false) {
+        // In a child that a handler of the log has forked, the note was the parent's.
+        let _ = UNWRITTEN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
+    }
+    loop {
+        let (note, lost) = {
+            let mut outbox = lock(&OUTBOX);
+            let lost = if outbox.notes.is_empty() { std::mem::take(&mut outbox.lost) } else { 0 };
+            (outbox.notes.pop_front(), lost)
+        };
+        let Some(reporter) = reporter(py) else { return Ok(None) };
+        let arguments = PyDict::new(py);
+        if let Some(note) = note {
+            WRITES.set(true);
+            (note.details)(&arguments)?;
+            return Ok(Some((reporter.getattr(note.method)?.unbind(), arguments.unbind())));
+        }
+        if lost > 0 {
+            arguments.set_item("count", lost)?;
+            return Ok(Some((reporter.getattr("lost")?.unbind(), arguments.unbind())));
+        }
+        if !wait {
+            return Ok(None);
+        }
+        let woken = if exit::is_exiting() { Wake::TimedOut } else { py.detach(|| WRITER.park(Some(LINGER))) };
+        let mut outbox = lock(&OUTBOX);
+        if woken == Wake::TimedOut && outbox.notes.is_empty() {
+            outbox.written = false;
+            return Ok(None);
+        }
+    }
+}
+
+/// Waits until all notes are written, for a second at the most. False: a handler of the log is stuck.
+#[pyfunction]
+pub fn write_notes(py: Python<'_>) -> PyResult<bool> {
+    let begin = Instant::now();
+    let is_over = || UNWRITTEN.load(Ordering::SeqCst) == 0 || begin.elapsed() > PATIENCE;
+    if WRITES.get() {
+        return Ok(true); // a handler closes a loop
+    }
+    while !is_over() {
+        let starts = !std::mem::replace(&mut lock(&OUTBOX).written, true);
+        if starts
+            && let Some(reporter) = reporter(py)
+            && reporter.call_method0("start_writer").is_err()
+        {
+            // No thread is to be had, at the interpreter's end for one.
+            let written = reporter.call_method1("write_all", (false,));
+            nobody_writes();
+            return written.map(|_| true);
+        }
+        // It may be on its way still, and not get anywhere.
+        py.detach(|| {
+            while !is_over() && lock(&OUTBOX).written {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+    }
+    Ok(UNWRITTEN.load(Ordering::SeqCst) == 0)
+}
+
+/// The calling thread is about to fork. It has the GIL, which nobody who has the lock waits for.
+pub fn before_fork() {
+    FORKING.set(Some(lock(&OUTBOX)));
+}
+
+/// It has forked, or could not.
+pub fn after_fork_in_parent() {
+    FORKING.set(None);
+}
+
+/// In a forked child: the notes are the parent's, and so is the thread that writes.
+pub fn after_fork() {
+    let mut outbox = FORKING.take().unwrap_or_else(|| lock(&OUTBOX));
+    let notes = std::mem::take(&mut outbox.notes);
+    (outbox.written, outbox.lost) = (false, 0);
+    UNWRITTEN.store(0, Ordering::SeqCst);
+    drop(outbox);
+    drop(notes);
+}
