@@ -17,7 +17,7 @@ import requests
 
 import everloop
 from everloop import watch
-from support import SlowServer, hand_offs, spin, wait_until
+from support import SlowServer, hand_offs, spin, wait_aside, wait_until
 
 
 @pytest.fixture
@@ -219,6 +219,45 @@ def test_a_step_is_not_blamed_for_what_kept_the_watchdog_from_looking(loop, repo
 
     loop.run_until_complete(main())
     assert "time.sleep" not in [report["call"] for report in reports()]
+
+
+@pytest.mark.parametrize("rescue", [False, True])
+@pytest.mark.parametrize("then", ["the run ends", "others run", "another step is aside"])
+def test_code_that_holds_the_gil_is_reported(loop, reports, gate, rescue, then):
+    """The watchdog waits for the GIL meanwhile: what it would have reported is judged when that has come."""
+    loop.rescue, loop.rescue_after, loop.slow_callback_duration = rescue, 0.005, 0.05
+
+    async def hold():
+        ctypes.PyDLL(None).usleep(300_000)
+
+    async def main():
+        if then == "another step is aside" and rescue:
+            loop.call_soon(os.read, gate.reader, 1)
+            await asyncio.sleep(0)
+            await wait_aside(loop)
+        task = asyncio.create_task(hold())
+        if then != "the run ends":
+            await asyncio.sleep(0.01)
+        gate.open()
+        await task
+
+    loop.run_until_complete(main())
+    wait_until(lambda: any(report["call"] is None for report in reports()), "the report")
+    assert all(report["seconds"] >= 0.05 for report in reports())
+
+
+def test_a_gil_that_others_hold_while_the_loop_sleeps_is_not_reported(rescuing_loop, reports):
+    """The watchdog has begun to look at a step, and waits for the GIL when that has long ended."""
+    rescuing_loop.slow_callback_duration = 0.5
+
+    async def main():
+        spin(0.02)
+        await asyncio.to_thread(ctypes.PyDLL(None).usleep, 1_000_000)
+        await rescuing_loop.shutdown_default_executor()
+
+    rescuing_loop.run_until_complete(main())
+    rescuing_loop.close()
+    assert reports() == []
 
 
 def test_busy_python_is_reported_though_it_cannot_be_rescued(rescuing_loop, reports):

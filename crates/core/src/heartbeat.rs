@@ -14,11 +14,13 @@ pub struct Heartbeat {
     tick: AtomicU64,
     /// Set by the watchdog every time it looks, cleared by the holder: at the latest now, look at files and clock again.
     stale: AtomicBool,
+    /// When the loop lay down to sleep last. Written by the holder, which has just looked at the clock.
+    slept: AtomicU64,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { tick: AtomicU64::new(0), stale: AtomicBool::new(false) }
+        Self { tick: AtomicU64::new(0), stale: AtomicBool::new(false), slept: AtomicU64::new(0) }
     }
 }
 
@@ -43,6 +45,16 @@ impl Heartbeat {
     /// How many steps have begun.
     pub fn steps(&self) -> u64 {
         self.tick().div_ceil(2)
+    }
+
+    /// The loop lies down to sleep.
+    pub fn lie_down(&self, now: u64) {
+        self.slept.store(now, Ordering::Relaxed);
+    }
+
+    /// When it did so last: every step that began before has ended by then.
+    pub fn slept(&self) -> u64 {
+        self.slept.load(Ordering::Relaxed)
     }
 
     /// The watchdog has looked.

@@ -472,6 +472,7 @@ impl<'py> Driver<'py> {
             // Somebody wants the baton: the next turn begins with giving way.
             return Ok(true);
         }
+        this.shared.heartbeat.lie_down(now);
         let mut polled = Ok(());
         // Who pushed before we lay down saw no sleeper.
         if this.inbox.is_filled() {

@@ -96,7 +96,7 @@ pub fn end(core: &Bound<'_, LoopCore>) {
     let core = lock(&watch.core).take();
     drop(core);
     // Whoever holds this lock does not wait for the GIL.
-    lock(&watch.seen).reports.finish(clock::now());
+    watch.finish();
 }
 
 /// The interpreter is about to end: the watchdog ends first. Called without the GIL.
@@ -152,7 +152,6 @@ fn watch_all() {
             watchdog.watches.clone()
         };
         let now = clock::now();
-
         if watches.is_empty() {
             // Where one loop has just ended another one often begins, and finds the watchdog up.
             DOZE.parker().park(Some(UP));
@@ -169,7 +168,7 @@ fn watch_all() {
             continue;
         }
         for watch in &watches {
-            watch.look(now, last, overslept);
+            watch.look(last, overslept);
         }
         last = now;
         let before = clock::now();

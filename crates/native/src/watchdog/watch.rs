@@ -9,13 +9,17 @@ use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
 use crate::outbox;
 use crate::place::{Place, lock};
 use pyo3::prelude::*;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How many looks fit into the shortest time that is of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
 /// So many looks must find a step asleep before it is taken for blocked, where the kernel does not tell.
 const CALM: u32 = 3;
+/// A GIL that comes later than this, in nanoseconds, was held by somebody.
+const LATE: u64 = 1_000_000;
+/// When the GIL came late: after so many ticks it is not known any more which step it was that lasted so long.
+const FEW: u64 = 64;
 /// The bounds of the time between two looks, in nanoseconds.
 const SHORTEST_PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 100_000_000;
@@ -41,8 +45,15 @@ pub struct Seen {
     probed: Option<Arc<Place>>,
     /// How many looks in a row found it asleep, with nobody else after the GIL.
     calm: u32,
-    pub reports: Reports,
+    /// When the last look was.
+    looked: u64,
+    reports: Reports,
 }
+
+/// Since when the watchdog waits for the GIL, 0 while it does not; and when the GIL came late the last time. Written by the
+/// watchdog; home reads them when its run ends.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+static CAME: AtomicU64 = AtomicU64::new(0);
 
 impl Seen {
     /// Whether a probe is out that may still be answered in good time. Needs no GIL.
@@ -70,8 +81,9 @@ impl Watch {
     }
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
-    pub fn look(&self, now: u64, last: u64, overslept: u64) {
+    pub fn look(&self, last: u64, overslept: u64) {
         self.shared.heartbeat.mark_stale();
+        let now = clock::now();
         let tick = self.shared.heartbeat.tick();
         let mut seen = lock(&self.seen);
         let period = self.period();
@@ -79,6 +91,9 @@ impl Watch {
         let starved = overslept > patience;
         if tick != seen.tick || starved {
             // A step has ended; or this thread did not run either, and the host is to blame.
+            if !starved {
+                self.note_unseen(&seen, tick, CAME.load(Ordering::Relaxed));
+            }
             let was = (seen.tick, seen.since);
             seen.tick = tick;
             // It began since the last look. Who had the GIL may have kept this thread from looking: no fault of the step.
@@ -90,6 +105,7 @@ impl Watch {
             if tick != was.0 {
                 seen.reports.end_stall(was.0, now);
             }
+            seen.looked = now;
             drop(seen);
             if let Some(place) = probed {
                 self.attached(|core, _| end_probe(core.py(), &place));
@@ -97,6 +113,7 @@ impl Watch {
         } else {
             let stuck = tick % 2 == 1;
             let stalled = now - seen.since;
+            seen.looked = now;
             drop(seen);
             if stuck {
                 self.stalled(tick, stalled, now);
@@ -105,6 +122,31 @@ impl Watch {
         if self.shared.counters.aside.load(Ordering::Relaxed) > 0 || lock(&self.seen).reports.has_asides() {
             self.look_aside(now);
         }
+    }
+
+    /// A step that was seen at the last look has ended, and nobody could look at it: the GIL, which it probably held, came at
+    /// `came` only. Whether it is to be reported is decided now.
+    fn note_unseen(&self, seen: &Seen, tick: u64, came: u64) {
+        let is_it = seen.tick % 2 == 1 && tick != seen.tick && tick - seen.tick <= FEW;
+        if !is_it || came <= seen.looked || seen.reports.has_stall(seen.tick) {
+            return;
+        }
+        // Somebody else had the GIL, while the loop slept.
+        let slept = self.shared.heartbeat.slept();
+        let end = if slept > seen.since { came.min(slept) } else { came };
+        let lasted = end.saturating_sub(seen.since);
+        if lasted >= self.shared.report_after.load(Ordering::Relaxed) {
+            Reports::unseen(lasted);
+        }
+    }
+
+    /// The run has ended: so does what was begun to be reported. Called by home, with the GIL.
+    pub fn finish(&self) {
+        let now = clock::now();
+        let mut seen = lock(&self.seen);
+        let came = if ASKED.load(Ordering::Relaxed) == 0 { CAME.load(Ordering::Relaxed) } else { now };
+        self.note_unseen(&seen, self.shared.heartbeat.tick(), came);
+        seen.reports.finish(now);
     }
 
     /// A step stands where it stood at the last look, for `stalled` nanoseconds at least.
@@ -116,26 +158,23 @@ impl Watch {
             (seen.reports.has_stall(tick), seen.is_probing(now))
         };
         let rescue_due = stalled >= rescue_after;
-        let report_due = !reported && stalled >= self.shared.report_after.load(Ordering::Relaxed);
+        let since = now - stalled;
+        let is_due = |now: u64| !reported && now - since >= self.shared.report_after.load(Ordering::Relaxed);
         // While a probe is out, every look with the GIL would keep the step from getting it.
-        if (!rescue_on || probing) && !report_due {
+        if (!rescue_on || probing) && !is_due(now) {
             return;
         }
         let asked = ffi::times_slept();
         self.attached(|core, seen| {
             if self.shared.heartbeat.tick() != tick {
-                // It ended while we waited for the GIL, which it probably held.
-                if report_due {
-                    Reports::unseen(clock::now() - (now - stalled));
-                }
-                return Ok(());
+                return Ok(()); // it ended while we waited for the GIL: the next look judges it
             }
             let Some(place) = holder(core) else { return Ok(()) };
             if rescue_on {
                 self.consider_rescue(core, &place, seen, rescue_due, ffi::times_slept() != asked, now)?;
             }
-            if report_due && self.shared.heartbeat.tick() == tick {
-                seen.reports.begin_stall(core, &place, tick, now - stalled)?;
+            if is_due(clock::now()) && self.shared.heartbeat.tick() == tick {
+                seen.reports.begin_stall(core, &place, tick, since)?;
             }
             Ok(())
         });
@@ -213,7 +252,14 @@ impl Watch {
         if exit::is_exiting() {
             return;
         }
+        let asked = clock::now();
+        ASKED.store(asked, Ordering::Relaxed);
         ffi::attach_quietly(|py| {
+            let came = clock::now();
+            ASKED.store(0, Ordering::Relaxed);
+            if came - asked > LATE {
+                CAME.store(came, Ordering::Relaxed);
+            }
             let Some(core) = lock(&self.core).as_ref().map(|core| core.bind(py).clone()) else { return };
             if let Err(error) = f(&core, &mut lock(&self.seen)) {
                 outbox::leave("failed", move |details| details.set_item("error", error.value(details.py())));
