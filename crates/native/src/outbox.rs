@@ -6,6 +6,7 @@
 //! what is left is waited for, but not for long.
 
 use crate::exit;
+use crate::ffi;
 use crate::place::lock;
 use crate::starter::start_elsewhere;
 use everloop_core::parker::{Parker, Wake};
@@ -104,6 +105,7 @@ fn nobody_writes() {
 /// `wait` says that the calling thread is the one that writes, and lives for it.
 #[pyfunction]
 pub fn next_note(py: Python<'_>, wait: bool) -> PyResult<Option<(Py<PyAny>, Py<PyDict>)>> {
+    ffi::stay_when_ended();
     if WRITES.replace(false) {
         // In a child that a handler of the log has forked, the note was the parent's.
         let _ = UNWRITTEN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
@@ -140,6 +142,7 @@ pub fn next_note(py: Python<'_>, wait: bool) -> PyResult<Option<(Py<PyAny>, Py<P
 /// Waits until all notes are written, for a second at the most. False: a handler of the log is stuck.
 #[pyfunction]
 pub fn write_notes(py: Python<'_>) -> PyResult<bool> {
+    ffi::stay_when_ended();
     let begin = Instant::now();
     let is_over = || UNWRITTEN.load(Ordering::SeqCst) == 0 || begin.elapsed() > PATIENCE;
     if WRITES.get() {

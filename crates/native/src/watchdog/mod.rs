@@ -137,6 +137,7 @@ pub fn after_fork() {
     // Their locks may have been held by the watchdog of the parent.
     std::mem::forget(gone);
     DOZE.after_fork();
+    watch::after_fork();
 }
 
 /// The life of the watchdog.

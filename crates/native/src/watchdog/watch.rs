@@ -268,6 +268,11 @@ impl Watch {
     }
 }
 
+/// In a forked child nobody waits for the GIL.
+pub fn after_fork() {
+    ASKED.store(0, Ordering::Relaxed);
+}
+
 /// The place of the thread that runs a step now.
 fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Place>> {
     let id = core.get().baton().holder()?;
