@@ -8,6 +8,7 @@ pub mod children;
 mod ended;
 mod fastcall;
 mod finalizers;
+mod hashing;
 mod onlooker;
 pub mod private;
 mod runtime;
@@ -17,6 +18,7 @@ pub use buffers::{Pinned, View, address_bytes, borrow_fd, fill_bytes};
 pub use ended::stay_when_ended;
 pub use fastcall::{Arguments, FastMethod, install};
 pub use finalizers::{Finalize, install_finalizer};
+pub use hashing::gate_hashes;
 pub use onlooker::{
     attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, frame_line, is_of_class,
     qualified_name, text_of, untraced,

@@ -169,7 +169,7 @@ pub fn release(
     let pending = this.pending(place.id());
 
     // What belongs to the step goes with it, before anybody else can run one: we hold the GIL.
-    tasks::leave(this, place);
+    tasks::leave(core, place);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     if gated {
         frames::watch(py);

@@ -11,6 +11,7 @@ use crate::place::{Place, lock};
 use crate::private;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use std::sync::atomic::Ordering;
 
 /// Makes another task the current one, or none: of those tasks of which there is one per loop. Returns the one before.
@@ -39,8 +40,19 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
 }
 
 /// The step of `place` goes aside; its task stays where it is until somebody needs the room.
-pub fn leave(core: &LoopCore, place: &Place) {
-    core.task_owner.store(place.id().get(), Ordering::Relaxed);
+///
+/// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop up in a
+/// dictionary then, up to CPython 3.13.
+pub fn leave(core: &Bound<'_, LoopCore>, place: &Place) {
+    static IS_PER_LOOP: PyOnceLock<bool> = PyOnceLock::new();
+    if *IS_PER_LOOP.get_or_init(core.py(), || core.py().version_info() < (3, 14)) {
+        ffi::gate_hashes(core, gate);
+    }
+    core.get().task_owner.store(place.id().get(), Ordering::Relaxed);
+}
+
+fn gate(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
+    loop_.cast::<LoopCore>().map_or(Ok(()), super::gate_of_tasks)
 }
 
 /// A step is about to run or to go on, on this thread: the task of another thread's step, which is aside, makes room.
@@ -63,16 +75,6 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
         there.keep_task(task.unbind());
     }
     Ok(())
-}
-
-#[pymethods]
-impl LoopCore {
-    /// As that of any object. asyncio asks for it whenever it enters or leaves a task, up to CPython 3.13.
-    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
-        super::gate_of_tasks(slf)?;
-        // An object's address, but for the bits that are always the same, stands in the upper ones: as in CPython.
-        Ok(ffi::address(slf.as_any()).rotate_right(4).cast_signed())
-    }
 }
 
 /// The step goes on: its task is the current one again.
