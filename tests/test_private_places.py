@@ -81,7 +81,7 @@ OURS_TOO = {
     *("node._task", "node._loop", "adopted._loop"),  # LoopFuture's
     *("pool._threads", "pool._workers"),  # ThreadPool's
     "transport._sock_fd",  # native transports'
-    *("handle._callback", "tls._incoming", "tls._app_transport"),  # native handles', and TLS's
+    *("tls._incoming", "tls._app_transport"),  # native TLS's
 }
 
 

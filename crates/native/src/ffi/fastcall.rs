@@ -117,11 +117,27 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// Whether keywords may be among these names: they are not where there is only `context`.
     #[inline]
     fn may_name(&self, names: &[&str]) -> bool {
-        let is_context = |name: Borrowed<'_, '_, PyAny>| name.is(&name!(self.py, "context"));
-        !names.is_empty()
-            && self
-                .keywords
-                .is_some_and(|keywords| !KNOWN.is(self.py, &keywords) && !keywords.iter_borrowed().all(is_context))
+        match self.keywords {
+            Some(keywords) if !names.is_empty() => !KNOWN.is(self.py, &keywords) && !self.is_only_context(keywords),
+            _ => false,
+        }
+    }
+
+    /// Whether there is one name, and that is `context`. C code's names, which are not the interned one, are remembered.
+    fn is_only_context(&self, keywords: Borrowed<'a, 'py, PyTuple>) -> bool {
+        let expected = name!(self.py, "context");
+        let name = match keywords.get_borrowed_item(0) {
+            Ok(name) if keywords.len() == 1 => name,
+            _ => return keywords.is_empty(),
+        };
+        if name.is(&expected) {
+            return true;
+        }
+        let is_equal = name.eq(&expected).unwrap_or(false);
+        if is_equal {
+            KNOWN.replace(self.py, keywords.to_owned());
+        }
+        is_equal
     }
 
     /// The only keyword that the methods of a loop know besides those: `context`, where None means as good as absent.

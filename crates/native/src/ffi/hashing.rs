@@ -13,7 +13,7 @@ static GATE: OnceLock<Gate> = OnceLock::new();
 /// The hash of an object whose class has none of its own.
 fn hash_of_any() -> Option<ffi::hashfunc> {
     // SAFETY: a static type of the interpreter, whose slots do not change.
-    unsafe { (*(&raw const ffi::PyBaseObject_Type)).tp_hash }
+    unsafe { ffi::PyBaseObject_Type.tp_hash }
 }
 
 /// Has `gate` called from now on whenever an instance of this object's class is hashed. It is the same gate each time. A class

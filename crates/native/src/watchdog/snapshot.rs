@@ -46,16 +46,15 @@ pub fn set_foreign_files(prefixes: Vec<String>) {
     *lock(&FOREIGN) = prefixes;
 }
 
-/// asyncio's own class of tasks, and its method that tells their names; None where it is in Python.
-static TASK: PyOnceLock<Option<(Py<PyType>, Py<PyAny>)>> = PyOnceLock::new();
+/// asyncio's class of tasks, and its method that tells their names. Where those are Python code, tasks have no name here.
+static TASK: PyOnceLock<(Py<PyType>, Py<PyAny>)> = PyOnceLock::new();
 
 /// Looks up what snapshots need: later nothing may be imported.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
     TASK.get_or_try_init(py, || {
-        let Ok(module) = py.import("_asyncio") else { return Ok::<_, PyErr>(None) };
-        let class = module.getattr("Task")?.cast_into::<PyType>()?;
+        let class = py.import("asyncio")?.getattr("Task")?.cast_into::<PyType>()?;
         let method = class.getattr("get_name")?;
-        Ok(Some((class.unbind(), method.unbind())))
+        Ok::<_, PyErr>((class.unbind(), method.unbind()))
     })?;
     Ok(())
 }
@@ -155,7 +154,7 @@ fn names(py: Python<'_>, place: &Place) -> (String, Option<String>) {
 /// The name of a task. One of a subclass that tells another one is told by the name that it was given.
 fn task_name(task: &Bound<'_, PyAny>) -> Option<String> {
     let py = task.py();
-    let (class, get_name) = TASK.get(py)?.as_ref()?;
+    let (class, get_name) = TASK.get(py)?;
     if !ffi::is_of_class(task, class.bind(py)) {
         return None;
     }
