@@ -78,17 +78,20 @@ def test_a_learned_site_is_nothing_special_outside_the_loop(rescuing_loop, gate,
 
     for _ in range(2):
         run_against(rescuing_loop, witness, wait, gate.open)
+
+    async def on_a_thread():
+        await asyncio.to_thread(int)  # it is started: that takes as long as the system likes, and is a wait too
+        before = hand_offs(rescuing_loop)
+        gate.open()
+        assert await asyncio.to_thread(wait) == b"o"
+        assert hand_offs(rescuing_loop) == before
+        await rescuing_loop.shutdown_default_executor()
+
     before = hand_offs(rescuing_loop)
     gate.open()
     assert wait() == b"o"
-
-    async def on_a_thread():
-        gate.open()
-        assert await asyncio.to_thread(wait) == b"o"
-        await rescuing_loop.shutdown_default_executor()
-
-    rescuing_loop.run_until_complete(on_a_thread())
     assert hand_offs(rescuing_loop) == before
+    rescuing_loop.run_until_complete(on_a_thread())
 
 
 def test_a_site_whose_calls_turn_short_is_forgotten(rescuing_loop, gate, witness):

@@ -31,7 +31,7 @@ EXCEPTION = Name(f"{_PLACE}._exception", "what it has raised", _LOCKS)
 WAITERS = Name(f"{_PLACE}._waiters", "who waits, as concurrent.futures.wait() does", _CALLBACKS)
 CONDITION = Name(f"{_PLACE}._condition", "the lock of those who wait", "that list is changed under the GIL alone")
 
-# These are asked for with each call across threads. So the state is looked up in place, which takes half as long as `of`.
+# These are asked for with each call across threads. So the state is looked up in place: that is half the cost of `of`.
 _CANCELLED, _FINISHED = "CANCELLED", "FINISHED"
 _DONE = {_CANCELLED, "CANCELLED_AND_NOTIFIED", _FINISHED}
 
