@@ -636,8 +636,10 @@ os.register_at_fork(
 
 def _shut_logging_down() -> None:
     """Closes the handlers of the log, but waits only for a second: one is stuck in a report, and has its lock."""
-    atexit.unregister(logging.shutdown)
-    thread = real_threads.new_thread(logging.shutdown, name="everloop-logging-shutdown")
+    # It is called once more, by `atexit`: from 3.14 on that no longer heeds who is unregistered during the exit.
+    shut_down: Any = logging.shutdown
+    handlers, shut_down.__defaults__ = shut_down.__defaults__ or (), ([],)
+    thread = real_threads.new_thread(shut_down, handlers, name="everloop-logging-shutdown")
     try:
         thread.start()
     except RuntimeError:  # it is too late for threads
