@@ -112,7 +112,9 @@ def test_the_environment_switches_anyio_s_pool(monkeypatch):
 
 
 WORKERS = """
-import asyncio, multiprocessing, sys
+import asyncio, multiprocessing, sys, warnings
+
+warnings.filterwarnings("ignore", "This process .* is multi-threaded")  # debug builds show it
 
 async def loop():
     return type(asyncio.get_running_loop()).__module__
