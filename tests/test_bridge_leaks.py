@@ -13,13 +13,6 @@ import everloop
 CALLS = 40
 
 LIMITER = everloop.Limiter(2)
-EXECUTOR = concurrent.futures.ThreadPoolExecutor(1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def executor():
-    yield
-    EXECUTOR.shutdown()
 
 
 async def answer():
@@ -49,9 +42,10 @@ async def on_threads():
 
 
 async def on_executors():
-    await everloop.to_executor(EXECUTOR, int)
-    for executor in (EXECUTOR, None):
-        await asyncio.get_running_loop().run_in_executor(executor, int)
+    with concurrent.futures.ThreadPoolExecutor(1) as own:
+        await everloop.to_executor(own, int)
+        for executor in (own, None):
+            await asyncio.get_running_loop().run_in_executor(executor, int)
 
 
 async def left_half_way():

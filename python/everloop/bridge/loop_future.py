@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from asyncio import events
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .. import _native
@@ -36,9 +36,15 @@ logger = logging.getLogger("everloop")
 
 
 def submit_to[T](
-    loop: asyncio.AbstractEventLoop, awaitable: Awaitable[T], future: "LoopFuture[T] | None" = None
+    loop: asyncio.AbstractEventLoop,
+    awaitable: Awaitable[T],
+    future: "LoopFuture[T] | None" = None,
+    wrap: Callable[[Awaitable[T]], Awaitable[T]] | None = None,
 ) -> "LoopFuture[T]":
-    """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed."""
+    """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed.
+
+    `wrap` makes what is run of it, on that thread: a coroutine of ours that is never begun there must not warn of that.
+    """
     if future is None:
         future = LoopFuture(loop)
     context = contextvars.copy_context()
@@ -47,7 +53,7 @@ def submit_to[T](
     if loop_of_context.get() is not reference:
         context.run(loop_of_context.set, reference)
     try:
-        loop.call_soon_threadsafe(future._start, awaitable, context=context)
+        loop.call_soon_threadsafe(future._start, awaitable, wrap, context=context)
     except RuntimeError:
         close_coroutine(awaitable)
         raise
@@ -228,9 +234,10 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     # ---- in the loop
 
-    def _start(self, awaitable: Awaitable[T]) -> None:
+    def _start(self, awaitable: Awaitable[T], wrap: Callable[[Awaitable[T]], Awaitable[T]] | None) -> None:
         try:
-            self._task = task = asyncio.ensure_future(awaitable, loop=self._loop)
+            wrapped = awaitable if wrap is None else wrap(awaitable)
+            self._task = task = asyncio.ensure_future(wrapped, loop=self._loop)
         except BaseException as error:  # a future of another loop
             self.set_exception(error)
             return

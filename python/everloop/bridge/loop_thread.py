@@ -151,7 +151,7 @@ class LoopThread:
             life = self._begin()
             future: LoopFuture[T] = LoopFuture(life.loop)
             life.futures.add(future)
-            submit_to(life.loop, _keep_exits(awaitable), future)
+            submit_to(life.loop, awaitable, future, _keep_exits)
         except BaseException as error:
             close_coroutine(awaitable)
             if type(error) is RuntimeError and self._closed:  # meanwhile

@@ -54,7 +54,7 @@ class ThreadsafeFuture(LoopFuture[T]):
             self.cancel()  # as an await would
             raise
 
-    def _start(self, coroutine: Any) -> None:
+    def _begin(self, coroutine: Any) -> None:
         try:
             self._task = task = self._loop.create_task(coroutine)
         except (SystemExit, KeyboardInterrupt):
@@ -92,7 +92,7 @@ def _adopt(callback: Any) -> Callable[[], None] | None:
     adopted: Any = future
     adopted._loop = loop
     adopted._process = here.process
-    return functools.partial(adopted._start, coroutine)
+    return functools.partial(adopted._begin, coroutine)
 
 
 _code = threadsafe_code()
