@@ -191,7 +191,7 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     def when(self) -> float:
         """The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given."""
 
-class Arrival:
+class FutureWaiter:
     """A waiter as `concurrent.futures` has them, in a future's `_waiters`. For one thread."""
 
     def __new__(cls) -> Self: ...

@@ -43,14 +43,14 @@ pub const SENTINEL_LOOK: Duration = Duration::from_micros(40);
 /// After so many looks without a quiet release the sentinel goes to sleep: about a millisecond.
 const SENTINEL_PATIENCE: u32 = 20;
 
-/// A thread's place at a baton: what others need to find and to wake it.
+/// A thread that may wait for a baton: what others need to find and to wake it.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Waiter {
     id: ThreadId,
     parker: Parker,
 }
 
-impl Seat {
+impl Waiter {
     pub fn new(id: ThreadId) -> Arc<Self> {
         Arc::new(Self { id, parker: Parker::default() })
     }
@@ -111,7 +111,7 @@ pub enum Spare {
 
 /// Who sleeps in the poll without holding the baton.
 struct Stale {
-    seat: Arc<Seat>,
+    waiter: Arc<Waiter>,
     /// Until when it sleeps.
     deadline: Option<f64>,
 }
@@ -119,20 +119,20 @@ struct Stale {
 #[derive(Default)]
 struct Queue {
     /// Threads whose steps want to go on, in the order they came.
-    resuming: VecDeque<Arc<Seat>>,
+    resuming: VecDeque<Arc<Waiter>>,
     /// Home, while it waits for the baton.
-    home: Option<Arc<Seat>>,
+    home: Option<Arc<Waiter>>,
     /// The poll sleeper from whom the baton was taken last.
     stale: Option<Stale>,
     /// Who sleeps in the poll and holds the baton in name, with its deadline. Only meaningful while `state` says so.
     polling: Option<Stale>,
     /// Relief threads with nothing to do. The last came last and is the warmest.
-    spares: Vec<Arc<Seat>>,
+    spares: Vec<Arc<Waiter>>,
     /// The spare that watches for quiet releases.
-    sentinel: Option<Arc<Seat>>,
+    sentinel: Option<Arc<Waiter>>,
     /// Spares are to go.
     dismissed: bool,
-    /// The seat of the home thread, while the loop runs.
+    /// The waiter of the home thread, while the loop runs.
     home_id: Option<ThreadId>,
 }
 
@@ -168,7 +168,7 @@ impl Baton {
     // ---- the home thread
 
     /// Home takes the baton of a stopped loop. False: the loop runs already.
-    pub fn enter(&self, me: &Seat) -> bool {
+    pub fn enter(&self, me: &Waiter) -> bool {
         let mut queue = lock(&self.queue);
         let entered = self.swap(STOPPED, me.holding());
         if entered {
@@ -180,7 +180,7 @@ impl Baton {
 
     /// Home, which holds the baton, stops the loop. Spares are dismissed; threads whose steps are aside keep waiting, for
     /// the next `enter`.
-    pub fn leave(&self, me: &Seat) {
+    pub fn leave(&self, me: &Waiter) {
         let mut queue = lock(&self.queue);
         let left = self.swap(me.holding(), STOPPED);
         assert!(left, "only the holder leaves");
@@ -240,12 +240,12 @@ impl Baton {
     /// The holder is about to sleep in the poll until `deadline`. False: somebody wants the baton, give way first.
     ///
     /// After `true`, look at the inbox once more: who pushed before this call saw no sleeper to wake.
-    pub fn begin_poll(&self, me: &Arc<Seat>, deadline: Option<f64>) -> bool {
+    pub fn begin_poll(&self, me: &Arc<Waiter>, deadline: Option<f64>) -> bool {
         let mut queue = lock(&self.queue);
         if self.wanted.load(Ordering::SeqCst) != 0 {
             return false;
         }
-        queue.polling = Some(Stale { seat: Arc::clone(me), deadline });
+        queue.polling = Some(Stale { waiter: Arc::clone(me), deadline });
         let began = self.swap(me.holding(), me.holding() | POLLING);
         debug_assert!(began, "only the holder polls");
         fence(Ordering::SeqCst); // lie down | look into the inbox: who pushes fills it first and looks then
@@ -253,12 +253,12 @@ impl Baton {
     }
 
     /// The sleeper is back. False: the baton was taken meanwhile; what the poll found is for the new holder to find again.
-    pub fn end_poll(&self, me: &Seat) -> bool {
+    pub fn end_poll(&self, me: &Waiter) -> bool {
         if self.swap(me.holding() | POLLING, me.holding()) {
             return true;
         }
         let mut queue = lock(&self.queue);
-        if queue.stale.as_ref().is_some_and(|stale| stale.seat.id == me.id) {
+        if queue.stale.as_ref().is_some_and(|stale| stale.waiter.id == me.id) {
             self.clear_stale(&mut queue);
         }
         // It may have been handed back between the two lines above.
@@ -267,7 +267,7 @@ impl Baton {
 
     /// Gives the baton away, for `me` or on behalf of `me` while that thread is blocked. False in the second place: `me` did
     /// not hold it (any more).
-    pub fn release(&self, me: &Seat, manner: Manner, pending: Pending) -> Option<After> {
+    pub fn release(&self, me: &Waiter, manner: Manner, pending: Pending) -> Option<After> {
         if manner == Manner::Quiet && !self.is_wanted() && !self.has_stale.load(Ordering::Relaxed) {
             if !self.swap(me.holding(), FREE) {
                 return None;
@@ -328,23 +328,23 @@ impl Baton {
             self.grant(&home);
             return Some(After::Nothing);
         }
-        let home_sleeps = queue.stale.as_ref().is_some_and(|stale| Some(stale.seat.id) == queue.home_id);
+        let home_sleeps = queue.stale.as_ref().is_some_and(|stale| Some(stale.waiter.id) == queue.home_id);
         let stale = if home_sleeps { queue.stale.take() } else { None }?;
         Some(self.hand_to_sleeper(queue, stale, pending))
     }
 
-    fn grant(&self, seat: &Seat) {
-        self.state.store(seat.holding(), Ordering::SeqCst);
-        seat.parker.unpark();
+    fn grant(&self, waiter: &Waiter) {
+        self.state.store(waiter.holding(), Ordering::SeqCst);
+        waiter.parker.unpark();
     }
 
     /// The sleeper is in the poll still, or about to find out that it has the baton again.
     fn hand_to_sleeper(&self, queue: &mut Queue, stale: Stale, pending: Pending) -> After {
-        if Some(stale.seat.id) == queue.home_id {
+        if Some(stale.waiter.id) == queue.home_id {
             self.wanted.fetch_sub(1, Ordering::SeqCst);
         }
         self.has_stale.store(false, Ordering::SeqCst);
-        self.state.store(stale.seat.holding() | POLLING, Ordering::SeqCst);
+        self.state.store(stale.waiter.holding() | POLLING, Ordering::SeqCst);
         let sleeps_too_long = match (pending.deadline, stale.deadline) {
             (None, _) => false,
             (Some(_), None) => true,
@@ -357,7 +357,7 @@ impl Baton {
     /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare now
     /// ([`wait_spare`](Self::wait_spare)); home waits its turn with [`wait_home`](Self::wait_home). `None`: nobody wanted it,
     /// and the caller still holds it.
-    pub fn give_way(&self, me: &Arc<Seat>, pending: Pending) -> Option<After> {
+    pub fn give_way(&self, me: &Arc<Waiter>, pending: Pending) -> Option<After> {
         let mut queue = lock(&self.queue);
         debug_assert_eq!(self.state.load(Ordering::SeqCst), me.holding(), "only the holder gives way");
         let after = self.pass_to_wanting(&mut queue, pending)?;
@@ -369,7 +369,7 @@ impl Baton {
     }
 
     /// Hands the baton to one certain spare. False: that thread is not waiting as a spare.
-    pub fn hand_to(&self, me: &Arc<Seat>, other: ThreadId) -> bool {
+    pub fn hand_to(&self, me: &Arc<Waiter>, other: ThreadId) -> bool {
         let mut queue = lock(&self.queue);
         let Some(index) = queue.spares.iter().position(|spare| spare.id == other) else {
             return false;
@@ -387,13 +387,13 @@ impl Baton {
     // ---- waiting for the baton
 
     /// Takes the baton if nobody runs a step at this moment.
-    pub fn try_resume(&self, me: &Seat) -> bool {
+    pub fn try_resume(&self, me: &Waiter) -> bool {
         self.swap(FREE, me.holding())
     }
 
     /// Queues for the baton, before all relief threads: `true` if it came at once. Then wait with
     /// [`wait_granted`](Self::wait_granted).
-    pub fn queue_resume(&self, me: &Arc<Seat>) -> bool {
+    pub fn queue_resume(&self, me: &Arc<Waiter>) -> bool {
         let mut queue = lock(&self.queue);
         if self.is_granted(me) {
             return true; // queued twice: what runs between the grant and its use may come here as well
@@ -409,15 +409,15 @@ impl Baton {
     }
 
     /// Takes the baton from a thread that sleeps in the poll and leaves it sleeping.
-    fn take_from_sleeper(&self, queue: &mut Queue, me: &Seat) -> bool {
+    fn take_from_sleeper(&self, queue: &mut Queue, me: &Waiter) -> bool {
         let Some(sleeper) = queue.polling.take() else {
             return false;
         };
-        if !self.swap(sleeper.seat.holding() | POLLING, me.holding()) {
+        if !self.swap(sleeper.waiter.holding() | POLLING, me.holding()) {
             return false;
         }
         self.clear_stale(queue);
-        if Some(sleeper.seat.id) == queue.home_id {
+        if Some(sleeper.waiter.id) == queue.home_id {
             self.wanted.fetch_add(1, Ordering::SeqCst);
         }
         queue.stale = Some(sleeper);
@@ -429,19 +429,19 @@ impl Baton {
     fn clear_stale(&self, queue: &mut Queue) {
         if let Some(stale) = queue.stale.take() {
             self.has_stale.store(false, Ordering::SeqCst);
-            if Some(stale.seat.id) == queue.home_id {
+            if Some(stale.waiter.id) == queue.home_id {
                 self.wanted.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
 
     /// Whether a queued thread has been given the baton.
-    pub fn is_granted(&self, me: &Seat) -> bool {
+    pub fn is_granted(&self, me: &Waiter) -> bool {
         self.state.load(Ordering::SeqCst) == me.holding()
     }
 
     /// Sleeps until the baton comes to this thread, which queued for it. False after `timeout`, with the place kept.
-    pub fn wait_granted(&self, me: &Seat, timeout: Option<Duration>) -> bool {
+    pub fn wait_granted(&self, me: &Waiter, timeout: Option<Duration>) -> bool {
         while !self.is_granted(me) {
             if me.parker.park_briefly(timeout) == crate::parker::Wake::TimedOut {
                 return self.is_granted(me);
@@ -451,10 +451,10 @@ impl Baton {
     }
 
     /// Takes a thread out of the queue of those that resume. False: it has the baton already.
-    pub fn cancel_resume(&self, me: &Seat) -> bool {
+    pub fn cancel_resume(&self, me: &Waiter) -> bool {
         let mut queue = lock(&self.queue);
         let before = queue.resuming.len();
-        queue.resuming.retain(|seat| seat.id != me.id);
+        queue.resuming.retain(|waiter| waiter.id != me.id);
         let found = queue.resuming.len() < before;
         if found {
             self.wanted.fetch_sub(1, Ordering::SeqCst);
@@ -463,7 +463,7 @@ impl Baton {
     }
 
     /// Home came back from a poll without the baton, or gave way: queue for it. `true` if it came at once.
-    pub fn queue_home(&self, me: &Arc<Seat>) -> bool {
+    pub fn queue_home(&self, me: &Arc<Waiter>) -> bool {
         let mut queue = lock(&self.queue);
         if self.is_granted(me) || self.swap(me.holding() | POLLING, me.holding()) {
             return true;
@@ -482,7 +482,7 @@ impl Baton {
     }
 
     /// A relief thread waits for something to do.
-    pub fn wait_spare(&self, me: &Arc<Seat>, timeout: Duration) -> Spare {
+    pub fn wait_spare(&self, me: &Arc<Waiter>, timeout: Duration) -> Spare {
         if let Some(end) = self.sit_down(me) {
             return end;
         }
@@ -495,7 +495,7 @@ impl Baton {
             if self.is_granted(me) {
                 return Spare::Holds;
             }
-            let sentinel = queue.sentinel.as_ref().is_some_and(|seat| seat.id == me.id);
+            let sentinel = queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == me.id);
             // Whoever was called as sentinel just when its time was up looks first: nobody else was.
             if queue.dismissed || (wake == crate::parker::Wake::TimedOut && !sentinel) {
                 self.stand_up(&mut queue, me);
@@ -509,7 +509,7 @@ impl Baton {
     }
 
     /// Becomes a spare, unless the baton lies about or spares are not wanted.
-    fn sit_down(&self, me: &Arc<Seat>) -> Option<Spare> {
+    fn sit_down(&self, me: &Arc<Waiter>) -> Option<Spare> {
         let mut queue = lock(&self.queue);
         if queue.dismissed {
             return Some(Spare::Dismissed);
@@ -521,7 +521,7 @@ impl Baton {
         None
     }
 
-    fn stand_up(&self, queue: &mut Queue, me: &Arc<Seat>) {
+    fn stand_up(&self, queue: &mut Queue, me: &Arc<Waiter>) {
         queue.spares.retain(|spare| spare.id != me.id);
         self.dismiss_sentinel(queue, me);
     }
@@ -548,15 +548,15 @@ impl Baton {
         After::Nothing
     }
 
-    fn dismiss_sentinel(&self, queue: &mut Queue, who: &Seat) {
-        if queue.sentinel.as_ref().is_some_and(|seat| seat.id == who.id) {
+    fn dismiss_sentinel(&self, queue: &mut Queue, who: &Waiter) {
+        if queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == who.id) {
             queue.sentinel = None;
             self.sentinel_up.store(false, Ordering::SeqCst);
         }
     }
 
     /// The sentinel's watch: true if it took a baton that nobody came back for.
-    fn watch(&self, me: &Arc<Seat>) -> bool {
+    fn watch(&self, me: &Arc<Waiter>) -> bool {
         let mut patience = SENTINEL_PATIENCE;
         let mut seen = self.quiet.load(Ordering::SeqCst);
         while patience > 0 {
@@ -596,8 +596,8 @@ impl Baton {
 
     /// In a forked child only the calling thread lives. Forgets the others; `me` keeps the baton if it held it, and a free
     /// or foreign baton becomes `me`'s to take if its step is `aside`.
-    pub fn after_fork(&self, me: Option<&Seat>, aside: bool) {
-        let home_id = me.map(Seat::id);
+    pub fn after_fork(&self, me: Option<&Waiter>, aside: bool) {
+        let home_id = me.map(Waiter::id);
         // SAFETY: this is the only thread of the process, so nobody else refers to the mutex; a thread that existed in
         // the parent may have held it at the fork, so it is replaced without being locked or dropped.
         #[cfg(not(loom))]
@@ -611,7 +611,7 @@ impl Baton {
         self.wanted.store(0, Ordering::SeqCst);
         self.sentinel_up.store(false, Ordering::SeqCst);
         self.has_stale.store(false, Ordering::SeqCst);
-        let held = me.is_some_and(|seat| self.state.load(Ordering::SeqCst) & !POLLING == seat.holding());
+        let held = me.is_some_and(|waiter| self.state.load(Ordering::SeqCst) & !POLLING == waiter.holding());
         if !held {
             self.state.store(if aside { FREE } else { STOPPED }, Ordering::SeqCst);
         }

@@ -55,12 +55,12 @@ impl<T> Guarded<T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::baton::Seat;
+    use crate::baton::Waiter;
 
     #[test]
     fn only_the_holder_gets_in() {
         let (baton, guarded) = (Baton::default(), Guarded::new(0));
-        let me = Seat::new(ThreadId::MIN);
+        let me = Waiter::new(ThreadId::MIN);
         assert_eq!(guarded.with(&baton, me.id(), |value| *value += 1), None);
         assert!(baton.enter(&me));
         assert_eq!(guarded.with(&baton, me.id(), |value| *value), Some(0));

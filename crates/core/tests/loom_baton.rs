@@ -3,7 +3,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test -p everloop-core --release --test loom_baton
 #![cfg(loom)]
 
-use everloop_core::baton::{After, Baton, Manner, Pending, Seat, Spare, ThreadId};
+use everloop_core::baton::{After, Baton, Manner, Pending, Spare, ThreadId, Waiter};
 use everloop_core::doze::Doze;
 use everloop_core::ready::Inbox;
 use loom::cell::UnsafeCell;
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(1);
 struct World {
     baton: Baton,
     steps: UnsafeCell<u32>,
-    poll: Plain<Seat>,
+    poll: Plain<Waiter>,
     stop: AtomicBool,
 }
 
@@ -29,7 +29,7 @@ impl World {
         Arc::new(Self {
             baton: Baton::default(),
             steps: UnsafeCell::new(0),
-            poll: seat(9),
+            poll: waiter(9),
             stop: AtomicBool::new(false),
         })
     }
@@ -43,13 +43,13 @@ impl World {
         self.steps.with(|steps| unsafe { *steps })
     }
 
-    fn resume(&self, me: &Plain<Seat>) {
+    fn resume(&self, me: &Plain<Waiter>) {
         if !self.baton.try_resume(me) && !self.baton.queue_resume(me) {
             assert!(self.baton.wait_granted(me, None));
         }
     }
 
-    fn release(&self, me: &Seat, manner: Manner) -> After {
+    fn release(&self, me: &Waiter, manner: Manner) -> After {
         let after = self.baton.release(me, manner, IDLE).expect("the releaser holds the baton");
         if after == After::WakePoll {
             self.poll.parker().unpark();
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// A relief thread's life: one step whenever it gets the baton, giving way when asked to.
-    fn relieve(&self, me: &Plain<Seat>) {
+    fn relieve(&self, me: &Plain<Waiter>) {
         while self.baton.wait_spare(me, LONG) == Spare::Holds {
             loop {
                 self.step();
@@ -71,8 +71,8 @@ impl World {
     }
 }
 
-fn seat(id: u32) -> Plain<Seat> {
-    Seat::new(ThreadId::new(id).expect("ids in this test are not zero"))
+fn waiter(id: u32) -> Plain<Waiter> {
+    Waiter::new(ThreadId::new(id).expect("ids in this test are not zero"))
 }
 
 fn check(f: impl Fn() + Send + Sync + 'static) {
@@ -85,7 +85,7 @@ fn check(f: impl Fn() + Send + Sync + 'static) {
 fn a_quiet_release_and_a_sentinel_never_run_together() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         world.step();
         let other = Arc::clone(&world);
@@ -104,7 +104,7 @@ fn a_quiet_release_and_a_sentinel_never_run_together() {
 fn a_loud_release_is_taken_up_and_given_back() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let other = Arc::clone(&world);
         let spare = Plain::clone(&relief);
@@ -121,7 +121,7 @@ fn a_loud_release_is_taken_up_and_given_back() {
 fn two_steps_that_come_back_together_go_one_after_the_other() {
     check(|| {
         let world = World::new();
-        let (home, first, second) = (seat(1), seat(2), seat(3));
+        let (home, first, second) = (waiter(1), waiter(2), waiter(3));
         assert!(world.baton.enter(&home));
         let threads: Vec<_> = [first, second]
             .into_iter()
@@ -152,7 +152,7 @@ fn two_steps_that_come_back_together_go_one_after_the_other() {
 fn the_baton_is_taken_from_a_sleeper_and_handed_back_to_it() {
     check(|| {
         let world = World::new();
-        let (home, other) = (seat(1), seat(2));
+        let (home, other) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);
@@ -194,7 +194,7 @@ fn the_baton_is_taken_from_a_sleeper_and_handed_back_to_it() {
 fn a_thread_that_comes_back_after_the_loop_stopped_waits_for_the_next_run() {
     check(|| {
         let world = World::new();
-        let (home, other) = (seat(1), seat(2));
+        let (home, other) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);
@@ -220,7 +220,7 @@ fn a_thread_that_comes_back_after_the_loop_stopped_waits_for_the_next_run() {
 fn a_thread_that_has_left_its_poll_is_watched() {
     check(|| {
         let world = World::new();
-        let (home, other) = (seat(1), seat(2));
+        let (home, other) = (waiter(1), waiter(2));
         let doze = Arc::new(Doze::default());
         assert!(world.baton.enter(&home));
         let watchdog = {
@@ -255,7 +255,7 @@ fn a_thread_that_has_left_its_poll_is_watched() {
 fn a_spare_called_as_sentinel_when_its_time_is_up_looks_before_it_goes() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);
@@ -281,7 +281,7 @@ fn a_spare_called_as_sentinel_when_its_time_is_up_looks_before_it_goes() {
 fn a_second_quiet_release_is_seen_too() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);
@@ -306,7 +306,7 @@ fn a_second_quiet_release_is_seen_too() {
 fn a_blocked_step_is_put_aside_by_another_thread_while_it_comes_back() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let other = Arc::clone(&world);
         let spare = Plain::clone(&relief);
@@ -342,7 +342,7 @@ fn a_blocked_step_is_put_aside_by_another_thread_while_it_comes_back() {
 fn a_baton_handed_to_one_spare_is_used_there_and_comes_back() {
     check(|| {
         let world = World::new();
-        let (home, pinned) = (seat(1), seat(2));
+        let (home, pinned) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let (world, pinned) = (Arc::clone(&world), Plain::clone(&pinned));
@@ -372,7 +372,7 @@ fn a_baton_handed_to_one_spare_is_used_there_and_comes_back() {
 fn home_comes_for_the_baton_while_a_relief_thread_goes_to_sleep_in_the_poll() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);
@@ -415,7 +415,7 @@ fn what_is_posted_while_the_loop_lies_down_ends_its_sleep() {
     check(|| {
         let world = World::new();
         let inbox = Arc::new(Inbox::default());
-        let home = seat(1);
+        let home = waiter(1);
         assert!(world.baton.enter(&home));
         let pushers: Vec<_> = (0..2)
             .map(|item| {
@@ -453,7 +453,7 @@ fn what_is_posted_while_the_loop_lies_down_ends_its_sleep() {
 fn a_spare_that_sits_down_while_the_loop_stops_is_dismissed_or_ready_for_the_next_run() {
     check(|| {
         let world = World::new();
-        let (home, relief) = (seat(1), seat(2));
+        let (home, relief) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let other = Arc::clone(&world);
         let thread = thread::spawn(move || other.relieve(&relief));
@@ -471,7 +471,7 @@ fn a_spare_that_sits_down_while_the_loop_stops_is_dismissed_or_ready_for_the_nex
 fn a_thread_that_gives_up_has_the_baton_or_leaves_no_trace() {
     check(|| {
         let world = World::new();
-        let (home, other) = (seat(1), seat(2));
+        let (home, other) = (waiter(1), waiter(2));
         assert!(world.baton.enter(&home));
         let thread = {
             let world = Arc::clone(&world);

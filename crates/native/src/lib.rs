@@ -1,36 +1,30 @@
 //! The only crate that knows Python: the native half of everloop (module `everloop._native`).
 //!
 //! Reading order, each using only those before it: [`ffi`], [`errors`] and [`clock`] (CPython's C interface, the system's
-//! errors and its clock), [`place`] (a thread's place in a loop), [`handle`], [`event_loop`] (the queues), [`timing`],
-//! [`making`] (what it calls at a time, and makes), [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
-//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`drive`] and [`run`] (turning the
+//! errors and its clock), [`member`] (a thread of a loop), [`handle`], [`event_loop`] (the queues), with
+//! `timing` and `create_task`, [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
+//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`driver`] (turning the
 //! loop, and the threads that do). `tests/test_layers.py` has the others too.
 
-mod adoption;
-mod alarm;
-mod arrival;
 mod calls;
 mod clock;
-mod counters;
-mod drive;
+mod driver;
 mod errors;
 mod event_loop;
 mod exit;
 mod ffi;
+mod future_waiter;
 mod handle;
 mod handoff;
-mod maker;
-mod making;
+mod member;
 mod outbox;
-mod pins;
-mod place;
 mod pool;
 mod private;
-mod run;
 mod starter;
-mod timing;
+mod threadsafe_hook;
 mod transport;
 mod watchdog;
+mod watchdog_sleep;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -67,7 +61,7 @@ fn after_fork_in_parent() {
 fn after_fork(py: Python<'_>) -> PyResult<()> {
     ffi::children::after_fork();
     exit::after_fork();
-    place::after_fork();
+    member::after_fork();
     watchdog::after_fork();
     outbox::after_fork();
     handoff::after_fork(py)
@@ -107,13 +101,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
-    module.add_class::<handoff::waiting::StepWait>()?;
+    module.add_class::<handoff::block_on::StepWait>()?;
     module.add_class::<handoff::contexts::Left>()?;
     module.add_function(wrap_pyfunction!(handoff::contexts::leave_contexts, module)?)?;
     module.add_class::<pool::PoolCore>()?;
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;
-    module.add_class::<arrival::Arrival>()?;
+    module.add_class::<future_waiter::FutureWaiter>()?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
     module.add_function(wrap_pyfunction!(calls::carry_over, module)?)?;
     module.add_function(wrap_pyfunction!(calls::is_plain_function, module)?)?;
@@ -131,7 +125,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(outbox::set_reporter, module)?)?;
     module.add_function(wrap_pyfunction!(outbox::next_note, module)?)?;
     module.add_function(wrap_pyfunction!(outbox::write_notes, module)?)?;
-    module.add_function(wrap_pyfunction!(adoption::set_adopter, module)?)?;
+    module.add_function(wrap_pyfunction!(threadsafe_hook::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
     module.add_function(wrap_pyfunction!(watch_loops, module)?)?;
     module.add_function(wrap_pyfunction!(before_fork, module)?)?;
@@ -141,6 +135,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(release_children, module)?)?;
     transport::install(module)?;
     event_loop::install_methods(module.py())?;
-    timing::install(module.py())?;
-    making::install(module.py())
+    event_loop::timing::install(module.py())?;
+    event_loop::create_task::install(module.py())
 }

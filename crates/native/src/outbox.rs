@@ -7,7 +7,7 @@
 
 use crate::exit;
 use crate::ffi;
-use crate::place::lock;
+use crate::member::lock;
 use crate::starter::start_elsewhere;
 use everloop_core::parker::{Parker, Wake};
 use pyo3::prelude::*;

@@ -172,24 +172,24 @@ class LoopFuture(concurrent.futures.Future[T]):
     def _is_done_within(self, timeout: float | None) -> bool:
         if self._process != here.process:
             raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
-        arrival = _native.Arrival()
-        if not self._is_awaited_by(arrival):
+        waiter = _native.FutureWaiter()
+        if not self._is_awaited_by(waiter):
             return True
         soon = _SOON if timeout is None or timeout > _SOON else timeout
         done = False
         try:
-            done = arrival.wait(soon) or self._comes(arrival, None if timeout is None else timeout - soon)
+            done = waiter.wait(soon) or self._comes(waiter, None if timeout is None else timeout - soon)
         finally:
             if not done:
-                self._is_left_by(arrival)
+                self._is_left_by(waiter)
         return done or self.done()
 
-    def _comes(self, arrival: "_native.Arrival", timeout: float | None) -> bool:
+    def _comes(self, waiter: "_native.FutureWaiter", timeout: float | None) -> bool:
         """Whether it arrives within so many seconds. Looks after the loop meanwhile, and for a deadlock."""
         looks_in_vain = 0
         with waiting(self, timeout=timeout) as wait, lent():
             for pause in pauses(timeout):
-                if arrival.wait(pause):
+                if waiter.wait(pause):
                     return True
                 if self._loop.is_closed() and not self.done():
                     self._cancel_now()
@@ -211,20 +211,20 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     # ---- waiters, as those of concurrent.futures.wait()
 
-    def _is_awaited_by(self, arrival: "_native.Arrival") -> bool:
-        """Tells `arrival` once this is done. False: it is. We are among those who are told before we look."""
-        private.add_waiter(self, arrival)
+    def _is_awaited_by(self, waiter: "_native.FutureWaiter") -> bool:
+        """Tells `waiter` once this is done. False: it is. We are among those who are told before we look."""
+        private.add_waiter(self, waiter)
         return not private.is_done(self)
 
-    def _is_left_by(self, arrival: "_native.Arrival") -> None:
-        private.remove_waiter(self, arrival)
+    def _is_left_by(self, waiter: "_native.FutureWaiter") -> None:
+        private.remove_waiter(self, waiter)
 
     def _cancel_now(self) -> bool:
         """Cancels this, and wakes those who wait."""
         cancelled = super().cancel()
         if cancelled:
             for waiter in private.waiters(self):
-                if isinstance(waiter, _native.Arrival):
+                if isinstance(waiter, _native.FutureWaiter):
                     waiter.add_cancelled(self)
         return cancelled
 

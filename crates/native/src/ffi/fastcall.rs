@@ -52,7 +52,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         Ok(all)
     }
 
-    pub fn rest(&self, from: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
+    pub fn from(&self, from: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
         let py = self.py;
         self.positional.get(from..).unwrap_or_default().iter().map(move |&object| borrow(py, object))
     }

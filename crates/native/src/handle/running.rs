@@ -5,7 +5,7 @@
 //! still in its callback, and can come back only when the step that would wait for it has ended.
 
 use crate::ffi::GilCell;
-use crate::place::{generation, own_id};
+use crate::member::{generation, own_id};
 use everloop_core::baton::ThreadId;
 use everloop_core::parker::Parker;
 use pyo3::prelude::*;

@@ -2,7 +2,7 @@
 
 use super::{current, release, resume};
 use crate::ffi::GilCell;
-use crate::place::{Kind, own_id};
+use crate::member::{Reason, own_id};
 use everloop_core::baton::Manner;
 use everloop_core::baton::ThreadId;
 use pyo3::exceptions::PyRuntimeError;
@@ -26,7 +26,7 @@ impl Blocking {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let serial = match current(slf.py()) {
             // Inside another blocking() the baton is gone already: `release` says None.
-            Some((core, place)) => release(&core, &place, Kind::Blocking, None, 0, false, Manner::Quiet)?,
+            Some((core, member)) => release(&core, &member, Reason::Blocking, None, 0, false, Manner::Quiet)?,
             None => None,
         };
         slf.get().entered.with(slf.py(), |entered| entered.push((own_id(), serial)));
@@ -49,7 +49,7 @@ impl Blocking {
             None => 0, // entered on another thread: no release has this number
         };
         match current(slf.py()) {
-            Some((core, place)) if place.aside_serial() == Some(serial) => resume(&core, &place)?,
+            Some((core, member)) if member.aside_serial() == Some(serial) => resume(&core, &member)?,
             // The end of the step, at an await, has taken the baton back.
             _ if exception_type.is_none() => {
                 return Err(PyRuntimeError::new_err(

@@ -7,7 +7,7 @@
 use super::current;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
-use crate::place::{Kind, Place, lock};
+use crate::member::{Member, Reason, lock};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -22,8 +22,9 @@ pub struct Left {
 }
 
 /// Leaves the contexts of the step that runs on this thread. None: it has none that others could need.
-pub fn leave(py: Python<'_>, place: &Place) -> PyResult<Option<Left>> {
-    let Some(handle) = place.current.get(py).and_then(|handle| handle.into_bound(py).cast_into::<Handle>().ok()) else {
+pub fn leave(py: Python<'_>, member: &Member) -> PyResult<Option<Left>> {
+    let Some(handle) = member.current.get(py).and_then(|handle| handle.into_bound(py).cast_into::<Handle>().ok())
+    else {
         return Ok(None);
     };
     let own = match handle.get().get_context(py) {
@@ -53,10 +54,10 @@ pub fn leave(py: Python<'_>, place: &Place) -> PyResult<Option<Left>> {
 /// None: there is no such step, or it has none that others could need.
 #[pyfunction]
 pub fn leave_contexts(py: Python<'_>) -> PyResult<Option<Left>> {
-    let Some((core, place)) = current(py).filter(|(_, place)| place.aside_kind() == Some(Kind::Blocking)) else {
+    let Some((core, member)) = current(py).filter(|(_, member)| member.aside_reason() == Some(Reason::Blocking)) else {
         return Ok(None);
     };
-    let left = leave(py, &place)?;
+    let left = leave(py, &member)?;
     // What has been held up by it can run.
     let deferred = std::mem::take(&mut *lock(&core.get().deferred));
     deferred.into_iter().for_each(|handle| core.get().schedule(handle));

@@ -5,10 +5,10 @@
 //! to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
 
 use super::current;
+use crate::event_loop::pins::{Pin, Pins};
 use crate::ffi;
 use crate::handle::Handle;
-use crate::pins::{Pin, Pins};
-use crate::place::Place;
+use crate::member::Member;
 use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
@@ -19,9 +19,9 @@ pub fn thread_of(pins: &Pins, handle: &Bound<'_, Handle>) -> Option<ThreadId> {
     pins.thread_of(ffi::address(&task))
 }
 
-/// A step of `task` has ended on `place`: pins it if greenlets are left alive in it.
-pub fn settle(py: Python<'_>, pins: &Pins, place: &Place, task: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let touched = place.take_greenlets();
+/// A step of `task` has ended on `member`: pins it if greenlets are left alive in it.
+pub fn settle(py: Python<'_>, pins: &Pins, member: &Member, task: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let touched = member.take_greenlets();
     let Some(task) = task else { return Ok(()) };
     let known = pins.set(ffi::address(&task), None).map(|pin| pin.greenlets).unwrap_or_default();
     let mut greenlets = Vec::new();
@@ -36,7 +36,7 @@ pub fn settle(py: Python<'_>, pins: &Pins, place: &Place, task: Option<Bound<'_,
         }
     }
     if !alive.is_empty() {
-        pins.set(ffi::address(&task), Some(Pin { thread: place.id(), greenlets: alive }));
+        pins.set(ffi::address(&task), Some(Pin { thread: member.id(), greenlets: alive }));
     }
     Ok(())
 }
@@ -56,13 +56,13 @@ pub struct Tracer {
 #[pymethods]
 impl Tracer {
     fn __call__(&self, py: Python<'_>, event: Bound<'_, PyAny>, args: Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some((_, place)) = current(py)
+        if let Some((_, member)) = current(py)
             && let Ok(pair) = args.cast::<PyTuple>()
         {
             // The thread's root greenlet has no parent, and needs no pin: every thread has its own.
             let target = pair.get_item(1)?;
             if !target.getattr("parent")?.is_none() {
-                place.note_greenlet(target.unbind());
+                member.note_greenlet(target.unbind());
             }
         }
         match &self.previous {
@@ -91,9 +91,9 @@ impl<'py> Lookout<'py> {
 
     /// Called after every step. Until greenlet is imported, the length of a dict is all it costs.
     #[inline]
-    pub fn look(&mut self, place: &Place) -> PyResult<()> {
+    pub fn look(&mut self, member: &Member) -> PyResult<()> {
         if self.tracing.is_none() && self.modules.len() != self.seen && self.look_again()? {
-            self.find_untraced(place)?;
+            self.find_untraced(member)?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl<'py> Lookout<'py> {
     }
 
     /// The step that imported greenlet may have started some: the only ones there are.
-    fn find_untraced(&self, place: &Place) -> PyResult<()> {
+    fn find_untraced(&self, member: &Member) -> PyResult<()> {
         let py = self.modules.py();
         let Some((module, _)) = &self.tracing else { return Ok(()) };
         let class = module.getattr("greenlet")?;
@@ -121,7 +121,7 @@ impl<'py> Lookout<'py> {
             let object = object?;
             // By its real type: `__class__` may be a property that runs code of its own (lazy objects, proxies).
             if object.get_type().is_subclass(&class)? && !object.getattr("parent")?.is_none() {
-                place.note_greenlet(object.unbind());
+                member.note_greenlet(object.unbind());
             }
         }
         Ok(())

@@ -5,7 +5,7 @@
 use super::{frames, release, relief, sites};
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::place::{Kind, Place};
+use crate::member::{Member, Reason};
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
@@ -30,9 +30,9 @@ pub enum Doing {
 }
 
 impl Doing {
-    /// Looks at the thread of `place`.
-    pub fn of(place: &Place) -> Self {
-        std::fs::read_to_string(format!("/proc/self/task/{}/syscall", place.thread))
+    /// Looks at the thread of `member`.
+    pub fn of(member: &Member) -> Self {
+        std::fs::read_to_string(format!("/proc/self/task/{}/syscall", member.thread))
             .map_or(Self::Unknown, |line| Self::parse(&line))
     }
 
@@ -87,10 +87,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Looks at the thread of `place`, which must not be running Python: we hold the GIL.
-    pub fn take(py: Python<'_>, place: &Place) -> Self {
-        let cpu = place.cpu.and_then(ffi::CpuClock::now);
-        match place.top_frame(py) {
+    /// Looks at the thread of `member`, which must not be running Python: we hold the GIL.
+    pub fn take(py: Python<'_>, member: &Member) -> Self {
+        let cpu = member.cpu.and_then(ffi::CpuClock::now);
+        match member.top_frame(py) {
             Some(frame) => Self {
                 frame: ffi::address(&frame),
                 code: ffi::address(&ffi::frame_code(&frame)),
@@ -115,37 +115,37 @@ impl Sample {
     }
 
     /// Whether the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
-    pub fn is_computing(&self, place: &Place, elapsed: u64) -> bool {
-        match (place.cpu.and_then(ffi::CpuClock::now), self.cpu) {
+    pub fn is_computing(&self, member: &Member, elapsed: u64) -> bool {
+        match (member.cpu.and_then(ffi::CpuClock::now), self.cpu) {
             (Some(now), Some(then)) => now.saturating_sub(then) * 2 > elapsed,
             _ => false,
         }
     }
 }
 
-/// The code and instruction that the thread of `place` is at, if its step runs Python code of its own.
-fn site<'py>(py: Python<'py>, place: &Place) -> Option<(Bound<'py, PyCode>, i32)> {
-    let frame = place.top_frame(py)?;
-    let is_own = ffi::address(&frame) != place.base_frame;
+/// The code and instruction that the thread of `member` is at, if its step runs Python code of its own.
+fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i32)> {
+    let frame = member.top_frame(py)?;
+    let is_own = ffi::address(&frame) != member.base_frame;
     is_own.then(|| (ffi::frame_code(&frame), ffi::frame_instruction(&frame)))
 }
 
 /// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
 /// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
-pub fn begin_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
-    if !sites::has_tool(py) || place.is_probing() {
+pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
+    if !sites::has_tool(py) || member.is_probing() {
         return Ok(());
     }
-    let site = site(py, place);
+    let site = site(py, member);
     sites::watch(py, site.as_ref().map(|(code, _)| code))?;
     frames::watch(py);
-    place.begin_probe(site.map(|(code, offset)| (code.unbind(), offset)));
+    member.begin_probe(site.map(|(code, offset)| (code.unbind(), offset)));
     Ok(())
 }
 
 /// The thread has moved, or it no longer matters whether it does.
-pub fn end_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
-    match place.take_probe() {
+pub fn end_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
+    match member.take_probe() {
         Some(site) => {
             frames::unwatch(py);
             sites::unwatch(py, site)
@@ -154,26 +154,26 @@ pub fn end_probe(py: Python<'_>, place: &Place) -> PyResult<()> {
     }
 }
 
-/// Puts the step of `place` aside and has somebody else go on: the number of the release. None: it cannot be, now.
-pub fn rescue(core: &Bound<'_, LoopCore>, place: &Arc<Place>, since: u64) -> PyResult<Option<u64>> {
+/// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
+pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
-    if !this.baton().is_held_by(place.id()) || !sites::has_tool(py) {
+    if !this.baton().is_held_by(member.id()) || !sites::has_tool(py) {
         return Ok(None);
     }
     if !this.baton().has_spare() && !this.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
         relief::tell_full(core)?;
         return Ok(None);
     }
-    end_probe(py, place)?;
-    let site = site(py, place);
+    end_probe(py, member)?;
+    let site = site(py, member);
     let code = site.as_ref().map(|(code, _)| code);
     sites::watch(py, code)?;
     if let Some((code, offset)) = &site {
         sites::learn(code, *offset)?; // now: the next step that comes to this call runs before `release` returns
     }
     let aside = site.as_ref().map(|(code, offset)| (code.clone().unbind(), *offset));
-    let Some(serial) = release(core, place, Kind::Rescued, aside, since, true, Manner::Loud)? else {
+    let Some(serial) = release(core, member, Reason::Rescued, aside, since, true, Manner::Loud)? else {
         sites::unwatch(py, site.map(|(code, offset)| (code.unbind(), offset)))?;
         return Ok(None);
     };

@@ -9,11 +9,11 @@
 //!
 //! Seen on CPython 3.12.1, 3.13.0, 3.14.8 and 3.15.0: events that are set while a call runs fire when that call returns.
 
-use super::{current, current_kind, frames, gate, release, resume};
+use super::{current, current_reason, frames, gate, release, resume};
 use crate::clock;
 use crate::exit;
 use crate::ffi;
-use crate::place::{Kind, lock};
+use crate::member::{Reason, lock};
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -370,17 +370,17 @@ fn on_call(
     }
     // Only for what ends with C_RETURN or C_RAISE, and runs no Python before.
     if ffi::is_c_function(callable)
-        && let Some((core, place)) = current(py)
+        && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
     {
         let site = (code.clone().unbind(), offset);
         let gated = !frames::is_leaf(callable);
         // Where `release` would refuse nobody comes back, to be counted off.
-        if !core.get().baton().is_held_by(place.id()) || place.aside_kind().is_some() || exit::has_begun() {
+        if !core.get().baton().is_held_by(member.id()) || member.aside_reason().is_some() || exit::has_begun() {
             return Ok(None);
         }
         note_away(code, offset)?;
-        release(&core, &place, Kind::Learned, Some(site), clock::now(), gated, Manner::Quiet)?;
+        release(&core, &member, Reason::Learned, Some(site), clock::now(), gated, Manner::Quiet)?;
     }
     Ok(None)
 }
@@ -393,19 +393,19 @@ fn on_c_return(
     _callable: &Bound<'_, PyAny>,
     _argument: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if current_kind() != Some(Kind::Learned) {
+    if current_reason() != Some(Reason::Learned) {
         return gate(py);
     }
-    let Some((core, place)) = current(py) else { return Ok(()) };
+    let Some((core, member)) = current(py) else { return Ok(()) };
     // The call of the step itself, or one of what runs beside it: the start of a relief thread, a signal handler.
-    if place.is_ungated() {
+    if member.is_ungated() {
         return Ok(());
     }
-    let since = if place.is_aside_at(code, offset) { place.aside_since() } else { None };
+    let since = if member.is_aside_at(code, offset) { member.aside_since() } else { None };
     if let Some(since) = since {
         note_duration(code, offset, clock::now().saturating_sub(since));
     }
-    resume(&core, &place)
+    resume(&core, &member)
 }
 
 /// Forgets every learned site: what blocks is found out anew.

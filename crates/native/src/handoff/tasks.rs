@@ -7,7 +7,7 @@
 
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::place::{Place, lock};
+use crate::member::{Member, lock};
 use crate::private;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -39,16 +39,16 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
     Ok(before)
 }
 
-/// The step of `place` goes aside; its task stays where it is until somebody needs the room.
+/// The step of `member` goes aside; its task stays where it is until somebody needs the room.
 ///
 /// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop up in a
 /// dictionary then, up to CPython 3.13.
-pub fn leave(core: &Bound<'_, LoopCore>, place: &Place) {
+pub fn leave(core: &Bound<'_, LoopCore>, member: &Member) {
     static IS_PER_LOOP: PyOnceLock<bool> = PyOnceLock::new();
     if *IS_PER_LOOP.get_or_init(core.py(), || core.py().version_info() < (3, 14)) {
         ffi::gate_hashes(core, gate);
     }
-    core.get().task_owner.store(place.id().get(), Ordering::Relaxed);
+    core.get().task_owner.store(member.id().get(), Ordering::Relaxed);
 }
 
 fn gate(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -56,9 +56,9 @@ fn gate(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// A step is about to run or to go on, on this thread: the task of another thread's step, which is aside, makes room.
-pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
+pub fn make_room(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
     let owner = core.get().task_owner.swap(0, Ordering::Relaxed);
-    if owner == 0 || owner == place.id().get() {
+    if owner == 0 || owner == member.id().get() {
         return Ok(());
     }
     let task = match swap(core, core.py().None()) {
@@ -70,7 +70,7 @@ pub fn make_room(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<()> {
     if task.is_none() {
         return Ok(());
     }
-    let there = lock(&core.get().places).values().find(|place| place.id().get() == owner).cloned();
+    let there = lock(&core.get().members).values().find(|member| member.id().get() == owner).cloned();
     if let Some(there) = there {
         there.keep_task(task.unbind());
     }

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 pub enum File {
     /// Made by somebody in Python: a socket or a pipe.
     Object(Py<PyAny>),
-    /// The same; if its maker closes it, it stays open until the transport closes it too. (As files do that
+    /// The same; if its factories closes it, it stays open until the transport closes it too. (As files do that
     /// `socket.makefile` made. Otherwise the transport would go on with a number that may be another file's.)
     Held(Py<PyAny>),
     /// Accepted natively: it becomes a socket object when somebody asks for it. With its family, type and protocol.

@@ -12,10 +12,10 @@ mod report;
 mod snapshot;
 mod watch;
 
-use crate::alarm::DOZE;
 use crate::clock;
 use crate::event_loop::LoopCore;
-use crate::place::lock;
+use crate::member::lock;
+use crate::watchdog_sleep::DOZE;
 use everloop_core::parker::Wake;
 use pyo3::prelude::*;
 use std::cell::RefCell;

@@ -6,8 +6,8 @@
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::event_loop::LoopCore;
+use crate::member::{Member, Reason, lock};
 use crate::outbox;
-use crate::place::{Kind, Place, lock};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,11 +48,11 @@ impl Reports {
     pub fn begin_stall(
         &mut self,
         core: &Bound<'_, LoopCore>,
-        place: &Arc<Place>,
+        member: &Arc<Member>,
         tick: u64,
         since: u64,
     ) -> PyResult<()> {
-        self.stall = Some((tick, Open::new(core, place, since, None)?));
+        self.stall = Some((tick, Open::new(core, member, since, None)?));
         Ok(())
     }
 
@@ -88,19 +88,19 @@ impl Reports {
     /// Begins reports of steps that have been aside for long, and ends those of steps that have come back.
     pub fn look_aside(&mut self, core: &Bound<'_, LoopCore>, now: u64, report_after: u64) -> PyResult<()> {
         self.looked = now;
-        let places: Vec<_> = lock(&core.get().places).values().cloned().collect();
+        let members: Vec<_> = lock(&core.get().members).values().cloned().collect();
         let mut there = Vec::new();
         // Who goes on with the loop is told too: at the next look, if that thread is only being started.
         let is_known = !core.get().spawning.load(Ordering::Relaxed);
-        for place in places {
-            if !matches!(place.aside_kind(), Some(Kind::Rescued | Kind::Learned)) {
+        for member in members {
+            if !matches!(member.aside_reason(), Some(Reason::Rescued | Reason::Learned)) {
                 continue;
             }
-            let Some(aside) = place.aside_times() else { continue };
+            let Some(aside) = member.aside_times() else { continue };
             there.push(aside.serial);
             let is_due = is_known && now.saturating_sub(aside.since) >= report_after;
             if is_due && !self.asides.contains_key(&aside.serial) {
-                let open = Open::new(core, &place, aside.since, Some(aside.released))?;
+                let open = Open::new(core, &member, aside.since, Some(aside.released))?;
                 self.asides.insert(aside.serial, open);
             }
         }
@@ -117,9 +117,9 @@ impl Reports {
 }
 
 impl Open {
-    /// Tells that the step of `place` blocks; `released` is when it was put aside.
-    fn new(core: &Bound<'_, LoopCore>, place: &Place, since: u64, released: Option<u64>) -> PyResult<Self> {
-        let seen = Snapshot::take(core, place)?;
+    /// Tells that the step of `member` blocks; `released` is when it was put aside.
+    fn new(core: &Bound<'_, LoopCore>, member: &Member, since: u64, released: Option<u64>) -> PyResult<Self> {
+        let seen = Snapshot::take(core, member)?;
         let block = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed);
         let seconds = clock::to_seconds(clock::now().saturating_sub(since));
         let rescued_after = released.map(|at| clock::to_seconds(at.saturating_sub(since)));

@@ -6,7 +6,7 @@
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
-use crate::place::{Place, lock};
+use crate::member::{Member, lock};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrame, PyString, PyType};
@@ -60,21 +60,21 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
 }
 
 impl Snapshot {
-    /// Of the step of `place`, whose thread must not be running Python: we hold the GIL.
-    pub fn take(core: &Bound<'_, LoopCore>, place: &Place) -> PyResult<Self> {
+    /// Of the step of `member`, whose thread must not be running Python: we hold the GIL.
+    pub fn take(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<Self> {
         let py = core.py();
         let this = core.get();
-        let [line, inside] = lines(py, place)?;
-        let (callback, task) = names(py, place);
-        let relief = this.baton().holder().filter(|id| *id != place.id());
+        let [line, inside] = lines(py, member)?;
+        let (callback, task) = names(py, member);
+        let relief = this.baton().holder().filter(|id| *id != member.id());
         Ok(Self {
             line,
             inside,
             callback,
             task,
             waiting: ffi::peek(&this.turn, py, |turn| turn.ready_len()).unwrap_or(0),
-            thread: place.name.clone(),
-            relief: relief.and_then(|id| lock(&this.places).get(&id).map(|place| place.name.clone())),
+            thread: member.name.clone(),
+            relief: relief.and_then(|id| lock(&this.members).get(&id).map(|member| member.name.clone())),
         })
     }
 
@@ -103,9 +103,9 @@ impl Snapshot {
 }
 
 /// Where the step stands: the innermost line of the program's own, and the innermost of all.
-fn lines(py: Python<'_>, place: &Place) -> PyResult<[Option<Line>; 2]> {
-    let of_step = |frame: &Bound<'_, PyFrame>| ffi::address(frame) != place.base_frame;
-    let Some(top) = place.top_frame(py).filter(of_step) else { return Ok([None, None]) };
+fn lines(py: Python<'_>, member: &Member) -> PyResult<[Option<Line>; 2]> {
+    let of_step = |frame: &Bound<'_, PyFrame>| ffi::address(frame) != member.base_frame;
+    let Some(top) = member.top_frame(py).filter(of_step) else { return Ok([None, None]) };
     let innermost = line_of(&top)?;
     let mut next = Some(top);
     let mut depth = 0;
@@ -139,9 +139,9 @@ fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
 }
 
 /// What the callback is called, and its task.
-fn names(py: Python<'_>, place: &Place) -> (String, Option<String>) {
+fn names(py: Python<'_>, member: &Member) -> (String, Option<String>) {
     let none = || ("NoneType".to_owned(), None);
-    let Some(handle) = place.current.get(py) else { return none() };
+    let Some(handle) = member.current.get(py) else { return none() };
     let handle = handle.into_bound(py);
     let Ok(handle) = handle.cast::<Handle>() else { return none() };
     let Some((callback, native)) = handle.get().call(py) else { return none() };

@@ -6,8 +6,8 @@ use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
 use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
+use crate::member::{Member, lock};
 use crate::outbox;
-use crate::place::{Place, lock};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,7 @@ pub struct Seen {
     /// Where the step stood when it was first found unmoved, and when that was.
     sample: Option<(Sample, u64)>,
     /// Whose next instruction is to be noted.
-    probed: Option<Arc<Place>>,
+    probed: Option<Arc<Member>>,
     /// How many looks in a row found it asleep, with nobody else after the GIL.
     calm: u32,
     /// When the last look was.
@@ -59,7 +59,7 @@ impl Seen {
     /// Whether a probe is out that may still be answered in good time. Needs no GIL.
     fn is_probing(&self, now: u64) -> bool {
         let Some((_, at)) = &self.sample else { return false };
-        let out = self.probed.as_ref().is_some_and(|place| place.is_probing());
+        let out = self.probed.as_ref().is_some_and(|member| member.is_probing());
         out && now.saturating_sub(*at) < PROBE
     }
 }
@@ -74,10 +74,11 @@ impl Watch {
         (shortest / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
-    /// Whether there is nothing to look at until somebody calls `alarm::rouse`.
+    /// Whether there is nothing to look at until somebody calls `watchdog_sleep::wake`.
     pub fn is_asleep(&self) -> bool {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
-            && self.shared.counters.aside.load(Ordering::SeqCst) == self.shared.counters.waiting.load(Ordering::SeqCst)
+            && self.shared.counters.aside.load(Ordering::SeqCst)
+                == self.shared.counters.in_block_on.load(Ordering::SeqCst)
     }
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
@@ -101,14 +102,14 @@ impl Watch {
             seen.since = if is_late { now } else { last };
             seen.calm = 0;
             seen.sample = None;
-            let probed = seen.probed.take().filter(|place| place.is_probing());
+            let probed = seen.probed.take().filter(|member| member.is_probing());
             if tick != was.0 {
                 seen.reports.end_stall(was.0, now);
             }
             seen.looked = now;
             drop(seen);
-            if let Some(place) = probed {
-                self.attached(|core, _| end_probe(core.py(), &place));
+            if let Some(member) = probed {
+                self.attached(|core, _| end_probe(core.py(), &member));
             }
         } else {
             let stuck = tick % 2 == 1;
@@ -169,12 +170,12 @@ impl Watch {
             if self.shared.heartbeat.tick() != tick {
                 return Ok(()); // it ended while we waited for the GIL: the next look judges it
             }
-            let Some(place) = holder(core) else { return Ok(()) };
+            let Some(member) = holder(core) else { return Ok(()) };
             if rescue_on {
-                self.consider_rescue(core, &place, seen, rescue_due, ffi::times_slept() != asked, now)?;
+                self.consider_rescue(core, &member, seen, rescue_due, ffi::times_slept() != asked, now)?;
             }
             if is_due(clock::now()) && self.shared.heartbeat.tick() == tick {
-                seen.reports.begin_stall(core, &place, tick, since)?;
+                seen.reports.begin_stall(core, &member, tick, since)?;
             }
             Ok(())
         });
@@ -184,25 +185,25 @@ impl Watch {
     fn consider_rescue(
         &self,
         core: &Bound<'_, LoopCore>,
-        place: &Arc<Place>,
+        member: &Arc<Member>,
         seen: &mut Seen,
         due: bool,
         contended: bool, // we had to wait for the GIL: so may the step
         now: u64,
     ) -> PyResult<()> {
-        if place.is_whole() {
-            end_probe(core.py(), place)?;
+        if member.forbids_rescue() {
+            end_probe(core.py(), member)?;
             (seen.sample, seen.calm) = (None, 0);
             return Ok(());
         }
-        let sample = Sample::take(core.py(), place);
+        let sample = Sample::take(core.py(), member);
         let Some((earlier, at)) = &seen.sample else {
             seen.sample = Some((sample, now));
             return Ok(());
         };
         if !sample.is_same_spot(earlier) {
             // It runs: look again from here.
-            end_probe(core.py(), place)?;
+            end_probe(core.py(), member)?;
             (seen.sample, seen.calm) = (Some((sample, now)), 0);
             return Ok(());
         }
@@ -210,26 +211,26 @@ impl Watch {
         // of its Python lines. So there has to be a proof that it is inside a call.
         let calm = !contended && sample.has_slept_since(earlier);
         seen.calm = if calm { seen.calm + 1 } else { 0 };
-        let blocked = match Doing::of(place) {
+        let blocked = match Doing::of(member) {
             Doing::Waits => true,
             // It may have been free when we asked for it: whoever waits for it was told, and had no processor yet.
             Doing::WaitsForGil => false,
             Doing::Runs => {
-                if !place.is_probing() {
-                    begin_probe(core.py(), place)?;
+                if !member.is_probing() {
+                    begin_probe(core.py(), member)?;
                     seen.sample = Some((sample, now));
-                    seen.probed = Some(Arc::clone(place));
+                    seen.probed = Some(Arc::clone(member));
                     return Ok(());
                 }
                 // It has used a processor for so long and run no Python.
                 let probed = now.saturating_sub(*at);
-                probed >= PROBE && earlier.is_computing(place, probed)
+                probed >= PROBE && earlier.is_computing(member, probed)
             }
             Doing::Unknown => seen.calm >= CALM,
         };
         if due
             && blocked
-            && let Some(serial) = rescue(core, place, seen.since)?
+            && let Some(serial) = rescue(core, member, seen.since)?
         {
             seen.sample = None;
             seen.reports.move_aside(serial);
@@ -273,8 +274,8 @@ pub fn after_fork() {
     ASKED.store(0, Ordering::Relaxed);
 }
 
-/// The place of the thread that runs a step now.
-fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Place>> {
+/// The thread that runs a step now.
+fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
     let id = core.get().baton().holder()?;
-    lock(&core.get().places).get(&id).cloned()
+    lock(&core.get().members).get(&id).cloned()
 }

@@ -5,7 +5,7 @@
 
 use super::framing::Framing;
 use crate::ffi::{GilCell, Window, name};
-use crate::place::whole;
+use crate::member::no_rescue;
 use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -109,14 +109,14 @@ impl Session {
     /// Goes on with the handshake. None: the peer's turn.
     pub fn handshake(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let object = self.object(py);
-        let result = whole(|| object.bind(py).call_method0(name!(py, "do_handshake")));
+        let result = no_rescue(|| object.bind(py).call_method0(name!(py, "do_handshake")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
     /// Says close_notify and waits for the peer's. None: the peer's turn.
     pub fn unwrap(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let object = self.object(py);
-        let result = whole(|| object.bind(py).call_method0(name!(py, "unwrap")));
+        let result = no_rescue(|| object.bind(py).call_method0(name!(py, "unwrap")));
         unless_again(py, result).map(|done| done.map(drop))
     }
 
@@ -124,7 +124,7 @@ impl Session {
     pub fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let py = data.py();
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(name!(py, "write"), (data,)));
+        let result = no_rescue(|| direct.bind(py).call_method1(name!(py, "write"), (data,)));
         unless_again(py, result)?.map(|count| count.extract()).transpose()
     }
 
@@ -184,7 +184,7 @@ impl Session {
     /// One record, most likely, into a bytes object that OpenSSL's caller makes.
     fn read_record(&self, py: Python<'_>, room: usize) -> PyResult<Plain> {
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(name!(py, "read"), (room,)));
+        let result = no_rescue(|| direct.bind(py).call_method1(name!(py, "read"), (room,)));
         let Some(bytes) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok(Plain::default());
@@ -215,7 +215,7 @@ impl Session {
     /// One read into a buffer: how many bytes, and whether the peer has closed.
     fn read_once(&self, py: Python<'_>, size: usize, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, bool)> {
         let direct = self.direct(py);
-        let result = whole(|| direct.bind(py).call_method1(name!(py, "read"), (size, buffer)));
+        let result = no_rescue(|| direct.bind(py).call_method1(name!(py, "read"), (size, buffer)));
         let Some(count) = unless_again(py, result)? else {
             self.note_empty(py);
             return Ok((0, false));

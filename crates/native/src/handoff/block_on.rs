@@ -5,9 +5,9 @@ use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_gra
 use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
-use crate::place::{Kind, Place, lock, own_id};
+use crate::member::{Member, Reason, lock, own_id};
 use crate::private;
-use everloop_core::baton::{Baton, Manner, Seat};
+use everloop_core::baton::{Baton, Manner, Waiter};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -31,9 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 #[pyclass(frozen, module = "everloop._native")]
 pub struct StepWait {
     core: Py<LoopCore>,
-    /// Of the thread whose step waits. Weak, as a place has a frame below the step, in which errors of this may be.
-    place: Weak<Place>,
-    seat: Arc<Seat>,
+    /// Of the thread whose step waits. Weak, as a member has a frame below the step, in which errors of this may be.
+    member: Weak<Member>,
+    waiter: Arc<Waiter>,
     future: Py<PyAny>,
     /// The task whose step waits; None in a plain callback.
     task: Option<Py<PyAny>>,
@@ -54,12 +54,12 @@ impl LoopCore {
         task: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<StepWait>> {
         let py = slf.py();
-        let (core, place) = held_here(slf)?;
-        let passed_on = task.as_ref().map_or(Ok(0), |task| old_cancellations(&place, task))?;
+        let (core, member) = held_here(slf)?;
+        let passed_on = task.as_ref().map_or(Ok(0), |task| old_cancellations(&member, task))?;
         let wait = StepWait {
             core: core.unbind(),
-            place: Arc::downgrade(&place),
-            seat: Arc::clone(&place.seat),
+            member: Arc::downgrade(&member),
+            waiter: Arc::clone(&member.waiter),
             future: future.clone().unbind(),
             task: task.map(Bound::unbind),
             state: AtomicU8::new(IDLE),
@@ -76,8 +76,8 @@ impl LoopCore {
 impl StepWait {
     /// The done-callback of the future: queues the thread that waits, so that the baton comes to it in the same step.
     fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.seat) {
-            self.seat.parker().unpark();
+        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.waiter) {
+            self.waiter.parker().unpark();
         }
     }
 
@@ -87,7 +87,7 @@ impl StepWait {
     /// does not run the loop.
     #[pyo3(signature = (timeout=None, /))]
     fn aside(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
-        let (core, place) = held_here(slf.get().core.bind(slf.py()))?;
+        let (core, member) = held_here(slf.get().core.bind(slf.py()))?;
         if exit::has_begun() {
             return Err(PyRuntimeError::new_err(
                 "block_on() needs another thread to go on with the loop, and the interpreter is ending: await instead",
@@ -97,13 +97,13 @@ impl StepWait {
         if this.state.compare_exchange(IDLE, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Ok(true);
         }
-        lock(&core.get().waiting).push(slf.clone().into_any().unbind());
-        let left = contexts::leave(slf.py(), &place)?;
-        let outcome = wait(&core, &place, this, timeout);
-        let back = left.map_or(Ok(()), |left| come_back(&core, &place, &left));
+        lock(&core.get().block_ons).push(slf.clone().into_any().unbind());
+        let left = contexts::leave(slf.py(), &member)?;
+        let outcome = wait(&core, &member, this, timeout);
+        let back = left.map_or(Ok(()), |left| come_back(&core, &member, &left));
         let gone = {
-            let mut waiting = lock(&core.get().waiting);
-            waiting.iter().position(|other| other.is(slf)).map(|at| waiting.swap_remove(at))
+            let mut block_ons = lock(&core.get().block_ons);
+            block_ons.iter().position(|other| other.is(slf)).map(|at| block_ons.swap_remove(at))
         };
         drop(gone);
         outcome.and_then(|done| back.map(|()| done))
@@ -128,25 +128,25 @@ impl StepWait {
 
     /// Whether the future is to be cancelled now. Called by the holder.
     fn is_to_pass_on(&self, py: Python<'_>) -> PyResult<bool> {
-        let Some(place) = self.place.upgrade() else { return Ok(false) };
+        let Some(member) = self.member.upgrade() else { return Ok(false) };
         let cancelled = match &self.task {
             Some(task) if is_to_be_cancelled(task.bind(py))? => {
                 let now = cancellations(task.bind(py))?;
-                place.note_passed_on(py, now)?;
+                member.note_passed_on(py, now)?;
                 now > self.passed_on.swap(now, Ordering::Relaxed)
             }
             _ => false,
         };
         // The loop cannot leave its home thread while that waits in the middle of a step.
-        let stops = place.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
+        let stops = member.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
         Ok(cancelled || stops)
     }
 }
 
-/// The loop and this thread's place in it, if that has its baton.
-fn held_here<'py>(core: &Bound<'py, LoopCore>) -> PyResult<(Bound<'py, LoopCore>, Arc<Place>)> {
+/// The loop and this thread as its member, if that has its baton.
+fn held_here<'py>(core: &Bound<'py, LoopCore>) -> PyResult<(Bound<'py, LoopCore>, Arc<Member>)> {
     current(core.py())
-        .filter(|(running, place)| running.is(core) && running.get().baton().is_held_by(place.id()))
+        .filter(|(running, member)| running.is(core) && running.get().baton().is_held_by(member.id()))
         .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))
 }
 
@@ -163,36 +163,36 @@ fn cancellations(task: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// How many of a task's cancellations are no business of a wait that begins: those that an await has told it of, which it
 /// has caught and not taken back, and those that earlier waits of the same step have passed on. The task is still to be
 /// told of these at its next await, as far as asyncio knows; its clean-up must not be cancelled by them once more.
-fn old_cancellations(place: &Place, task: &Bound<'_, PyAny>) -> PyResult<u64> {
+fn old_cancellations(member: &Member, task: &Bound<'_, PyAny>) -> PyResult<u64> {
     let all = cancellations(task)?;
-    Ok(match place.passed_on(task.py()) {
+    Ok(match member.passed_on(task.py()) {
         Some(passed_on) => passed_on.min(all),
         None => all.saturating_sub(u64::from(is_to_be_cancelled(task)?)),
     })
 }
 
-fn wait(core: &Bound<'_, LoopCore>, place: &Arc<Place>, own: &StepWait, timeout: Option<f64>) -> PyResult<bool> {
+fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeout: Option<f64>) -> PyResult<bool> {
     let py = core.py();
     let this = core.get();
     let deadline = timeout.map(|seconds| {
         Instant::now() + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX >> 32))
     });
-    if let Err(error) = release(core, place, Kind::Waiting, None, 0, false, Manner::Loud) {
+    if let Err(error) = release(core, member, Reason::BlockOn, None, 0, false, Manner::Loud) {
         own.stop();
-        resume(core, place)?;
+        resume(core, member)?;
         return Err(error);
     }
     loop {
-        let timed_out = place.rest(py, || {
+        let timed_out = member.without_gil(py, || {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let sleep = if place.home { Some(left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK))) } else { left };
-            if !this.baton().is_granted(&place.seat) {
-                place.seat.parker().park_briefly(sleep);
+            let sleep = if member.home { Some(left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK))) } else { left };
+            if !this.baton().is_granted(&member.waiter) {
+                member.waiter.parker().park_briefly(sleep);
             }
             deadline.is_some_and(|deadline| Instant::now() >= deadline)
         });
-        if this.baton().is_granted(&place.seat) {
-            finish_resume(core, place, true, End::InStep)?;
+        if this.baton().is_granted(&member.waiter) {
+            finish_resume(core, member, true, End::InStep)?;
             return Ok(true);
         }
         let mut signal = py.check_signals();
@@ -202,28 +202,28 @@ fn wait(core: &Bound<'_, LoopCore>, place: &Arc<Place>, own: &StepWait, timeout:
         let done = own.stop();
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
-            let (granted, raised) = wait_granted(py, this, place, || false);
-            finish_resume(core, place, granted, End::InStep)?;
+            let (granted, raised) = wait_granted(py, this, member, || false);
+            finish_resume(core, member, granted, End::InStep)?;
             signal = signal.and(raised.map_or(Ok(()), Err));
         } else {
-            resume(core, place)?;
+            resume(core, member)?;
         }
         return signal.map(|()| done);
     }
 }
 
 /// Goes into the step's contexts again. Another step that is aside may be in one of them: then this one waits for that.
-fn come_back(core: &Bound<'_, LoopCore>, place: &Arc<Place>, left: &Left) -> PyResult<()> {
+fn come_back(core: &Bound<'_, LoopCore>, member: &Arc<Member>, left: &Left) -> PyResult<()> {
     let py = core.py();
     let mut raised = Ok(());
     let mut pause = SHORTEST_PAUSE;
     // Without the baton the loop was closed: the step only ends.
-    while !left.enter(py)? && core.get().baton().is_held_by(place.id()) {
-        let released = release(core, place, Kind::Waiting, None, 0, false, Manner::Loud).map(drop);
+    while !left.enter(py)? && core.get().baton().is_held_by(member.id()) {
+        let released = release(core, member, Reason::BlockOn, None, 0, false, Manner::Loud).map(drop);
         // Seldom, and nobody tells when a context is left.
-        place.rest(py, || place.seat.parker().park_briefly(Some(pause)));
+        member.without_gil(py, || member.waiter.parker().park_briefly(Some(pause)));
         pause = LONGEST_PAUSE.min(pause * 2);
-        let resumed = resume(core, place);
+        let resumed = resume(core, member);
         raised = raised.and(released).and(resumed);
     }
     raised
@@ -233,8 +233,8 @@ fn come_back(core: &Bound<'_, LoopCore>, place: &Arc<Place>, left: &Left) -> PyR
 /// a turn, while anybody waits.
 pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = core.py();
-    let waiting: Vec<_> = lock(&core.get().waiting).iter().map(|wait| wait.clone_ref(py)).collect();
-    for wait in waiting {
+    let block_ons: Vec<_> = lock(&core.get().block_ons).iter().map(|wait| wait.clone_ref(py)).collect();
+    for wait in block_ons {
         if let Ok(wait) = wait.bind(py).cast::<StepWait>()
             && wait.get().is_to_pass_on(py)?
         {
@@ -247,15 +247,15 @@ pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// In a forked child the threads that waited are gone: what they waited for must not call them.
 pub fn after_fork(core: &Bound<'_, LoopCore>) {
     let py = core.py();
-    let all = std::mem::take(&mut *lock(&core.get().waiting));
+    let all = std::mem::take(&mut *lock(&core.get().block_ons));
     let (own, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|wait| {
         let Ok(wait) = wait.bind(py).cast::<StepWait>() else { return false };
-        let is_own = wait.get().seat.id() == own_id();
+        let is_own = wait.get().waiter.id() == own_id();
         if !is_own {
             wait.get().state.store(IDLE, Ordering::SeqCst);
         }
         is_own
     });
-    lock(&core.get().waiting).extend(own);
+    lock(&core.get().block_ons).extend(own);
     drop(gone);
 }

@@ -11,9 +11,9 @@
 
 mod job;
 
+use crate::event_loop::create_task::new_future;
 use crate::event_loop::{LoopCore, Shared};
 use crate::ffi::{GilCell, name, stay_when_ended};
-use crate::making::new_future;
 use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
 use everloop_core::spot::{self, Spot};

@@ -7,14 +7,14 @@ use pyo3::{PyTraverseError, PyVisit};
 
 /// Of one loop.
 #[derive(Default)]
-pub struct Maker {
+pub struct Factories {
     /// What the program has set with `set_task_factory`, unless that is None.
     factory: GilCell<Option<Py<PyAny>>>,
     /// `{"loop": loop}`, which asyncio's classes are called with: made once, as a call would make and drop another one.
     keywords: GilCell<Option<Py<PyDict>>>,
 }
 
-impl Maker {
+impl Factories {
     pub fn factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.factory.with(py, |factory| factory.as_ref().map(|factory| factory.clone_ref(py)))
     }

@@ -414,7 +414,7 @@ impl ThreadState {
         Self(unsafe { ffi::PyThreadState_Get() })
     }
 
-    /// The frame that the thread runs or is blocked in. Only for a thread that still exists: a `Place` is taken off its
+    /// The frame that the thread runs or is blocked in. Only for a thread that still exists: a `Member` is taken off its
     /// loop's list by its own thread, under the GIL, before that thread ends.
     pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
         // SAFETY: the thread exists (see above), so its state does; the GIL keeps it from changing its frames. The result is

@@ -1,7 +1,7 @@
-//! A thread's place in a loop: what the loop's other threads and the watchdog need to know of it.
+//! A member: a thread that turns a loop, or did and is blocked. What the loop's other threads and the watchdog need to know of it.
 
 use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
-use everloop_core::baton::{Seat, ThreadId};
+use everloop_core::baton::{ThreadId, Waiter};
 use everloop_core::spot;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
@@ -17,11 +17,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Why a step is aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Reason {
     /// It said so: `everloop.blocking()`.
     Blocking = 1,
     /// It waits for an awaitable: `everloop.block_on()`.
-    Waiting = 2,
+    BlockOn = 2,
     /// The watchdog found it blocked.
     Rescued = 3,
     /// It is at a call that was found blocked before.
@@ -30,7 +30,7 @@ pub enum Kind {
 
 /// A step that has let go of the baton in its middle.
 pub struct Aside {
-    pub kind: Kind,
+    pub reason: Reason,
     /// Where it comes back: the code whose next instruction is a gate (rescued), or the call (learned).
     pub site: Option<(Py<PyCode>, i32)>,
     /// When it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks.
@@ -53,8 +53,8 @@ pub struct AsideTimes {
 }
 
 /// One thread that turns the loop, or did and is blocked.
-pub struct Place {
-    pub seat: Arc<Seat>,
+pub struct Member {
+    pub waiter: Arc<Waiter>,
     /// Whether this thread called `run_forever`.
     pub home: bool,
     /// `threading.get_ident()`
@@ -65,25 +65,25 @@ pub struct Place {
     pub thread: u32,
     pub cpu: Option<CpuClock>,
     /// The address of the frame below every step, 0 for none: a thread whose top frame is this one runs no Python in its
-    /// step. It is there for as long as the place is on its loop's list.
+    /// step. It is there for as long as the member is on its loop's list.
     pub base_frame: usize,
     /// What it runs now. Written by the thread, read under the GIL.
     pub current: CurrentHandle,
     /// Whether it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
     /// signal while it waits for the baton. Changed by the thread.
     ungated: AtomicBool,
-    /// Whether it is in a call that must not be put aside: see `whole`. Changed by the thread, read under the GIL.
-    whole: Arc<AtomicBool>,
+    /// Whether it is in a call that must not be put aside: see `no_rescue`. Changed by the thread, read under the GIL.
+    no_rescue: Arc<AtomicBool>,
     /// Its step, if that is aside. Written under the GIL, by the thread or by the watchdog.
     aside: Mutex<Option<Aside>>,
-    /// `aside`'s kind, 0 for none: to ask without the lock.
-    kind: AtomicU8,
+    /// `aside`'s reason, 0 for none: to ask without the lock.
+    reason: AtomicU8,
     /// Whether the thread's next instruction is to be noted: see handoff/rescue.rs. Changed under the GIL.
     probing: AtomicBool,
     /// Where that was asked for.
     probed: Mutex<Option<(Py<PyCode>, i32)>>,
     /// The step that has passed cancellations of its task on to what it waited for, and how many: see
-    /// handoff/waiting.rs. Changed under the GIL.
+    /// handoff/block_on.rs. Changed under the GIL.
     passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs.
     greenlets: Mutex<Vec<Py<PyAny>>>,
@@ -91,12 +91,12 @@ pub struct Place {
     switched: AtomicBool,
 }
 
-impl Place {
+impl Member {
     pub fn new(py: Python<'_>, home: bool, name: String) -> Self {
         let state = ThreadState::current(py);
         let base_frame = state.top_frame(py).map_or(0, |frame| ffi::address(&frame));
         Self {
-            seat: own_seat(),
+            waiter: own_waiter(),
             home,
             ident: thread_ident(),
             name,
@@ -106,9 +106,9 @@ impl Place {
             base_frame,
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
-            kind: AtomicU8::new(0),
+            reason: AtomicU8::new(0),
             ungated: AtomicBool::new(false),
-            whole: WHOLE.with(Arc::clone),
+            no_rescue: NO_RESCUE.with(Arc::clone),
             probing: AtomicBool::new(false),
             probed: Mutex::new(None),
             passed_on: Mutex::new(None),
@@ -119,34 +119,34 @@ impl Place {
 
     #[inline]
     pub fn id(&self) -> ThreadId {
-        self.seat.id()
+        self.waiter.id()
     }
 
-    /// The frame that this thread is in. Only while the place is on its loop's list, and not to be kept: a frame that
+    /// The frame that this thread is in. Only while the member is on its loop's list, and not to be kept: a frame that
     /// somebody still has when its function returns takes over what its variables name.
     pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
         self.state.top_frame(py)
     }
 
-    /// Whether the step is in Python code of its own. Only while the place is on its loop's list.
+    /// Whether the step is in Python code of its own. Only while the member is on its loop's list.
     pub fn runs_python(&self, py: Python<'_>) -> bool {
         self.top_frame(py).is_some_and(|frame| ffi::address(&frame) != self.base_frame)
     }
 
     /// Why this thread's step is aside, if it is.
     #[inline]
-    pub fn aside_kind(&self) -> Option<Kind> {
-        match self.kind.load(Ordering::Relaxed) {
-            1 => Some(Kind::Blocking),
-            2 => Some(Kind::Waiting),
-            3 => Some(Kind::Rescued),
-            4 => Some(Kind::Learned),
+    pub fn aside_reason(&self) -> Option<Reason> {
+        match self.reason.load(Ordering::Relaxed) {
+            1 => Some(Reason::Blocking),
+            2 => Some(Reason::BlockOn),
+            3 => Some(Reason::Rescued),
+            4 => Some(Reason::Learned),
             _ => None,
         }
     }
 
     /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
-    pub fn rest<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    pub fn without_gil<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
         py.detach(|| {
             spot::note_free_gil();
             f()
@@ -154,8 +154,8 @@ impl Place {
     }
 
     /// Whether the thread is in a call that must not be put aside.
-    pub fn is_whole(&self) -> bool {
-        self.whole.load(Ordering::Relaxed)
+    pub fn forbids_rescue(&self) -> bool {
+        self.no_rescue.load(Ordering::Relaxed)
     }
 
     pub fn is_ungated(&self) -> bool {
@@ -173,7 +173,7 @@ impl Place {
     /// Whether this thread has to stop before it runs another instruction, or to have it noted.
     #[inline]
     pub fn is_gated(&self) -> bool {
-        self.kind.load(Ordering::Relaxed) >= Kind::Rescued as u8 || self.is_probing()
+        self.reason.load(Ordering::Relaxed) >= Reason::Rescued as u8 || self.is_probing()
     }
 
     /// The step that runs here has passed on so many cancellations of its task.
@@ -225,12 +225,12 @@ impl Place {
     }
 
     pub fn put_aside(&self, aside: Aside) {
-        self.kind.store(aside.kind as u8, Ordering::Relaxed);
+        self.reason.store(aside.reason as u8, Ordering::Relaxed);
         *lock(&self.aside) = Some(aside);
     }
 
     pub fn take_aside(&self) -> Option<Aside> {
-        self.kind.store(0, Ordering::Relaxed);
+        self.reason.store(0, Ordering::Relaxed);
         lock(&self.aside).take()
     }
 
@@ -289,18 +289,18 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(0) };
-    static WHOLE: Arc<AtomicBool> = Arc::default();
-    static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+    static NO_RESCUE: Arc<AtomicBool> = Arc::default();
+    static WAITER: RefCell<Option<Arc<Waiter>>> = const { RefCell::new(None) };
 }
 
 /// Calls what lets go of the GIL but does not block: its step is not to be rescued there. No gate would stop our own code
 /// afterwards, which would go on beside another step of the same connection.
 #[inline]
-pub fn whole<T>(f: impl FnOnce() -> T) -> T {
-    WHOLE.with(|whole| {
-        let before = whole.swap(true, Ordering::Relaxed);
+pub fn no_rescue<T>(f: impl FnOnce() -> T) -> T {
+    NO_RESCUE.with(|inside| {
+        let before = inside.swap(true, Ordering::Relaxed);
         let result = f();
-        whole.store(before, Ordering::Relaxed);
+        inside.store(before, Ordering::Relaxed);
         result
     })
 }
@@ -319,7 +319,7 @@ fn new_id() -> ThreadId {
     ThreadId::new(id).expect("four thousand million threads have not been started")
 }
 
-/// The calling thread's seat: one for all loops, as a thread waits in one place at a time.
-fn own_seat() -> Arc<Seat> {
-    SEAT.with_borrow_mut(|seat| Arc::clone(seat.get_or_insert_with(|| Seat::new(own_id()))))
+/// The calling thread's waiter: one for all loops, as a thread waits in one place at a time.
+fn own_waiter() -> Arc<Waiter> {
+    WAITER.with_borrow_mut(|waiter| Arc::clone(waiter.get_or_insert_with(|| Waiter::new(own_id()))))
 }

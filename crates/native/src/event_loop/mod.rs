@@ -1,4 +1,4 @@
-//! LoopCore: the native half of `EventLoop`. It owns the queues, the poller and the baton; `drive` runs them.
+//! LoopCore: the native half of `EventLoop`. It owns the queues, the poller and the baton; `driver` runs them.
 //!
 //! Who touches what:
 //! - `turn`: the holder of the baton, nobody else;
@@ -6,15 +6,21 @@
 //! - `registry`: anybody, under its lock, which is held for a system call at the most and never while Python runs;
 //! - flags: atomics, written under the GIL.
 
-use crate::adoption;
+pub mod counters;
+pub mod create_task;
+pub mod factories;
+pub mod pins;
+pub mod timing;
+
 use crate::clock;
-use crate::counters::Counters;
 use crate::errors::os_error;
+use crate::event_loop::counters::Counters;
+use crate::event_loop::factories::Factories;
+use crate::event_loop::pins::Pins;
 use crate::ffi::{self, Arguments, FastMethod, GilCell};
 use crate::handle::{Args, Handle};
-use crate::maker::Maker;
-use crate::pins::Pins;
-use crate::place::{Place, lock, own_id};
+use crate::member::{Member, lock, own_id};
+use crate::threadsafe_hook;
 use everloop_core::baton::{After, Baton, Pending, ThreadId};
 use everloop_core::guarded::Guarded;
 use everloop_core::heartbeat::Heartbeat;
@@ -98,15 +104,15 @@ pub struct LoopCore {
     /// The transports by descriptor, weakly.
     owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
     /// Every thread that turns this loop or is aside in it. Changed under the GIL.
-    pub places: Mutex<HashMap<ThreadId, Arc<Place>>>,
+    pub members: Mutex<HashMap<ThreadId, Arc<Member>>>,
     /// Handles whose context is entered by a step that is aside, and those pinned to a thread that is aside. They are put
     /// back into the queue when a step comes back.
     pub deferred: Mutex<Vec<Py<Handle>>>,
-    /// Steps in `block_on` (handoff/waiting.rs), whose tasks are looked at every turn for a `cancel()`.
-    pub waiting: Mutex<Vec<Py<PyAny>>>,
+    /// Steps in `block_on` (handoff/block_on.rs), whose tasks are looked at every turn for a `cancel()`.
+    pub block_ons: Mutex<Vec<Py<PyAny>>>,
     /// Tasks that only one thread may step.
     pub pins: Pins,
-    pub maker: Maker,
+    pub factories: Factories,
     pub clock: clock::Source,
     /// SystemExit or KeyboardInterrupt of a step on a relief thread, for home to raise.
     pub fatal: Mutex<Option<PyErr>>,
@@ -336,9 +342,9 @@ impl LoopCore {
         if !self.baton().is_open() {
             return None;
         }
-        let places = lock(&self.places);
-        let holder = self.baton().holder().and_then(|id| places.get(&id).cloned());
-        holder.or_else(|| places.values().find(|place| place.home).cloned()).map(|place| place.ident)
+        let members = lock(&self.members);
+        let holder = self.baton().holder().and_then(|id| members.get(&id).cloned());
+        holder.or_else(|| members.values().find(|member| member.home).cloned()).map(|member| member.ident)
     }
 }
 
@@ -362,7 +368,7 @@ pub fn new_handle<'py>(
         let missing = if skip == 0 || arguments.len() >= skip { "'callback'" } else { "a time and 'callback'" };
         return Err(PyTypeError::new_err(format!("{method}() missing required positional argument: {missing}")));
     };
-    let args = Args::new(py, arguments.rest(skip + 1))?;
+    let args = Args::new(py, arguments.from(skip + 1))?;
     Ok(Handle::new(callback.to_owned().unbind(), args, context, slf.to_owned().into_any().unbind()))
 }
 
@@ -377,7 +383,7 @@ pub fn check_debug(
 ) -> PyResult<()> {
     ffi::stay_when_ended();
     // A thread whose step is aside is one of the loop's own: a signal handler may run there, and cancel a task.
-    if thread && !lock(&slf.get().places).contains_key(&own_id()) {
+    if thread && !lock(&slf.get().members).contains_key(&own_id()) {
         slf.call_method0("_check_thread")?;
     }
     if let Some(callback) = arguments.get(skip) {
@@ -421,7 +427,7 @@ macro_rules! schedule_method {
                 }
                 let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
                 if !$check {
-                    if let Some(other) = adoption::look_at(arguments.get(0))? {
+                    if let Some(other) = threadsafe_hook::look_at(arguments.get(0))? {
                         handle.get().replace_callback(py, other);
                     }
                     if waits_for_callbacks(py) {
@@ -476,11 +482,11 @@ impl LoopCore {
             registry: Mutex::new(Registry::default()),
             cancelled: Arc::new(Cancelled::default()),
             owned: GilCell::new(HashMap::new()),
-            places: Mutex::new(HashMap::new()),
+            members: Mutex::new(HashMap::new()),
             deferred: Mutex::new(Vec::new()),
-            waiting: Mutex::new(Vec::new()),
+            block_ons: Mutex::new(Vec::new()),
             pins: Pins::default(),
-            maker: Maker::default(),
+            factories: Factories::default(),
             clock: clock::Source::default(),
             fatal: Mutex::new(None),
             debug: AtomicBool::new(false),
@@ -549,12 +555,12 @@ impl LoopCore {
 
     #[getter(_task_factory)]
     fn task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.maker.factory(py)
+        self.factories.factory(py)
     }
 
     #[setter(_task_factory)]
     fn set_task_factory(&self, factory: &Bound<'_, PyAny>) {
-        self.maker.set_factory(factory);
+        self.factories.set_factory(factory);
     }
 
     #[getter(_debug)]
@@ -735,9 +741,9 @@ impl LoopCore {
         let poller = lock(&this.shared.poller).take();
         drop(poller);
         drop((posts, queued, watched, deferred));
-        this.maker.forget_keywords(slf.py());
-        for place in lock(&this.places).values() {
-            place.seat.parker().unpark();
+        this.factories.forget_keywords(slf.py());
+        for member in lock(&this.members).values() {
+            member.waiter.parker().unpark();
         }
     }
 
@@ -758,11 +764,11 @@ impl LoopCore {
         if let Ok(deferred) = self.deferred.try_lock() {
             deferred.iter().for_each(&mut see);
         }
-        result.and_then(|()| self.maker.traverse(&visit))
+        result.and_then(|()| self.factories.traverse(&visit))
     }
 
     fn __clear__(slf: &Bound<'_, Self>) {
         Self::_close_core(slf);
-        slf.get().maker.set_factory(&slf.py().None().into_bound(slf.py()));
+        slf.get().factories.set_factory(&slf.py().None().into_bound(slf.py()));
     }
 }

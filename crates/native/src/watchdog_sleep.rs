@@ -8,6 +8,6 @@ pub static DOZE: LazyLock<Doze> = LazyLock::new(Doze::default);
 
 /// This thread has got a baton, perhaps from a thread that sleeps in the poll: the watchdog has to be awake.
 #[inline]
-pub fn rouse() {
+pub fn wake() {
     DOZE.rouse();
 }

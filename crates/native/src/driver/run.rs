@@ -1,14 +1,14 @@
 //! A run of a loop: the lives of the threads that turn it, from `run_forever` to its end, and what is left of them after
 //! a fork.
 
-use crate::alarm;
-use crate::drive::Driver;
+use crate::driver::Driver;
 use crate::event_loop::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::Handle;
-use crate::handoff::{self, rescue, sites, waiting};
-use crate::place::{Kind, Place, lock, own_id};
+use crate::handoff::{self, block_on, rescue, sites};
+use crate::member::{Member, Reason, lock, own_id};
 use crate::watchdog;
+use crate::watchdog_sleep;
 use everloop_core::baton::{Manner, Pending, Spare};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -22,19 +22,19 @@ use std::time::Duration;
 /// How long a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
-fn enter_place<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Place>> {
+fn enter_member<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Member>> {
     let py = core.py();
-    let place = Arc::new(Place::new(py, home, name));
-    lock(&core.get().places).insert(place.id(), Arc::clone(&place));
-    Ok(place)
+    let member = Arc::new(Member::new(py, home, name));
+    lock(&core.get().members).insert(member.id(), Arc::clone(&member));
+    Ok(member)
 }
 
-fn leave_place(core: &Bound<'_, LoopCore>, place: &Arc<Place>) {
+fn leave_member(core: &Bound<'_, LoopCore>, member: &Arc<Member>) {
     // A step in C may have ended without another instruction, and nobody answers after this.
-    if let Err(error) = rescue::end_probe(core.py(), place) {
+    if let Err(error) = rescue::end_probe(core.py(), member) {
         error.write_unraisable(core.py(), Some(core));
     }
-    let gone = lock(&core.get().places).remove(&place.id());
+    let gone = lock(&core.get().members).remove(&member.id());
     drop(gone);
 }
 
@@ -47,24 +47,24 @@ impl LoopCore {
             let text = format!("everloop has panicked in this loop ({panic}): close it, and make another one");
             return Err(PyRuntimeError::new_err(text));
         }
-        let place = enter_place(slf, true, name)?;
-        if !this.baton().enter(&place.seat) {
+        let member = enter_member(slf, true, name)?;
+        if !this.baton().enter(&member.waiter) {
             // Another thread was quicker.
-            leave_place(slf, &place);
+            leave_member(slf, &member);
             return Err(PyRuntimeError::new_err("This event loop is already running"));
         }
-        for other in lock(&this.places).values() {
-            other.seat.parker().unpark(); // pinned threads wait for the next run
+        for other in lock(&this.members).values() {
+            other.waiter.parker().unpark(); // pinned threads wait for the next run
         }
-        handoff::enter(slf, &place);
+        handoff::enter(slf, &member);
         let outcome = watchdog::begin(slf).and_then(|()| {
-            this.turn.with(this.baton(), place.id(), |turn| turn.found.clear()); // by the last run, which is long ago
-            surviving(slf, || turn_home(slf, &place))
+            this.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // by the last run, which is long ago
+            surviving(slf, || turn_home(slf, &member))
         });
-        leave_baton(slf, &place);
+        leave_baton(slf, &member);
         watchdog::end(slf);
         handoff::leave();
-        leave_place(slf, &place);
+        leave_member(slf, &member);
         this.stopping.store(false, Ordering::Relaxed);
         this.failed.store(false, Ordering::Relaxed);
         if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
@@ -81,14 +81,14 @@ impl LoopCore {
         let this = slf.get();
         let relief = &this.shared.counters.relief;
         relief.fetch_add(1, Ordering::Relaxed);
-        let place = enter_place(slf, false, name)?;
-        handoff::enter(slf, &place);
-        let driver = Driver::new(slf, Arc::clone(&place));
+        let member = enter_member(slf, false, name)?;
+        handoff::enter(slf, &member);
+        let driver = Driver::new(slf, Arc::clone(&member));
         this.spawning.store(false, Ordering::Relaxed);
         let outcome = match driver {
             Ok(mut driver) => {
-                let outcome = surviving(slf, || relieve(slf, &place, &mut driver));
-                let outcome = outcome.or_else(|error| give_up(slf, &place, error));
+                let outcome = surviving(slf, || relieve(slf, &member, &mut driver));
+                let outcome = outcome.or_else(|error| give_up(slf, &member, error));
                 // At once: who needs a thread from here on starts another.
                 relief.fetch_sub(1, Ordering::Relaxed);
                 driver.end().and(outcome)
@@ -100,17 +100,17 @@ impl LoopCore {
             }
         };
         handoff::leave();
-        leave_place(slf, &place);
+        leave_member(slf, &member);
         outcome
     }
 
     /// The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them.
     fn _staying(&self) -> Vec<u64> {
-        let places: Vec<_> = lock(&self.places).values().cloned().collect();
-        places
+        let members: Vec<_> = lock(&self.members).values().cloned().collect();
+        members
             .iter()
-            .filter(|place| place.aside_kind().is_some() || self.pins.holds(place.id()))
-            .map(|place| place.ident)
+            .filter(|member| member.aside_reason().is_some() || self.pins.holds(member.id()))
+            .map(|member| member.ident)
             .collect()
     }
 
@@ -152,27 +152,27 @@ impl LoopCore {
     /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
     fn _after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let me = lock(&this.places).remove(&own_id());
+        let me = lock(&this.members).remove(&own_id());
         let me = me.as_ref();
-        let aside = me.is_some_and(|place| place.aside_kind().is_some());
-        this.baton().after_fork(me.map(|place| &*place.seat), aside);
+        let aside = me.is_some_and(|member| member.aside_reason().is_some());
+        this.baton().after_fork(me.map(|member| &*member.waiter), aside);
         let gone = {
-            let mut places = lock(&this.places);
-            let mine = me.map(|place| (place.id(), Arc::clone(place))).into_iter().collect();
-            mem::replace(&mut *places, mine)
+            let mut members = lock(&this.members);
+            let mine = me.map(|member| (member.id(), Arc::clone(member))).into_iter().collect();
+            mem::replace(&mut *members, mine)
         };
-        let waits = me.is_some_and(|place| place.aside_kind() == Some(Kind::Waiting));
+        let waits = me.is_some_and(|member| member.aside_reason() == Some(Reason::BlockOn));
         let counters = &this.shared.counters;
         counters.aside.store(usize::from(aside), Ordering::Relaxed);
-        counters.waiting.store(usize::from(waits), Ordering::Relaxed);
-        counters.relief.store(usize::from(me.is_some_and(|place| !place.home)), Ordering::Relaxed);
+        counters.in_block_on.store(usize::from(waits), Ordering::Relaxed);
+        counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
         this.spawning.store(false, Ordering::Relaxed);
         // The dead threads' places hold references that were theirs: let them be.
         mem::forget(gone);
-        waiting::after_fork(slf);
+        block_on::after_fork(slf);
 
-        if let Some(place) = me {
-            handoff::keep_after_fork(py, place)?;
+        if let Some(member) = me {
+            handoff::keep_after_fork(py, member)?;
         }
         // What waited for the steps that are gone. Where those are in its context for ever, it is told so.
         for handle in mem::take(&mut *lock(&this.deferred)) {
@@ -183,8 +183,8 @@ impl LoopCore {
 }
 
 /// Turns the loop on the thread that called `run_forever`.
-fn turn_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
-    let mut driver = Driver::new(core, Arc::clone(place))?;
+fn turn_home(core: &Bound<'_, LoopCore>, member: &Arc<Member>) -> PyResult<()> {
+    let mut driver = Driver::new(core, Arc::clone(member))?;
     let outcome = driver.drive();
     driver.end().and(outcome)
 }
@@ -201,50 +201,50 @@ fn surviving(core: &Bound<'_, LoopCore>, f: impl FnOnce() -> PyResult<()>) -> Py
 }
 
 /// Home stops the loop. It may be without the baton, where a signal or a panic has interrupted it.
-fn leave_baton(core: &Bound<'_, LoopCore>, place: &Place) {
+fn leave_baton(core: &Bound<'_, LoopCore>, member: &Member) {
     let this = core.get();
-    handoff::end_of_step(core, place);
-    if this.baton().is_open() && !this.baton().is_held_by(place.id()) {
+    handoff::end_of_step(core, member);
+    if this.baton().is_open() && !this.baton().is_held_by(member.id()) {
         // What handlers raise while it comes is too late: the run ends anyway.
         let (_granted, _raised) =
-            handoff::wait_granted(core.py(), this, place, || this.baton().queue_home(&place.seat));
+            handoff::wait_granted(core.py(), this, member, || this.baton().queue_home(&member.waiter));
     }
     if this.baton().is_open() {
-        this.baton().leave(&place.seat);
+        this.baton().leave(&member.waiter);
     }
 }
 
 /// The machinery failed on a relief thread, not a callback: it ends, no other goes on, and home tells.
-fn give_up(core: &Bound<'_, LoopCore>, place: &Arc<Place>, error: PyErr) -> PyResult<()> {
+fn give_up(core: &Bound<'_, LoopCore>, member: &Arc<Member>, error: PyErr) -> PyResult<()> {
     let this = core.get();
     this.failed.store(true, Ordering::Relaxed);
     handoff::keep_fatal(this, error);
-    handoff::end_of_step(core, place);
-    hand_home(core, place)
+    handoff::end_of_step(core, member);
+    hand_home(core, member)
 }
 
 /// Takes the baton whenever it is needed, and turns the loop until somebody else wants it.
-fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'_>) -> PyResult<()> {
+fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver<'_>) -> PyResult<()> {
     let py = core.py();
     let this = core.get();
     loop {
-        let end = place.rest(py, || this.baton().wait_spare(&place.seat, LINGER));
+        let end = member.without_gil(py, || this.baton().wait_spare(&member.waiter, LINGER));
         match end {
-            Spare::Holds if this.failed.load(Ordering::Relaxed) => return hand_home(core, place),
+            Spare::Holds if this.failed.load(Ordering::Relaxed) => return hand_home(core, member),
             Spare::Holds => {
-                alarm::rouse();
+                watchdog_sleep::wake();
                 if driver.run_pinned()? {
                     driver.drive()?;
                 }
             }
             // Let go of while this thread was getting up, when it still counted as one that is there.
             Spare::TimedOut if this.baton().is_free() => {}
-            _ if this.is_closed() || !this.pins.holds(place.id()) => return Ok(()),
+            _ if this.is_closed() || !this.pins.holds(member.id()) => return Ok(()),
             Spare::TimedOut => {}
             // Tasks are pinned to this thread: it waits for the next run of the loop.
-            Spare::Dismissed => place.rest(py, || {
+            Spare::Dismissed => member.without_gil(py, || {
                 while !this.baton().is_open() && !this.is_closed() {
-                    place.seat.parker().park(None);
+                    member.waiter.parker().park(None);
                 }
             }),
         }
@@ -252,10 +252,10 @@ fn relieve(core: &Bound<'_, LoopCore>, place: &Arc<Place>, driver: &mut Driver<'
 }
 
 /// Lets go of the baton for good, if this thread still has it. Nobody is started to take it: home does, or a step that comes back.
-fn hand_home(core: &Bound<'_, LoopCore>, place: &Arc<Place>) -> PyResult<()> {
+fn hand_home(core: &Bound<'_, LoopCore>, member: &Arc<Member>) -> PyResult<()> {
     let this = core.get();
     let pending = Pending { ready: true, deadline: None };
-    if let Some(after) = this.baton().release(&place.seat, Manner::Loud, pending) {
+    if let Some(after) = this.baton().release(&member.waiter, Manner::Loud, pending) {
         let _nobody_to_start = this.after_release(after);
     }
     Ok(())

@@ -3,15 +3,17 @@
 //! The one long function is [`Driver::turn`], and it reads top to bottom: who goes first, what came in, how long to
 //! sleep, what is due, and then one generation of steps.
 
-use crate::alarm;
+mod run;
+
 use crate::clock;
 use crate::errors::os_error;
+use crate::event_loop::timing;
 use crate::event_loop::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::{Handle, Ran};
-use crate::handoff::{self, SIGNAL_CHECK, pinning, waiting};
-use crate::place::{Place, lock};
-use crate::timing;
+use crate::handoff::{self, SIGNAL_CHECK, block_on, pinning};
+use crate::member::{Member, lock};
+use crate::watchdog_sleep;
 use everloop_core::baton::ThreadId;
 use everloop_core::parker::stay_awake;
 use everloop_core::poll::{Events, Poller};
@@ -86,9 +88,9 @@ impl GilShare {
         now >= *self.due.get_or_insert(now + self.interval)
     }
 
-    fn lend(&mut self, py: Python<'_>, place: &Place, now: u64, aside: bool) {
+    fn lend(&mut self, py: Python<'_>, member: &Member, now: u64, aside: bool) {
         let before = ffi::times_slept();
-        place.rest(py, || {
+        member.without_gil(py, || {
             let begin = Instant::now();
             while begin.elapsed() < Self::WAKE_UP {
                 std::thread::yield_now();
@@ -109,7 +111,7 @@ impl GilShare {
 pub struct Driver<'py> {
     py: Python<'py>,
     core: Bound<'py, LoopCore>,
-    place: Arc<Place>,
+    member: Arc<Member>,
     poller: Arc<Poller>,
     events: Events,
     posts: Vec<Post>,
@@ -128,12 +130,12 @@ pub struct Driver<'py> {
 }
 
 impl<'py> Driver<'py> {
-    pub fn new(core: &Bound<'py, LoopCore>, place: Arc<Place>) -> PyResult<Self> {
-        let (py, home) = (core.py(), place.home);
+    pub fn new(core: &Bound<'py, LoopCore>, member: Arc<Member>) -> PyResult<Self> {
+        let (py, home) = (core.py(), member.home);
         Ok(Self {
             py,
             core: core.clone(),
-            place,
+            member,
             poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
             events: Events::default(),
             posts: Vec::new(),
@@ -153,7 +155,7 @@ impl<'py> Driver<'py> {
     }
 
     fn id(&self) -> ThreadId {
-        self.place.id()
+        self.member.id()
     }
 
     fn on_turn<R>(&self, f: impl FnOnce(&mut everloop_core::turn::Turn<Py<Handle>>) -> R) -> R {
@@ -184,15 +186,15 @@ impl<'py> Driver<'py> {
         if this.baton().is_wanted() && !self.give_way()? {
             return Ok(false);
         }
-        if self.place.home
+        if self.member.home
             && let Some(error) = lock(&this.fatal).take()
         {
             return Err(error);
         }
 
         self.take_posts();
-        if this.shared.counters.waiting.load(Ordering::Relaxed) != 0 {
-            waiting::pass_on_cancellations(&core)?;
+        if this.shared.counters.in_block_on.load(Ordering::Relaxed) != 0 {
+            block_on::pass_on_cancellations(&core)?;
         }
 
         // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
@@ -203,7 +205,7 @@ impl<'py> Driver<'py> {
         self.turns_awake += u32::from(is_fresh);
         if found || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
             if !self.look(wait, found)? {
-                return Ok(self.place.home);
+                return Ok(self.member.home);
             }
             self.steps_left = STEPS_BETWEEN_LOOKS;
             self.turns_left = TURNS_BETWEEN_LOOKS;
@@ -224,7 +226,7 @@ impl<'py> Driver<'py> {
             }
         }
 
-        if self.place.home && this.is_stopping() && self.may_stop() {
+        if self.member.home && this.is_stopping() && self.may_stop() {
             return Ok(false);
         }
         Ok(true)
@@ -233,7 +235,7 @@ impl<'py> Driver<'py> {
     /// Steps in blocking calls come back before the loop stops. Those in `block_on` wait for the next run.
     fn may_stop(&self) -> bool {
         let counters = &self.this().shared.counters;
-        counters.aside.load(Ordering::Relaxed) <= counters.waiting.load(Ordering::Relaxed)
+        counters.aside.load(Ordering::Relaxed) <= counters.in_block_on.load(Ordering::Relaxed)
     }
 
     // ---- steps
@@ -250,23 +252,23 @@ impl<'py> Driver<'py> {
             return self.send_to(thread, handle);
         }
         if this.task_owner.load(Ordering::Relaxed) != 0 {
-            handoff::tasks::make_room(&self.core, &self.place)?;
+            handoff::tasks::make_room(&self.core, &self.member)?;
         }
         let begun = if this.is_debug() { Some(timing::seconds(&self.core)?) } else { None };
         this.shared.heartbeat.begin_step();
-        let running = self.place.current.hold(&handle);
+        let running = self.member.current.hold(&handle);
         let ran = Handle::run(bound);
         drop(running);
-        if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.place) {
+        if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.member) {
             return Ok(false); // the loop was closed while the step was aside
         }
         this.shared.heartbeat.end_step();
         if let Some(begun) = begun {
             self.tell_if_slow(bound, begun)?;
         }
-        self.lookout.look(&self.place)?;
-        if !this.pins.is_empty() || self.place.has_switched() {
-            pinning::settle(self.py, &this.pins, &self.place, bound.get().task(self.py))?;
+        self.lookout.look(&self.member)?;
+        if !this.pins.is_empty() || self.member.has_switched() {
+            pinning::settle(self.py, &this.pins, &self.member, bound.get().task(self.py))?;
         }
         match ran {
             Ran::Done => Ok(true),
@@ -299,7 +301,7 @@ impl<'py> Driver<'py> {
 
     /// SystemExit and KeyboardInterrupt come out of `run_forever`, on the home thread.
     fn fail(&self, error: PyErr) -> PyResult<bool> {
-        if self.place.home {
+        if self.member.home {
             return Err(error);
         }
         let replaced = lock(&self.this().fatal).replace(error);
@@ -328,9 +330,9 @@ impl<'py> Driver<'py> {
     /// A pinned task's step: the baton goes to its thread. True: it cannot go there now, go on with the next.
     fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
-        let there = lock(&this.places).get(&thread).cloned();
+        let there = lock(&this.members).get(&thread).cloned();
         match there {
-            Some(there) if there.aside_kind().is_some() => {
+            Some(there) if there.aside_reason().is_some() => {
                 lock(&this.deferred).push(handle);
                 return Ok(true);
             }
@@ -346,8 +348,8 @@ impl<'py> Driver<'py> {
             }
         }
         self.on_turn(|turn| turn.push_front(handle));
-        if this.baton().hand_to(&self.place.seat, thread) {
-            return if self.place.home { self.await_baton().map(|()| true) } else { Ok(false) };
+        if this.baton().hand_to(&self.member.waiter, thread) {
+            return if self.member.home { self.await_baton().map(|()| true) } else { Ok(false) };
         }
         // It is on its way into or out of the poll: have it sit down, and try again next turn.
         this.shared.wake();
@@ -355,7 +357,7 @@ impl<'py> Driver<'py> {
         if let Some(handle) = handle {
             self.on_turn(|turn| turn.push(handle));
         }
-        self.place.rest(self.py, std::thread::yield_now);
+        self.member.without_gil(self.py, std::thread::yield_now);
         Ok(true)
     }
 
@@ -364,9 +366,9 @@ impl<'py> Driver<'py> {
     /// Lets those go first who want the baton. False: this is a relief thread, and its turn is over.
     fn give_way(&mut self) -> PyResult<bool> {
         let this = self.core.get();
-        let Some(after) = this.baton().give_way(&self.place.seat, this.pending(self.id())) else { return Ok(true) };
+        let Some(after) = this.baton().give_way(&self.member.waiter, this.pending(self.id())) else { return Ok(true) };
         let _nobody_to_start = this.after_release(after);
-        if !self.place.home {
+        if !self.member.home {
             return Ok(false);
         }
         self.await_baton().map(|()| true)
@@ -375,9 +377,9 @@ impl<'py> Driver<'py> {
     /// Home waits until the baton is back.
     fn await_baton(&self) -> PyResult<()> {
         let this = self.core.get();
-        let (place, seat) = (&*self.place, &self.place.seat);
-        let (_, raised) = handoff::wait_granted(self.py, this, place, || this.baton().queue_home(seat));
-        alarm::rouse();
+        let (member, waiter) = (&*self.member, &self.member.waiter);
+        let (_, raised) = handoff::wait_granted(self.py, this, member, || this.baton().queue_home(waiter));
+        watchdog_sleep::wake();
         raised.map_or(Ok(()), Err)
     }
 
@@ -388,7 +390,7 @@ impl<'py> Driver<'py> {
     fn look(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
-        if self.place.home {
+        if self.member.home {
             self.py.check_signals()?;
         }
 
@@ -397,7 +399,7 @@ impl<'py> Driver<'py> {
             Wait::Until(when) => Some(clock::until(when, timing::due_by(&core, now)?)),
             _ => None,
         };
-        let must_stop = this.is_stopping() && (self.place.home && self.may_stop());
+        let must_stop = this.is_stopping() && (self.member.home && self.may_stop());
         let may_sleep = wait != Wait::No && timeout != Some(Duration::ZERO) && !must_stop;
 
         // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
@@ -418,7 +420,7 @@ impl<'py> Driver<'py> {
         if sleeps {
             self.share.was_free();
         } else if self.share.is_due(now) {
-            self.share.lend(self.py, &self.place, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
+            self.share.lend(self.py, &self.member, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
         }
 
         if found {
@@ -468,7 +470,7 @@ impl<'py> Driver<'py> {
         let core = self.core.clone();
         let this = core.get();
         let deadline = if let Wait::Until(when) = wait { Some(when) } else { None };
-        if !this.baton().begin_poll(&self.place.seat, deadline) {
+        if !this.baton().begin_poll(&self.member.waiter, deadline) {
             // Somebody wants the baton: the next turn begins with giving way.
             return Ok(true);
         }
@@ -485,7 +487,7 @@ impl<'py> Driver<'py> {
         } else {
             let (poller, events) = (&self.poller, &mut self.events);
             let stays_awake = timeout.is_none_or(|timeout| timeout > AWAKE) && self.habit.stays_awake();
-            let (outcome, woke) = self.place.rest(self.py, || {
+            let (outcome, woke) = self.member.without_gil(self.py, || {
                 let outcome = if !stays_awake {
                     poller.wait(events, timeout)
                 } else if find_soon(poller, &this.shared.posted, events) {
@@ -501,14 +503,14 @@ impl<'py> Driver<'py> {
             self.turns_awake = 0;
             polled = check_poll(outcome);
         }
-        if !this.baton().end_poll(&self.place.seat) {
+        if !this.baton().end_poll(&self.member.waiter) {
             self.events.clear();
-            if !self.place.home {
+            if !self.member.home {
                 return Ok(false);
             }
             self.await_baton()?;
         }
-        alarm::rouse();
+        watchdog_sleep::wake();
         polled?;
         self.py.check_signals()?;
         Ok(true)
@@ -552,7 +554,7 @@ impl<'py> Driver<'py> {
     fn swap_found(&mut self) {
         let this = self.core.get();
         let events = &mut self.events;
-        let swapped = this.turn.with(this.baton(), self.place.id(), |turn| mem::swap(&mut turn.found, events));
+        let swapped = this.turn.with(this.baton(), self.member.id(), |turn| mem::swap(&mut turn.found, events));
         debug_assert!(swapped.is_some(), "a driver holds the baton between its waits");
     }
 }

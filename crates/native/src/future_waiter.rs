@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// A waiter as `concurrent.futures` has them, in a future's `_waiters`. For one thread.
 #[pyclass(frozen, module = "everloop._native")]
-pub struct Arrival {
+pub struct FutureWaiter {
     has_come: AtomicBool,
     spot: Spot,
 }
 
 #[pymethods]
-impl Arrival {
+impl FutureWaiter {
     #[new]
     fn new() -> Self {
         Self { has_come: AtomicBool::new(false), spot: Spot::default() }

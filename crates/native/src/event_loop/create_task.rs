@@ -24,7 +24,7 @@ impl FastMethod for CreateTask {
         let core = slf.get();
         let is_plain = arguments.len() == 1 && !core.is_debug() && !core.is_closed() && knows(&arguments)?;
         if is_plain
-            && !core.maker.has_factory(py)
+            && !core.factories.has_factory(py)
             && let Some(class) = TASKS.named("asyncio.tasks", &name!(py, "Task"))?
         {
             return match (arguments.get(0), arguments.keywords()) {
@@ -42,7 +42,7 @@ fn make<'py>(
     arguments: impl PyCallArgs<'py>,
     slf: &Bound<'py, LoopCore>,
 ) -> PyResult<Py<PyAny>> {
-    class.call(arguments, Some(&slf.get().maker.keywords(slf.as_any())?)).map(Bound::unbind)
+    class.call(arguments, Some(&slf.get().factories.keywords(slf.as_any())?)).map(Bound::unbind)
 }
 
 /// A future of a loop that no program sees, and so none wants to be another one's.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::place::lock;
+use crate::member::lock;
 
 /// One pinned task.
 pub struct Pin {

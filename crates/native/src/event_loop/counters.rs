@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// Running totals, for `statistics()`, and what `drive` judges by. Relaxed: each is a number on its own.
+/// Running totals, for `statistics()`, and what `driver` judges by. Relaxed: each is a number on its own.
 #[derive(Default)]
 pub struct Counters {
     /// Turns of the loop. Written by the holder of the baton.
@@ -13,7 +13,7 @@ pub struct Counters {
     /// Steps that are aside now, whatever for.
     pub aside: AtomicUsize,
     /// Those of them that wait in `block_on`.
-    pub waiting: AtomicUsize,
+    pub in_block_on: AtomicUsize,
     /// Relief threads alive. One that is being started counts itself when it begins.
     pub relief: AtomicUsize,
     /// Files that were collected the last time, and the bytes that transports have read since. Written under the GIL.
