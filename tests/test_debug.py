@@ -286,7 +286,7 @@ def test_it_may_end_the_run(run, error):
         await asyncio.Event().wait()
 
     if run.name == "aside":
-        pytest.skip("its helper waits for the end of main: test_ends.py has this on relief threads")
+        pytest.skip("its helper waits for the end of main: test_ends_while_aside.py has this on relief threads")
     with pytest.raises(error):
         run(main())
 

@@ -1,6 +1,6 @@
 """A forked child runs loops of its own and leaves those of its parent alone; multiprocessing works from a loop.
 
-What happens to steps that are aside at a fork is in test_ends.py.
+What happens to steps that are aside at a fork is in test_ends_while_aside.py.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ import pytest
 
 import everloop
 from support import gates
-from test_threads import run_script, turns, until
+from test_to_thread import run_script, turns, until
 
 
 @pytest.mark.parametrize("limiter", [3, asyncio.Semaphore(3)])

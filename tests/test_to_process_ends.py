@@ -1,6 +1,6 @@
 """to_process: what is cancelled is gone, and no process outlives its call, its loop or its parent; forks.
 
-What a call does otherwise is in test_processes.py.
+What a call does otherwise is in test_to_process.py.
 """
 
 import asyncio

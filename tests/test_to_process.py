@@ -1,6 +1,6 @@
 """to_process: functions computed by other processes, none of which spoils the call of another.
 
-How calls are cancelled and how processes end is in test_process_ends.py.
+How calls are cancelled and how processes end is in test_to_process_ends.py.
 """
 
 import asyncio
