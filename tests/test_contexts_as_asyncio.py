@@ -70,7 +70,7 @@ async def all_calls_of_a_client_share_a_copy_of_the_context_in_which_it_was_made
     peer.send(b"hello")
     await scene.seen("data")
 
-    # Whoever pauses, resumes or closes does it from another context. What writes set going: see test_transport_contexts.py.
+    # Whoever pauses, resumes or closes does it from another context. What writes set going: test_transport_contexts.py.
     protocol.transport.pause_reading()
     protocol.transport.resume_reading()
     peer.send(b"again")
