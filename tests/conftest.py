@@ -102,7 +102,7 @@ def loop(_no_leftovers):
 @pytest.fixture
 def one_look(monkeypatch):
     """A step that waits looks for a circle once. (When it looks again, it comes back and goes aside again.)"""
-    monkeypatch.setattr("everloop.bridge.aside.pauses", lambda timeout: iter([timeout]))
+    monkeypatch.setattr("everloop.bridge.loops.step_wait.pauses", lambda timeout: iter([timeout]))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import everloop
-from everloop.bridge import openers
+from everloop.bridge.deadlocks import openers
 
 SOON = 0.1  # seconds until a timer is due: longer than the first look at a circle takes to come
 
@@ -156,7 +156,7 @@ async def a_timer_that_calls_a_closure(circle):
 
 
 async def a_callback_that_is_ready(circle):
-    while everloop.bridge.waits.current_waits() == []:
+    while everloop.bridge.deadlocks.waiting.current_waits() == []:
         await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(circle.b.cancel)
 

@@ -98,7 +98,7 @@ def test_uvicorn_takes_everloop(tmp_path):
 def test_the_environment_switches_anyio_s_pool(monkeypatch):
     monkeypatch.setenv("EVERLOOP_ANYIO_POOL", "1")
     everloop.bridge.switch_anyio_pool()
-    from everloop.bridge import anyio_threads
+    from everloop.bridge.threads import anyio_threads
 
     assert anyio_threads._threads is not None
     everloop.restore_anyio_pool()

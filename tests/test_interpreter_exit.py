@@ -68,7 +68,7 @@ work = {work}
 if {where == "portal"}:
     portal = everloop.LoopThread(rescue={rescue})
     portal.submit(step(work))
-    everloop.bridge.loop_thread.EXIT_PATIENCE = 0.01
+    everloop.bridge.loops.loop_thread.EXIT_PATIENCE = 0.01
 else:
     threading.Thread(target=everloop.run, args=(step(work),), kwargs=dict(rescue={rescue}), daemon=True).start()
 begun.wait()
@@ -151,7 +151,7 @@ loop.call_soon(begun.set)
 threading.Thread(target=loop.run_forever, daemon=True).start()
 begun.wait()
 
-def wait(loop=loop, sleep=asyncio.sleep, submit=everloop.bridge.loop_future.submit_to):
+def wait(loop=loop, sleep=asyncio.sleep, submit=everloop.bridge.loops.loop_future.submit_to):
     coroutine = sleep(0)
     try:
         submit(loop, coroutine).result()

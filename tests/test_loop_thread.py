@@ -426,7 +426,7 @@ def test_left_open_the_interpreter_ends_quietly():
 def test_left_open_and_stuck_the_interpreter_ends_all_the_same():
     ran = run_script("""
         import time, everloop
-        from everloop.bridge import loop_thread
+        from everloop.bridge.loops import loop_thread
 
         loop_thread.EXIT_PATIENCE = 0.05
         portal = everloop.LoopThread()

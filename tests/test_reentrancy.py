@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import everloop
-from everloop.bridge import worker
+from everloop.bridge.processes import worker_process as worker
 from test_fork import in_child
 
 BRIDGE = str(pathlib.Path(everloop.__file__).parent / "bridge")

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import everloop
-from everloop.bridge import loop_future
+from everloop.bridge.loops import loop_future
 from support import run_script
 
 

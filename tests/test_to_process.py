@@ -17,7 +17,7 @@ import pytest
 
 import everloop
 import process_work
-from everloop.bridge import worker_pool
+from everloop.bridge.processes import process_pool as worker_pool
 from process_support import exists, visit
 from support import PATIENCE, run_script
 
@@ -391,7 +391,7 @@ def test_a_program_whose_main_module_is_not_guarded_is_told_so(tmp_path):
 
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1].startswith("everloop.bridge.process_errors.WorkerDiedError: to_process(math.")
+    assert ran.stderr.splitlines()[-1].startswith("everloop.bridge.processes.errors.WorkerDiedError: to_process(math.")
     assert "if __name__ == '__main__'" in ran.stderr.splitlines()[-1]
 
 

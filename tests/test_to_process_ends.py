@@ -13,7 +13,7 @@ import pytest
 
 import everloop
 import process_work
-from everloop.bridge import worker_pool
+from everloop.bridge.processes import process_pool as worker_pool
 from process_support import exists, visit
 from support import run_script, started_script, wait_until
 from test_fork import in_child

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import everloop
-from everloop.bridge import waits
+from everloop.bridge.deadlocks import waiting as waits
 from support import wait_until
 
 

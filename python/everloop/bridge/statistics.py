@@ -5,9 +5,9 @@ from typing import Any
 
 from ..loop import live_loops
 from ..pool import call_of, describe
-from .anyio_threads import anyio_statistics
-from .limiter import Limiter, live_limiters
-from .waits import current_waits
+from .deadlocks.waiting import current_waits
+from .threads.anyio_threads import anyio_statistics
+from .threads.limiter import Limiter, live_limiters
 
 __all__ = ["statistics"]
 

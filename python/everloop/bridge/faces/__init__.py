@@ -1,0 +1,1 @@
+"""Synchronous faces of what is asynchronous, and the reverse."""

@@ -1,0 +1,282 @@
+"""LoopFuture: what a coroutine on another thread's loop will return, and how a thread waits for it."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import inspect
+import logging
+import os
+import sys
+import threading
+from asyncio import events
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ... import _native
+from ...loop import EventLoop, loop_of_context
+from ...private import futures as private
+from ..deadlocks.waiting import DeadlockError, link, pauses, waiting
+from ..threads.lent_slot import lent
+from .step_wait import wait_in_step
+
+__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
+
+T = TypeVar("T")
+
+_NOT_KNOWN: Any = object()
+
+# Most waits are shorter, and so cost no more than a plain one. In seconds.
+_SOON = 0.001
+
+# How many looks at a loop that nobody runs, until that is said: about a second and a half. It may run again.
+_PATIENCE = 5
+
+logger = logging.getLogger("everloop")
+
+
+def submit_to[T](
+    loop: asyncio.AbstractEventLoop,
+    awaitable: Awaitable[T],
+    future: "LoopFuture[T] | None" = None,
+    wrap: Callable[[Awaitable[T]], Awaitable[T]] | None = None,
+) -> "LoopFuture[T]":
+    """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed.
+
+    `wrap` makes what is run of it, on that thread: a coroutine of ours that is never begun there must not warn of that.
+    """
+    if future is None:
+        future = LoopFuture(loop)
+    context = contextvars.copy_context()
+    # What it starts in turn, threads among it, belongs to the loop it runs on.
+    reference = getattr(loop, "_reference", None)
+    if loop_of_context.get() is not reference:
+        context.run(loop_of_context.set, reference)
+    try:
+        loop.call_soon_threadsafe(future._start, awaitable, wrap, context=context)
+    except RuntimeError:
+        close_coroutine(awaitable)
+        raise
+    return future
+
+
+class Here:
+    """This process, without a system call."""
+
+    def __init__(self) -> None:
+        self.note()
+        os.register_at_fork(after_in_child=self.note)
+
+    def note(self) -> None:
+        self.process = os.getpid()
+
+
+here = Here()
+
+
+class ExitOfCoroutine(Exception):
+    """Carries a SystemExit or KeyboardInterrupt, as its cause, past the loop to who waits for the future."""
+
+
+class LoopFuture(concurrent.futures.Future[T]):
+    """What a coroutine on another thread's loop will return: a `concurrent.futures.Future` that tells the truth.
+
+    `cancel()` asks the coroutine to end, and the future is done once it has. A `result(timeout)` whose time is up, or
+    that Ctrl-C interrupts, cancels the coroutine and waits for its clean-up before it raises. A step of an everloop
+    that waits for the result goes aside meanwhile. Waits that could never end raise `DeadlockError`.
+    """
+
+    _loop: asyncio.AbstractEventLoop  # where the coroutine runs; the wait graph reads it too
+    _task: "asyncio.Future[T] | None" = None  # made by the loop; the wait graph reads it too
+    _process: int  # where all this is
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._process = here.process
+
+    def cancel(self) -> bool:
+        """Asks the coroutine to end. False: it has ended already."""
+        if self.done():
+            return self.cancelled()
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:  # the loop is closed
+            return self._cancel_now()
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits for the result.
+
+        Args:
+            timeout: In seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
+            concurrent.futures.CancelledError: the coroutine was cancelled.
+            DeadlockError: the coroutine waits for who waits here.
+            RuntimeError: its loop was closed before it ended, or belongs to the process before a fork.
+        """
+        try:
+            self._wait(timeout)
+            result: T = private.returned(self, _NOT_KNOWN)
+            return super().result(0) if result is _NOT_KNOWN else result
+        finally:
+            del self  # an exception must not keep the future that holds it
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Waits as `result()` does, and returns the exception, or None."""
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        running = events._get_running_loop()
+        if running is not None and isinstance(running, EventLoop) and _native.is_in_step():
+            self._wait_in_step(running, timeout)
+        else:
+            self._wait_on_thread(timeout)
+
+    # ---- in a step
+
+    def _wait_in_step(self, loop: EventLoop, timeout: float | None) -> None:
+        wait_in_step(loop, self._arrival(loop), timeout)
+
+    async def _arrival(self, loop: EventLoop) -> None:
+        """Ends once this is done: cancelled, if it was cancelled from here."""
+        asked = False
+        while not self.done():
+            try:
+                await wake_when_done(self, loop)
+            except asyncio.CancelledError:
+                asked = True
+                self.cancel()
+        if asked and self.cancelled():
+            raise asyncio.CancelledError
+
+    # ---- on a thread
+
+    def _wait_on_thread(self, timeout: float | None) -> None:
+        try:
+            done = self._is_done_within(timeout)
+        except DeadlockError:
+            raise
+        except BaseException:
+            # A signal handler raised: clean up first.
+            self._clean_up()
+            raise
+        if not done:
+            self._clean_up()
+            if self.cancelled():
+                raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
+
+    def _is_done_within(self, timeout: float | None) -> bool:
+        if self._process != here.process:
+            raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
+        waiter = _native.FutureWaiter()
+        if not self._is_awaited_by(waiter):
+            return True
+        soon = _SOON if timeout is None or timeout > _SOON else timeout
+        done = False
+        try:
+            done = waiter.wait(soon) or self._comes(waiter, None if timeout is None else timeout - soon)
+        finally:
+            if not done:
+                self._is_left_by(waiter)
+        return done or self.done()
+
+    def _comes(self, waiter: "_native.FutureWaiter", timeout: float | None) -> bool:
+        """Whether it arrives within so many seconds. Looks after the loop meanwhile, and for a deadlock."""
+        looks_in_vain = 0
+        with waiting(self, timeout=timeout) as wait, lent():
+            for pause in pauses(timeout):
+                if waiter.wait(pause):
+                    return True
+                if self._loop.is_closed() and not self.done():
+                    self._cancel_now()
+                    raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                if sys.is_finalizing() and not self.done():
+                    raise RuntimeError(
+                        "the interpreter is ending: the coroutine cannot end, as no thread turns its loop any more "
+                        f"({self._loop!r})"
+                    )
+                wait.check()
+                looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
+                if looks_in_vain == _PATIENCE:
+                    logger.warning(
+                        "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                        threading.current_thread().name,
+                        self._loop,
+                    )
+        return False
+
+    # ---- waiters, as those of concurrent.futures.wait()
+
+    def _is_awaited_by(self, waiter: "_native.FutureWaiter") -> bool:
+        """Tells `waiter` once this is done. False: it is. We are among those who are told before we look."""
+        private.add_waiter(self, waiter)
+        return not private.is_done(self)
+
+    def _is_left_by(self, waiter: "_native.FutureWaiter") -> None:
+        private.remove_waiter(self, waiter)
+
+    def _cancel_now(self) -> bool:
+        """Cancels this, and wakes those who wait."""
+        cancelled = super().cancel()
+        if cancelled:
+            for waiter in private.waiters(self):
+                if isinstance(waiter, _native.FutureWaiter):
+                    waiter.add_cancelled(self)
+        return cancelled
+
+    def _clean_up(self) -> None:
+        if self._process == here.process and self.cancel():
+            self._is_done_within(None)
+
+    # ---- in the loop
+
+    def _start(self, awaitable: Awaitable[T], wrap: Callable[[Awaitable[T]], Awaitable[T]] | None) -> None:
+        try:
+            wrapped = awaitable if wrap is None else wrap(awaitable)
+            self._task = task = asyncio.ensure_future(wrapped, loop=self._loop)
+        except BaseException as error:  # a future of another loop
+            self.set_exception(error)
+            return
+        task.add_done_callback(self._finish)
+
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _finish(self, task: "asyncio.Future[T]") -> None:
+        if self.done():
+            return  # given up when the loop was closed
+        if task.cancelled():
+            self._cancel_now()
+            self.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            self.set_exception(error.__cause__ if isinstance(error, ExitOfCoroutine) else error)
+        else:
+            self.set_result(task.result())
+
+
+def wake_when_done(future: "concurrent.futures.Future[Any]", loop: EventLoop) -> "asyncio.Future[None]":
+    """A future of this loop that is done once the other one is. Cancelled, it leaves that alone."""
+    arrived: asyncio.Future[None] = loop.create_future()
+    link(arrived, future)
+
+    def arrive() -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # closed
+            loop.call_soon_threadsafe(arrive)
+
+    future.add_done_callback(tell)
+    return arrived
+
+
+def close_coroutine(awaitable: Any) -> None:
+    """A coroutine that will not be awaited must not warn of that too."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()

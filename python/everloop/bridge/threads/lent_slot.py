@@ -1,0 +1,27 @@
+"""A thread that waits in the bridge lends what it has, and what it waits for may need."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from ... import _native
+
+__all__ = ["lent"]
+
+LONGEST_PAUSE = 0.005  # seconds between two looks whether a context is free
+
+
+@contextlib.contextmanager
+def lent() -> Iterator[None]:
+    """`with lent():` this thread only waits. Others may have its slot of the pool, and the context of its step."""
+    left = _native.leave_contexts()
+    job = _native.lend()
+    try:
+        yield
+    finally:
+        if job is not None:
+            _native.take_back(job)
+        pause = 0.0001
+        while left is not None and not left.enter():
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
