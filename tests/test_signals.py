@@ -1,6 +1,6 @@
 """Signals reach the loop wherever it is: asleep, in a step, on a relief thread, or while home waits for the baton.
 
-Ctrl-C and what asyncio.Runner makes of it: test_ends_while_aside.py. Here are the rest, and what is done to the handlers.
+Ctrl-C and what asyncio.Runner makes of it: test_ends_while_aside.py. Here are the rest, and what handlers go through.
 """
 
 import asyncio
