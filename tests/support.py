@@ -41,6 +41,16 @@ async def wait_aside(loop, count=1):
         await asyncio.sleep(0)
 
 
+async def catch_two_cancels(seen, cancel):
+    """Catch a cancel, call `cancel` for another one, and catch that too. A third one meets the caller's next wait."""
+    for name in ("first", "second"):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append(name)
+            cancel()
+
+
 def hand_offs(loop):
     """How often a step of this loop was put aside, for whatever reason."""
     statistics = loop.statistics()

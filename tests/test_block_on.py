@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import everloop
-from support import hand_offs, wait_until
+from support import catch_two_cancels, hand_offs, wait_until
 
 
 def foreign_thread(target):
@@ -305,12 +305,7 @@ def test_each_cancel_of_the_waiting_task_is_passed_on(loop):
     seen = []
 
     async def stubborn():
-        for name in ("first", "second"):
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                seen.append(name)
-                waiting.cancel()
+        await catch_two_cancels(seen, waiting.cancel)
         await asyncio.sleep(0)
 
     async def wait():

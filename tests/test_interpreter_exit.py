@@ -239,9 +239,10 @@ def test_a_late_exit_handler_may_wait_for_a_loop_on_another_thread():
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "served\n", "")
 
 
-def test_a_daemon_thread_that_uses_a_loop_thread_ends_without_a_word():
+@pytest.mark.parametrize("wait", ["asyncio.sleep(0)", "asyncio.Event().wait()"], ids=["many calls", "one call"])
+def test_a_daemon_thread_that_uses_a_loop_thread_ends_without_a_word(wait):
     """Its loop ends before it does."""
-    ran = run_script("""
+    ran = run_script(f"""
         import atexit, asyncio, threading
 
         def late():
@@ -253,38 +254,16 @@ def test_a_daemon_thread_that_uses_a_loop_thread_ends_without_a_word():
 
         portal = everloop.LoopThread().start()
         begun = threading.Event()
+
+        async def call():
+            begun.set()
+            await {wait}
 
         def work():
             while True:
-                portal.run(asyncio.sleep(0))
-                begun.set()
+                portal.run(call())
 
         thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        begun.wait()
-    """)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "it has ended\n", "")
-
-
-def test_a_daemon_thread_that_waits_for_a_loop_thread_ends_without_a_word():
-    ran = run_script("""
-        import atexit, asyncio, threading
-
-        def late():
-            thread.join()
-            print("it has ended")
-
-        atexit.register(late)
-        import everloop
-
-        portal = everloop.LoopThread().start()
-        begun = threading.Event()
-
-        async def wait():
-            begun.set()
-            await asyncio.Event().wait()
-
-        thread = threading.Thread(target=lambda: portal.run(wait()), daemon=True)
         thread.start()
         begun.wait()
     """)

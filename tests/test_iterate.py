@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import everloop
-from support import everloop_threads, gates, wait_until
+from support import catch_two_cancels, everloop_threads, gates, wait_until
 from test_fork import in_child
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -351,12 +351,7 @@ def test_each_cancel_of_who_iterates_reaches_the_generator(loop):
     seen = []
 
     async def stubborn():
-        for name in ("first", "second"):
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                seen.append(name)
-                consumer.cancel()
+        await catch_two_cancels(seen, consumer.cancel)
         yield 1
 
     async def consume():

@@ -55,8 +55,7 @@ async def _ask(reader, writer, count):
     return answers
 
 
-@operation(weight=1)
-async def server(step):
+async def _ask_a_server(step, at_server=None, at_client=None):
     served = asyncio.Event()
 
     async def serve(reader, writer):
@@ -68,10 +67,18 @@ async def server(step):
         await writer.wait_closed()
         served.set()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        answers = await _ask(*await asyncio.open_connection(*server.sockets[0].getsockname()), step.count)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=at_server) as server:
+        host, port = server.sockets[0].getsockname()
+        name = "localhost" if at_client else None
+        connection = await asyncio.open_connection(host, port, ssl=at_client, server_hostname=name)
+        answers = await _ask(*connection, step.count)
         await served.wait()
     return answers
+
+
+@operation(weight=1)
+async def server(step):
+    return await _ask_a_server(step)
 
 
 @operation(weight=1)
@@ -102,26 +109,10 @@ async def unix_server(step):
 
 @operation(weight=1)
 async def tls(step):
-    served = asyncio.Event()
-
-    async def serve(reader, writer):
-        while line := await reader.readline():
-            step.block(0.2)
-            writer.write(line)
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-        served.set()
-
     at_server, at_client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     at_server.load_cert_chain(CERTIFICATE)
     at_client.load_verify_locations(CERTIFICATE)
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=at_server) as server:
-        host, port = server.sockets[0].getsockname()
-        connection = await asyncio.open_connection(host, port, ssl=at_client, server_hostname="localhost")
-        answers = await _ask(*connection, step.count)
-        await served.wait()
-    return answers
+    return await _ask_a_server(step, at_server, at_client)
 
 
 @operation(weight=1)
