@@ -4,7 +4,7 @@
 //! errors and its clock), [`member`] (a thread of a loop), [`handle`], [`event_loop`] (the queues), with
 //! `timing` and `create_task`, [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
 //! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`driver`] (turning the
-//! loop, and the threads that do). `tests/test_layers.py` has the others too.
+//! loop, and the threads that do). `tests/test_layers_native.py` has them all, file by file.
 
 mod calls;
 mod clock;
