@@ -14,12 +14,13 @@ CORE, NATIVE = ROOT / "crates/core", ROOT / "crates/native"
 # as one of them. Those of one line do not use each other; a new file needs its place here.
 CORE_ORDER = {
     "": [
-        {"lib"},  # it chooses whose locks and atomics are used
-        {"descriptor", "registry", "write_queue"},
-        {"heartbeat", "parker", "ready", "timers", "waker"},
-        {"baton", "doze", "poll", "spot"},
+        {"descriptor", "registry", "sync", "write_queue"},
+        {"heartbeat", "ready", "timers", "wait", "waker"},
+        {"baton", "poll"},
         {"guarded", "turn"},
+        {"lib"},
     ],
+    "wait": [{"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
 NATIVE_ORDER = {
     "": [

@@ -4,8 +4,8 @@
 #![cfg(loom)]
 
 use everloop_core::baton::{After, Baton, Manner, Pending, Spare, ThreadId, Waiter};
-use everloop_core::doze::Doze;
 use everloop_core::ready::Inbox;
+use everloop_core::wait::idle_sleep::Doze;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Mutex};

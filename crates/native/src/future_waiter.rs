@@ -1,6 +1,6 @@
 //! Who waits on a thread for a future of `concurrent.futures`.
 
-use everloop_core::spot::Spot;
+use everloop_core::wait::spin_then_park::Spot;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
 use everloop_core::baton::{ThreadId, Waiter};
-use everloop_core::spot;
+use everloop_core::wait::spin_then_park;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
@@ -148,7 +148,7 @@ impl Member {
     /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
     pub fn without_gil<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
         py.detach(|| {
-            spot::note_free_gil();
+            spin_then_park::note_free_gil();
             f()
         })
     }

@@ -1,6 +1,6 @@
 //! What wakes the watchdog: below everything that takes a baton, since all of it has to call.
 
-use everloop_core::doze::Doze;
+use everloop_core::wait::idle_sleep::Doze;
 use std::sync::LazyLock;
 
 /// Where the watchdog sleeps.

@@ -14,9 +14,9 @@ mod job;
 use crate::event_loop::create_task::new_future;
 use crate::event_loop::{LoopCore, Shared};
 use crate::ffi::{GilCell, name, stay_when_ended};
-use everloop_core::parker::Wake;
 use everloop_core::poll::Poller;
-use everloop_core::spot::{self, Spot};
+use everloop_core::wait::parker::Wake;
+use everloop_core::wait::spin_then_park::{self, Spot};
 pub use job::Job;
 use job::{Call, Variables};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -369,7 +369,7 @@ impl Worker {
         let to_wake = self.state.with(py, |state| state.to_wake.take());
         py.detach(|| {
             if let Some(to_wake) = to_wake {
-                spot::note_free_gil();
+                spin_then_park::note_free_gil();
                 to_wake.wake();
             }
             let deadline = Instant::now() + LINGER;

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::member::lock;
 use crate::watchdog_sleep::DOZE;
-use everloop_core::parker::Wake;
+use everloop_core::wait::parker::Wake;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,7 @@
 //! for a moment before it sleeps. A thread that is told while the other one still has the GIL would fall asleep again, to
 //! wait for that: as long as it is awake it waits for the GIL to be let go of as well.
 
-use crate::parker::{Parker, Wake, stay_awake};
+use crate::wait::parker::{Parker, Wake, stay_awake};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

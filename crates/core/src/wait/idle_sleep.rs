@@ -1,7 +1,7 @@
 //! How the watchdog sleeps while every loop does, and is woken by the first that has something to do.
 
-use crate::parker::{Parker, Wake};
 use crate::sync::{AtomicBool, Ordering, fence};
+use crate::wait::parker::{Parker, Wake};
 use std::time::Duration;
 
 /// One sleeper, woken by anybody. Waking one that is awake costs a fence and a load.
