@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import everloop
+from everloop.bridge.deadlocks import edges
 from everloop.bridge.deadlocks import waiting as waits
 from support import wait_until
 
@@ -390,8 +391,8 @@ def test_nothing_is_remembered_of_waits_that_are_over(loop):
 
     loop.run_until_complete(main())
     gc.collect()
-    assert waits._waits == {}
-    assert len(waits._links) == 0
+    assert edges.waits == {}
+    assert len(edges.links) == 0
     assert len(everloop.pool._executors) == 0
 
 
@@ -400,12 +401,12 @@ def test_nothing_is_remembered_of_waits_that_are_over(loop):
 
 def test_who_works_for_a_future_waits_on_its_behalf():
     job, other = concurrent.futures.Future(), concurrent.futures.Future()
-    waits.link(other, job)
+    edges.link(other, job)
     with waits.working(job), pytest.raises(everloop.DeadlockError, match="Future"), waits.waiting(other):
         pass
     with waits.waiting(other):  # no longer for the job
         pass
-    assert waits._waits == {}
+    assert edges.waits == {}
 
 
 def test_a_nested_wait_gives_back_what_was_there():
@@ -413,7 +414,7 @@ def test_a_nested_wait_gives_back_what_was_there():
     with waits.waiting(outer) as wait:
         with waits.waiting(inner):
             pass
-        assert waits._waits[threading.get_ident()] is wait
+        assert edges.waits[threading.get_ident()] is wait
 
 
 def test_the_pauses_make_the_time_out():

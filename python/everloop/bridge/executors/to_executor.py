@@ -18,7 +18,7 @@ from ...loop import loop_of_context
 from ...pool import note_executor
 from ...private.threads import threads_of
 from ...real_threads import new_thread
-from ..deadlocks.waiting import link
+from ..deadlocks.edges import link
 from ..functions import check_function, name_of
 
 __all__ = ["to_executor"]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from ...real_threads import new_thread
-from ..deadlocks.waiting import link
+from ..deadlocks.edges import link
 
 __all__ = ["ThreadIterator", "aiterate"]
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple, cast
 
-from ..deadlocks.waiting import link
+from ..deadlocks.edges import link
 from ..loops.runners import Place
 from ..shielded_wait import wait_ended
 

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ...real_threads import new_thread
-from ..deadlocks.waiting import link, working
+from ..deadlocks.edges import link
+from ..deadlocks.waiting import working
 from ..shielded_wait import wait_ended
 
 __all__ = ["OneThread"]

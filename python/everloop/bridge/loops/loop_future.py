@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from ... import _native
 from ...loop import EventLoop, loop_of_context
 from ...private import futures as private
-from ..deadlocks.waiting import DeadlockError, link, pauses, waiting
+from ..deadlocks.edges import link
+from ..deadlocks.waiting import DeadlockError, pauses, waiting
 from ..threads.lent_slot import lent
 from .step_wait import wait_in_step
 

@@ -10,12 +10,13 @@ from asyncio import events
 from collections.abc import Iterable
 
 from ... import _native
-from ..deadlocks.waiting import HandedOn, link, waiting
+from ..deadlocks.edges import AnyOf, link
+from ..deadlocks.waiting import waiting
 
 __all__ = ["Limiter"]
 
 
-class Limiter(HandedOn):
+class Limiter(AnyOf):
     """A number of tokens; each call on a thread that is given this limiter holds one until its thread is done.
 
     A call that finds no token waits in the order of arrival. Cancelling the task of a call does not give its token back
@@ -106,7 +107,7 @@ class Limiter(HandedOn):
         """On a thread: it has waited."""
 
     def holding(self) -> Iterable[object]:
-        """For the wait graph: who has all the tokens; nobody where one is left."""
+        """The holders of all tokens, for the wait-for graph; none where a token is left."""
         return list(self._holders) if len(self._holders) >= self._tokens else ()
 
     def _take(self, holder: object) -> bool:
