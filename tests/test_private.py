@@ -16,6 +16,7 @@ import private_waits  # noqa: F401 - its scenes
 from everloop.private import names
 from everloop.private.anyio_backend import Required
 from private_scenes import SCENES, absent
+from support import run_script
 
 # ---- all of them
 
@@ -68,3 +69,20 @@ def test_without_a_name_its_loss_is_told_once_and_the_rest_works(place, caplog):
     (message,) = told(caplog)
     assert message.startswith(f"{entry.place}, which is private, is not there")
     assert entry.loss in message
+
+
+def test_a_program_that_gives_asyncio_s_loop_class_another_meaning_is_told_of_no_loss():
+    process = run_script(
+        """
+import asyncio, everloop
+
+class Factory:
+    def __new__(cls, *args):
+        return everloop.EventLoop()
+
+asyncio.SelectorEventLoop = Factory
+with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    print(runner.run(asyncio.sleep(0, "done")))
+"""
+    )
+    assert (process.stdout, process.stderr) == ("done\n", "")

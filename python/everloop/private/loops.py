@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _PLACE = "asyncio.SelectorEventLoop"
+# The base of `EventLoop`: a program may give the public name another meaning later.
+_ASYNCIO_LOOP = asyncio.SelectorEventLoop
 
 # ---- what asyncio's own code calls, and everloop has another of
 
@@ -63,7 +65,7 @@ OVERRIDDEN = [
 def tell_what_asyncio_does_not_call() -> None:
     """For the first loop: tells of each method of `EventLoop` that asyncio does not know any more."""
     for name in OVERRIDDEN:
-        name.of(asyncio.SelectorEventLoop)
+        name.of(_ASYNCIO_LOOP)
 
 
 # ---- what everloop calls of asyncio's own loops
