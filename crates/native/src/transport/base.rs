@@ -8,15 +8,14 @@ use super::flow::Flow;
 use super::input::Expected;
 use super::output::Output;
 use crate::event_loop::LoopCore;
-use crate::ffi::{self, GilCell, name};
-use crate::handle::{Args, Native, is_fatal};
-use crate::private::{self, Name};
+use crate::ffi::{self, GilCell};
+use crate::handle::Args;
+use crate::private::Name;
 use everloop_core::registry::Direction;
-use pyo3::exceptions::{PyConnectionError, PyOSError, PyPermissionError, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyDict, PyType};
-use rustix::io::Errno;
+use pyo3::types::PyType;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
@@ -78,11 +77,6 @@ impl Body {
         std::mem::replace(&mut self.file, File::Closed)
     }
 }
-
-pub static START_READING: Native = Native::new("_start_reading", |slf| start_reading(of(slf)?));
-static WAKE: Native = Native::new("_wake_waiter", wake_waiter);
-pub static CONNECTION_LOST: Native =
-    Native::new("_call_connection_lost", |slf| call_connection_lost(of(slf)?)).beside(|_| true);
 
 /// The transport behind a handle's object.
 #[inline]
@@ -199,25 +193,7 @@ impl Transport {
     }
 }
 
-/// Watches the file until it is writable, then calls the transport's write method.
-pub fn start_writing(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    watch(slf, Direction::Write)
-}
-
-pub fn watch(slf: &Bound<'_, Transport>, direction: Direction) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    let core = this.core(py)?;
-    core.get().check_open()?;
-    let method = match direction {
-        Direction::Read => &READ,
-        Direction::Write => &WRITE,
-    };
-    let object = slf.clone().into_any().unbind();
-    let handle = LoopCore::handle_in(&core, this.context(py)?, object, Args::Native(method))?;
-    core.get().watch(py, this.fd, direction, &handle)
-}
-
-fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
+pub fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
     let this = slf.get();
     LoopCore::call_soon_in(&this.core(slf.py())?, this.context(slf.py())?, callback, args)
 }
@@ -228,30 +204,6 @@ pub fn in_context(slf: &Bound<'_, Transport>, call: impl FnOnce() -> PyResult<()
     let py = slf.py();
     let context = ffi::copy_of_context(py, &slf.get().context(py)?)?;
     ffi::run_in_context(py, &context, call).into_result()
-}
-
-// ---- the beginning
-
-/// Tells the protocol of its connection in the next turn, and reads from then on.
-pub fn open(
-    slf: &Bound<'_, Transport>,
-    protocol: &Bound<'_, PyAny>,
-    waiter: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    set_protocol(slf, protocol)?;
-    let core = this.core(py)?;
-    core.get().claim(this.fd, slf)?;
-    let made = protocol.getattr(name!(py, "connection_made"))?;
-    call_soon(slf, made.unbind(), Args::One(slf.clone().into_any().unbind()))?;
-    // Neither calls the protocol, so neither needs its context, in which `connection_made` may block.
-    let transport = slf.clone().into_any().unbind();
-    LoopCore::call_soon_in(&core, ffi::copy_context(py)?, transport, Args::Native(&START_READING))?;
-    if let Some(waiter) = waiter {
-        let waiter = waiter.clone().unbind();
-        LoopCore::call_soon_in(&core, ffi::copy_context(py)?, waiter, Args::Native(&WAKE))?;
-    }
-    Ok(())
 }
 
 pub fn set_protocol(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -265,243 +217,4 @@ pub fn set_protocol(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> 
     });
     drop(before);
     Ok(())
-}
-
-/// Up to CPython 3.12 a server only counts its connections.
-fn server_knows_clients(py: Python<'_>) -> bool {
-    static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
-    *ANSWER.get_or_init(py, || py.version_info() >= (3, 13))
-}
-
-/// The server that accepted the connection knows of it until it is closed.
-pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = slf.py();
-    let Some(attach) = private::SERVER_ATTACH.of(server)? else { return Ok(()) };
-    if server_knows_clients(py) {
-        attach.call1((slf,))?
-    } else {
-        attach.call0()?
-    };
-    let new = server.clone().unbind();
-    slf.get().body.with(py, |body| body.server = Some(new));
-    Ok(())
-}
-
-pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let py = slf.py();
-    let Some(server) = slf.get().body.with(py, |body| body.server.take()) else { return Ok(()) };
-    if let Some(detach) = private::SERVER_DETACH.of(server.bind(py))? {
-        if server_knows_clients(py) {
-            detach.call1((slf,))?
-        } else {
-            detach.call0()?
-        };
-    }
-    Ok(())
-}
-
-// ---- reading and writing: each waits until its last call has ended, which may be aside, and for nothing else
-
-static READ: Native = Native::new("_read_ready", |slf| read(of(slf)?))
-    .beside(|slf| of(slf).is_ok_and(|slf| !slf.get().body.with(slf.py(), |body| body.reading)));
-static WRITE: Native = Native::new("_write_ready", |slf| write(of(slf)?))
-    .beside(|slf| of(slf).is_ok_and(|slf| !slf.get().body.with(slf.py(), |body| body.writing)));
-
-#[inline]
-fn read(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    slf.get().body.with(slf.py(), |body| body.reading = true);
-    let result = (slf.get().kind.read)(slf);
-    slf.get().body.with(slf.py(), |body| body.reading = false);
-    result
-}
-
-#[inline]
-fn write(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    slf.get().body.with(slf.py(), |body| body.writing = true);
-    let result = (slf.get().kind.write)(slf);
-    slf.get().body.with(slf.py(), |body| body.writing = false);
-    result
-}
-
-pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    if !this.is_open_for_reading(py) {
-        return Ok(());
-    }
-    match watch(slf, Direction::Read) {
-        Err(error) if error.is_instance_of::<PyOSError>(py) => cannot_watch(slf, error),
-        other => other,
-    }
-}
-
-/// A file that the kernel does not watch, or that somebody has closed: nothing would ever come of it.
-#[cold]
-pub fn cannot_watch(slf: &Bound<'_, Transport>, error: PyErr) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    let error = if error.is_instance_of::<PyPermissionError>(py) {
-        let text = "epoll does not watch files of this kind: use a thread for them";
-        PyPermissionError::new_err((Errno::PERM.raw_os_error(), text))
-    } else {
-        error
-    };
-    if this.kind.file == "pipe" {
-        tell(slf, "Fatal error on pipe transport", &error)?; // as asyncio does with errors of pipes
-    }
-    fatal_error(slf, error, "Fatal error on transport")
-}
-
-// ---- flow control
-
-/// To be called when something had to wait.
-pub fn maybe_pause_protocol(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let must = slf.get().body.with(slf.py(), |body| body.flow.must_pause(body.output.len()));
-    if must { in_context(slf, || call_flow(slf, "pause_writing")) } else { Ok(()) }
-}
-
-/// To be called when something has left.
-pub fn maybe_resume_protocol(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let may = slf.get().body.with(slf.py(), |body| body.flow.may_resume(body.output.len()));
-    if may { call_flow(slf, "resume_writing") } else { Ok(()) }
-}
-
-fn call_flow(slf: &Bound<'_, Transport>, method: &str) -> PyResult<()> {
-    let Some(protocol) = slf.get().protocol(slf.py()) else { return Ok(()) };
-    match protocol.call_method0(method) {
-        Ok(_) => Ok(()),
-        Err(error) if is_fatal(slf.py(), &error) => Err(error),
-        Err(error) => tell(slf, &format!("protocol.{method}() failed"), &error),
-    }
-}
-
-// ---- errors
-
-/// Hands an error to the loop's exception handler.
-pub fn tell(slf: &Bound<'_, Transport>, message: &str, error: &PyErr) -> PyResult<()> {
-    let py = slf.py();
-    // The connection may have gone while the step that failed was aside: then its handle tells.
-    let Ok(core) = slf.get().core(py) else { return Err(error.clone_ref(py)) };
-    let context = PyDict::new(py);
-    context.set_item("message", message)?;
-    context.set_item("exception", error.value(py))?;
-    context.set_item("transport", slf)?;
-    context.set_item("protocol", slf.get().protocol(py))?;
-    core.call_method1("call_exception_handler", (context,))?;
-    Ok(())
-}
-
-/// Debug mode only: asyncio's words.
-#[cold]
-pub fn log(slf: &Bound<'_, Transport>, level: &str, format: &str, error: Option<&PyErr>) -> PyResult<()> {
-    let py = slf.py();
-    let logger = py.import("asyncio.log")?.getattr("logger")?;
-    let kwargs = match error {
-        Some(error) => Some([("exc_info", error.value(py))].into_py_dict(py)?),
-        None => None,
-    };
-    logger.call_method(level, (format, slf), kwargs.as_ref())?;
-    Ok(())
-}
-
-/// The end after an error: errors of the network concern nobody but the protocol, others are reported too.
-pub fn fatal_error(slf: &Bound<'_, Transport>, error: PyErr, message: &str) -> PyResult<()> {
-    let py = slf.py();
-    if is_fatal(py, &error) {
-        return Err(error);
-    }
-    if !error.is_instance_of::<PyOSError>(py) {
-        tell(slf, message, &error)?;
-    } else if slf.get().is_debug(py) {
-        log(slf, "debug", &format!("%r: {message}"), Some(&error))?;
-    }
-    force_close(slf, Some(error))
-}
-
-// ---- the end
-
-/// Ends the connection without sending what waits.
-pub fn force_close(slf: &Bound<'_, Transport>, error: Option<PyErr>) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    let reason = error.map(|error| error.into_value(py).into_any());
-    let Some((waiting, was_closing)) = this.body.with(py, |body| {
-        if body.lost > 0 {
-            return None;
-        }
-        let waiting = (!body.output.is_empty()).then(|| body.output.take());
-        Some((waiting, std::mem::replace(&mut body.closing, true)))
-    }) else {
-        return Ok(());
-    };
-    if let Some(waiting) = waiting {
-        drop(waiting);
-        this.stop_writing(py)?;
-    }
-    if !was_closing {
-        this.stop_reading(py)?;
-    }
-    lose(slf, reason)
-}
-
-/// From here on nothing is sent any more; the protocol is told in the next turn.
-pub fn lose(slf: &Bound<'_, Transport>, reason: Option<Py<PyAny>>) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    let before = this.body.with(py, |body| {
-        body.lost += 1;
-        std::mem::replace(&mut body.reason, reason)
-    });
-    drop(before);
-    call_soon(slf, slf.clone().into_any().unbind(), Args::Native(&CONNECTION_LOST))
-}
-
-/// Tells the protocol that it has lost its connection, and lets go of everything.
-pub fn call_connection_lost(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    let (protocol, reason) = this.body.with(py, |body| {
-        body.lost = body.lost.max(1);
-        (body.protocol.as_ref().map(|protocol| protocol.clone_ref(py)), body.reason.take())
-    });
-    let told = match protocol {
-        Some(protocol) => protocol.call_method1(py, name!(py, "connection_lost"), (reason,)).map(drop),
-        None => Ok(()),
-    };
-    let closed = let_go(slf);
-    told.and(closed)
-}
-
-fn let_go(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let (py, this) = (slf.py(), slf.get());
-    if let Ok(core) = this.core(py) {
-        core.get().disclaim(py, this.fd);
-    }
-    let closed = close_file(slf);
-    let (gone, waiter) = this.body.with(py, |body| {
-        let gone = (body.protocol.take(), body.loop_.take(), body.context.take());
-        (gone, body.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)))
-    });
-    drop(gone);
-    let detached = detach(slf);
-    if let Some(waiter) = waiter {
-        fail_waiter(waiter.bind(py), PyConnectionError::new_err("Connection is closed by peer"))?;
-    }
-    closed.and(detached)
-}
-
-/// What was waited for is there, if anybody still waits: a new connection; for `sendfile`, that nothing is left to send.
-pub fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !waiter.call_method0("done")?.is_truthy()? {
-        waiter.call_method1("set_result", (waiter.py().None(),))?;
-    }
-    Ok(())
-}
-
-/// `sendfile` waits in vain.
-pub fn fail_waiter(waiter: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-    if !waiter.call_method0("done")?.is_truthy()? {
-        waiter.call_method1("set_exception", (error.into_value(waiter.py()),))?;
-    }
-    Ok(())
-}
-
-pub fn close_file(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    let file = slf.get().body.with(slf.py(), Body::take_file);
-    file.close(slf.py())
 }

@@ -1,12 +1,15 @@
 //! Datagram sockets: UDP and Unix.
 
 use super::address;
-use super::base::{self, Kind, Transport, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing};
-use super::file::{Extra, File};
+use super::base::{self, Kind, Transport};
+use super::ending::{self, fatal_error};
+use super::file::{Extra, File, extra_of_socket};
 use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input::{self, RECEIVE};
+use super::opening;
 use super::output::{Data, Datagram, Output, SEND};
-use super::socket::extra_of_socket;
+use super::readiness::start_writing;
+use super::sending::{maybe_pause_protocol, maybe_resume_protocol};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd, name};
@@ -87,7 +90,7 @@ impl DatagramTransport {
         let peers = GilCell::new(Peers { address, last: None, busy: false });
         let this = Self { family: family.filter(|family| address::is_known(*family)), connected, peers };
         let transport = Bound::new(sock.py(), PyClassInitializer::from(base).add_subclass(this))?;
-        base::open(transport.as_super(), protocol, waiter)?;
+        opening::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
     }
 
@@ -393,5 +396,5 @@ fn write_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
         return Ok(());
     }
     base.stop_writing(py)?;
-    if closing { base::call_connection_lost(transport) } else { Ok(()) }
+    if closing { ending::call_connection_lost(transport) } else { Ok(()) }
 }

@@ -2,6 +2,7 @@
 
 use crate::private;
 use everloop_core::descriptor::Descriptor;
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyType};
@@ -78,4 +79,23 @@ pub fn socket_object<'py>(py: Python<'py>, fd: OwnedFd, numbers: [i32; 3]) -> Py
 pub fn wrap_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static WRAPPER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     WRAPPER.import(socket.py(), "asyncio.trsock", "TransportSocket")?.call1((socket,))
+}
+
+/// The dictionary of `get_extra_info` for a socket object, as asyncio fills it.
+pub fn extra_of_socket<'py>(
+    socket: &Bound<'py, PyAny>,
+    given: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let py = socket.py();
+    let extra = given.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?;
+    extra.set_item("socket", wrap_socket(socket)?)?;
+    let name = |method: &str| match socket.call_method0(method) {
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
+        other => other,
+    };
+    extra.set_item("sockname", name("getsockname")?)?;
+    if !extra.contains("peername")? {
+        extra.set_item("peername", name("getpeername")?)?;
+    }
+    Ok(extra)
 }

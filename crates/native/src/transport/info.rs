@@ -1,9 +1,11 @@
 //! What a transport tells of itself: its file, the names of both ends, and a last warning.
 
 use super::address;
-use super::base::{self, Transport};
+use super::base::Transport;
+use super::ending;
 use super::file::{Extra, File, socket_object, wrap_socket};
 use super::output::Output;
+use super::server;
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -124,8 +126,8 @@ pub fn finalize(slf: &Bound<'_, Transport>) {
     };
     // A warning can be an error; the file is closed all the same.
     let warned = warn();
-    let closed = base::close_file(slf);
-    let detached = base::detach(slf);
+    let closed = ending::close_file(slf);
+    let detached = server::detach(slf);
     if let Err(error) = warned.and(closed).and(detached) {
         error.write_unraisable(py, Some(slf));
     }

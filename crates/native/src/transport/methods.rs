@@ -1,12 +1,12 @@
 //! The methods that all transports have in Python.
 
-use super::base::{
-    Transport, call_connection_lost, fatal_error, force_close, log, lose, maybe_pause_protocol, set_protocol,
-    start_reading, watch,
-};
+use super::base::{Transport, set_protocol};
+use super::ending::{call_connection_lost, fatal_error, force_close, log, lose};
 use super::file::{Extra, File};
 use super::flow::{Flow, HIGH_WATER};
 use super::info::{description, extra};
+use super::readiness::{start_reading, watch};
+use super::sending::maybe_pause_protocol;
 use crate::event_loop::LoopCore;
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;

@@ -11,14 +11,19 @@
 mod address;
 mod base;
 mod datagram;
+mod ending;
 mod file;
 mod flow;
 mod info;
 mod input;
 mod listener;
 mod methods;
+mod opening;
 mod output;
 mod pipe;
+mod readiness;
+mod sending;
+mod server;
 mod socket;
 mod tls;
 

@@ -1,10 +1,14 @@
 //! Pipes, FIFOs and character devices: one direction each.
 
-use super::base::{self, Kind, Transport, maybe_pause_protocol, maybe_resume_protocol, start_writing};
+use super::base::{Kind, Transport};
+use super::ending;
 use super::file::{Extra, File};
 use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input;
+use super::opening;
 use super::output::{Data, Output};
+use super::readiness::{self, start_writing};
+use super::sending::{maybe_pause_protocol, maybe_resume_protocol};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, borrow_fd, name};
@@ -94,7 +98,7 @@ impl ReadPipeTransport {
     ) -> PyResult<Bound<'py, Self>> {
         let (base, _) = create(&READ, r#loop, pipe, extra, Output::None, "Pipe transport is for pipes/sockets only.")?;
         let transport = Bound::new(pipe.py(), PyClassInitializer::from(base).add_subclass(Self))?;
-        base::open(transport.as_super(), protocol, waiter)?;
+        opening::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
     }
 
@@ -152,12 +156,12 @@ fn read_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
 fn read_end_of_file(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     if this.is_debug(py) {
-        base::log(slf, "info", "%r was closed by peer", None)?;
+        ending::log(slf, "info", "%r was closed by peer", None)?;
     }
     this.body.with(py, |body| body.closing = true);
     this.stop_reading(py)?;
     this.core(py)?.call_method1("call_soon", (protocol.getattr("eof_received")?,))?;
-    base::lose(slf, None)
+    ending::lose(slf, None)
 }
 
 /// asyncio reports every error of a pipe but the expected ones.
@@ -167,9 +171,9 @@ fn fail(slf: &Bound<'_, Transport>, error: PyErr, message: &str, is_expected: bo
         return Err(error);
     }
     if !is_expected {
-        base::tell(slf, message, &error)?;
+        ending::tell(slf, message, &error)?;
     } else if slf.get().is_debug(py) {
-        base::log(slf, "debug", &format!("%r: {message}"), Some(&error))?;
+        ending::log(slf, "debug", &format!("%r: {message}"), Some(&error))?;
     }
     end(slf, Some(error))
 }
@@ -189,7 +193,7 @@ fn end(slf: &Bound<'_, Transport>, error: Option<PyErr>) -> PyResult<()> {
     if was_lost {
         return Ok(()); // asyncio would tell the protocol twice
     }
-    base::lose(slf, error.map(|error| error.into_value(py).into_any()))
+    ending::lose(slf, error.map(|error| error.into_value(py).into_any()))
 }
 
 /// Reads nothing more, or looks no more for the end of whoever reads.
@@ -221,7 +225,7 @@ impl WritePipeTransport {
         let is_read = r#loop.get().is_watched(transport.as_super().get().fd, Direction::Read);
         let paused = file_type == FileType::CharacterDevice || is_read;
         transport.as_super().get().body.with(pipe.py(), |body| body.paused = paused);
-        base::open(transport.as_super(), protocol, waiter)?;
+        opening::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
     }
 
@@ -316,7 +320,7 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
             Err(error) => return fail(slf, os_error(error), "Fatal write error on pipe transport", true),
         }
         match start_writing(slf) {
-            Err(error) if error.is_instance_of::<PyOSError>(py) => return base::cannot_watch(slf, error),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => return readiness::cannot_watch(slf, error),
             other => other?,
         }
     }
@@ -405,7 +409,7 @@ fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     maybe_resume_protocol(slf)?; // which may write more
     if this.body.with(py, |body| body.closing && body.output.is_empty()) {
         stop_watching(slf)?;
-        return base::call_connection_lost(slf);
+        return ending::call_connection_lost(slf);
     }
     Ok(())
 }
@@ -418,7 +422,7 @@ fn write_eof(slf: &Bound<'_, Transport>) -> PyResult<()> {
         return Ok(());
     }
     stop_watching(slf)?;
-    base::lose(slf, None)
+    ending::lose(slf, None)
 }
 
 /// Nobody reads any more; or there is something to read, which is for somebody else: of a socket, or of a FIFO that is open
@@ -430,7 +434,7 @@ fn closed_by_peer(slf: &Bound<'_, Transport>) -> PyResult<()> {
         return this.stop_reading(py);
     }
     if this.is_debug(py) {
-        base::log(slf, "info", "%r was closed by peer", None)?;
+        ending::log(slf, "info", "%r was closed by peer", None)?;
     }
     let waits = this.body.with(py, |body| !body.output.is_empty());
     end(slf, waits.then(|| PyBrokenPipeError::new_err(())))

@@ -1,20 +1,23 @@
 //! Stream sockets: TCP and Unix.
 
 use super::address;
-use super::base::{
-    self, Kind, Transport, fail_waiter, fatal_error, maybe_pause_protocol, maybe_resume_protocol, start_writing,
-};
-use super::file::{Ends, Extra, File, wrap_socket};
+use super::base::{Kind, Transport};
+use super::ending::{self, fail_waiter, fatal_error};
+use super::file::{Ends, Extra, File, extra_of_socket};
 use super::info::{file_object, finalize_as_transport, set_file_object};
 use super::input::{self, Expected, RECEIVE};
+use super::opening;
 use super::output::{Data, Output, Piece, SEND};
+use super::readiness::start_writing;
+use super::sending::{maybe_pause_protocol, maybe_resume_protocol};
+use super::server;
 use super::tls::protocol::TlsProtocol;
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, View, borrow_fd, name};
 use crate::private;
 use everloop_core::write_queue::WriteQueue;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 use rustix::io::Errno;
@@ -61,9 +64,9 @@ pub fn accepted<'py>(
     }
     let transport = create(core, fd, File::Descriptor(socket.into(), numbers), extra, Some(context))?;
     if let Some(server) = server {
-        base::attach(transport.as_super(), server)?;
+        server::attach(transport.as_super(), server)?;
     }
-    base::open(transport.as_super(), protocol, None)
+    opening::open(transport.as_super(), protocol, None)
 }
 
 /// Small writes are not to wait for the acknowledgement of others. What is not TCP refuses, and needs none.
@@ -80,25 +83,6 @@ fn create<'py>(
 ) -> PyResult<Bound<'py, SocketTransport>> {
     let base = Transport::new(&KIND, core, fd, file, extra, Output::Stream(WriteQueue::default()), context)?;
     Bound::new(core.py(), PyClassInitializer::from(base).add_subclass(SocketTransport))
-}
-
-/// The dictionary of `get_extra_info` for a socket object, as asyncio fills it.
-pub fn extra_of_socket<'py>(
-    socket: &Bound<'py, PyAny>,
-    given: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let py = socket.py();
-    let extra = given.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?;
-    extra.set_item("socket", wrap_socket(socket)?)?;
-    let name = |method: &str| match socket.call_method0(method) {
-        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
-        other => other,
-    };
-    extra.set_item("sockname", name("getsockname")?)?;
-    if !extra.contains("peername")? {
-        extra.set_item("peername", name("getpeername")?)?;
-    }
-    Ok(extra)
 }
 
 #[pymethods]
@@ -120,9 +104,9 @@ impl SocketTransport {
         send_at_once(fd);
         let transport = create(r#loop, fd, File::hold(sock)?, extra, context)?;
         if let Some(server) = server {
-            base::attach(transport.as_super(), server)?;
+            server::attach(transport.as_super(), server)?;
         }
-        base::open(transport.as_super(), protocol, waiter)?;
+        opening::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
     }
 
@@ -347,7 +331,7 @@ fn read_failed(slf: &Bound<'_, Transport>, error: Errno) -> PyResult<()> {
 fn end_of_file(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     if this.is_debug(py) {
-        base::log(slf, "debug", "%r received EOF", None)?;
+        ending::log(slf, "debug", "%r received EOF", None)?;
     }
     let keep_open = protocol.call_method0(name!(py, "eof_received")).and_then(|keep| keep.is_truthy());
     match keep_open {
@@ -521,10 +505,10 @@ fn after_sending(slf: &Bound<'_, Transport>) -> PyResult<()> {
     }
     this.stop_writing(py)?;
     if let Some(waiter) = waiter {
-        base::wake_waiter(waiter.bind(py))?;
+        ending::wake_waiter(waiter.bind(py))?;
     }
     if closing {
-        base::call_connection_lost(slf)
+        ending::call_connection_lost(slf)
     } else if eof {
         shut_down(slf)
     } else {
