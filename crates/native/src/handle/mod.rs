@@ -7,6 +7,7 @@ mod timer;
 
 pub use timer::TimerHandle;
 
+use crate::errors::{call_exception_handler, ends_loop};
 use crate::ffi::{self, Called, GilCell, name};
 use crate::private;
 use pyo3::prelude::*;
@@ -278,25 +279,19 @@ impl Handle {
     #[cold]
     pub fn report(slf: &Bound<'_, Self>, error: PyErr) -> Ran {
         let py = slf.py();
-        if is_fatal(py, &error) {
+        if ends_loop(py, &error) {
             return Ran::Fatal(error);
         }
         match slf.call_method1("_report_exception", (error.value(py),)) {
             Ok(_) => Ran::Done,
             // A handler may raise SystemExit or KeyboardInterrupt; the loop catches everything else.
-            Err(error) if is_fatal(py, &error) => Ran::Fatal(error),
+            Err(error) if ends_loop(py, &error) => Ran::Fatal(error),
             Err(error) => {
                 error.write_unraisable(py, Some(slf));
                 Ran::Done
             }
         }
     }
-}
-
-/// Whether an error is meant for whoever called `run_forever`.
-pub fn is_fatal(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
-        || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
 }
 
 fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -373,15 +368,12 @@ impl Handle {
             // It cancelled itself before it failed.
             None => slf.repr()?.to_string(),
         };
-        let context = PyDict::new(py);
-        context.set_item("message", format!("Exception in callback {source}"))?;
-        context.set_item("exception", exception)?;
-        context.set_item("handle", slf)?;
-        if let Some(traceback) = this._source_traceback(py) {
-            context.set_item("source_traceback", traceback)?;
+        let traceback = this._source_traceback(py);
+        let mut concerned = vec![("handle", Some(slf.as_any()))];
+        if let Some(traceback) = &traceback {
+            concerned.push(("source_traceback", Some(traceback.bind(py))));
         }
-        loop_.call_method1(py, "call_exception_handler", (context,))?;
-        Ok(())
+        call_exception_handler(loop_.bind(py), &format!("Exception in callback {source}"), exception, &concerned)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

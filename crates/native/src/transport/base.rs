@@ -1,4 +1,4 @@
-//! What all transports share: their states, and the order in which a protocol is told of them.
+//! Transport: the state that all transports share.
 //!
 //! open -> reading or paused -> closing (what waits is still sent) -> lost (nothing more is sent; `connection_lost` is
 //! on its way) -> closed. A step never goes back.
@@ -19,12 +19,12 @@ use pyo3::types::PyType;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
-/// What distinguishes the classes of transports.
+/// One of the classes of transports.
 pub struct Kind {
     pub name: &'static str,
     /// The class of asyncio that instances claim to be of.
     pub asyncio: &'static Name,
-    /// What `get_extra_info` calls the file.
+    /// The name of the file in `get_extra_info`.
     pub file: &'static str,
     pub read: fn(&Bound<'_, Transport>) -> PyResult<()>,
     pub write: fn(&Bound<'_, Transport>) -> PyResult<()>,
@@ -40,16 +40,16 @@ pub struct Body {
     pub file: File,
     pub extra: Extra,
     pub server: Option<Py<PyAny>>,
-    /// All that the protocol is told, it is told in this context or a copy, whoever uses the transport.
+    /// The protocol's methods are called in this context or a copy of it, whoever uses the transport.
     pub context: Option<Py<PyAny>>,
     pub closing: bool,
     pub paused: bool,
-    /// What the read method, and the write method, has called may be aside.
+    /// The read method, or the write method, has not returned: what it has called may be aside.
     pub reading: bool,
     pub writing: bool,
     /// 0 until `connection_lost` is on its way; from then on it also counts writes that go nowhere, as asyncio does.
     pub lost: u32,
-    /// What `connection_lost` will be told.
+    /// The error that `connection_lost` will be told, if any.
     pub reason: Option<Py<PyAny>>,
     pub flow: Flow,
     pub output: Output,
@@ -60,7 +60,7 @@ pub struct Body {
     pub empty_waiter: Option<Py<PyAny>>,
 }
 
-/// What all transports of everloop are: asyncio's transports, written in Rust.
+/// The base class of all transports of everloop: asyncio's transports, written in Rust.
 #[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
 pub struct Transport {
     pub kind: &'static Kind,
@@ -70,7 +70,7 @@ pub struct Transport {
 }
 
 impl Body {
-    /// The end of every use of the descriptor: once the file is closed, the number may be that of somebody else's.
+    /// Takes the file out, to be closed. The descriptor is not used after that: its number may be another file's.
     pub fn take_file(&mut self) -> File {
         self.closing = true;
         self.lost = self.lost.max(1);
@@ -143,7 +143,8 @@ impl Transport {
         self.body.with(py, |body| body.lost > 0)
     }
 
-    /// Whether the descriptor is another file's, for all we know. (One that is only lost is open until its protocol was told.)
+    /// True if the descriptor may be another file's by now. (A transport that is only lost keeps its file until its protocol
+    /// was told.)
     pub fn is_closed(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| matches!(body.file, File::Closed))
     }
@@ -157,7 +158,7 @@ impl Transport {
         self.body.with(py, |body| body.protocol.as_ref().map(|protocol| protocol.bind(py).clone()))
     }
 
-    /// The method of the protocol that a reader calls.
+    /// The protocol, and whether it is a BufferedProtocol; None once the connection is lost.
     #[inline]
     pub fn receiver<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyAny>, bool)> {
         self.body.with(py, |body| {
@@ -191,21 +192,28 @@ impl Transport {
     pub fn stop_reading(&self, py: Python<'_>) -> PyResult<()> {
         self.unwatch(py, Direction::Read)
     }
+
+    /// As `stop_reading`, but not of a transport that is paused: somebody else may read from the same pipe meanwhile.
+    pub fn stop_own_reading(&self, py: Python<'_>) -> PyResult<()> {
+        if self.body.with(py, |body| body.paused) { Ok(()) } else { self.stop_reading(py) }
+    }
 }
 
+/// Schedules a call of the protocol, in its context.
 pub fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
     let this = slf.get();
     LoopCore::call_soon_in(&this.core(slf.py())?, this.context(slf.py())?, callback, args)
 }
 
-/// Calls the protocol in the midst of a call of the transport, whose caller's context is nothing to it: in a copy of its own,
-/// since the caller may be in that already.
+/// Calls the protocol in the midst of a call of the transport: in a copy of the protocol's context, not in the caller's. (A
+/// copy, since the caller may be in that context already.)
 pub fn in_context(slf: &Bound<'_, Transport>, call: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
     let py = slf.py();
     let context = ffi::copy_of_context(py, &slf.get().context(py)?)?;
     ffi::run_in_context(py, &context, call).into_result()
 }
 
+/// Has another protocol told from now on.
 pub fn set_protocol(slf: &Bound<'_, Transport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     static BUFFERED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = slf.py();

@@ -1,15 +1,15 @@
 //! Datagram sockets: UDP and Unix.
 
 use super::address;
-use super::base::{self, Kind, Transport};
-use super::ending::{self, fatal_error};
+use super::base::{Kind, Transport, in_context};
+use super::ending::{call_connection_lost, fatal_error};
 use super::file::{Extra, File, extra_of_socket};
-use super::info::{file_object, finalize_as_transport, set_file_object};
+use super::info::{file_names, file_object, finalize_as_transport};
 use super::input::{self, RECEIVE};
 use super::opening;
-use super::output::{Data, Datagram, Output, SEND};
+use super::output::{Data, Datagram, DatagramQueue, Output, SEND};
 use super::readiness::start_writing;
-use super::sending::{maybe_pause_protocol, maybe_resume_protocol};
+use super::sending::{QUIET_LOST_WRITES, count_lost_write, is_drained, maybe_pause_protocol};
 use crate::errors::os_error;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, GilCell, borrow_fd, name};
@@ -20,14 +20,9 @@ use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrAny};
-use std::collections::VecDeque;
 use std::ffi::CStr;
 
-/// As asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`: so many writes to a lost connection pass without a word.
-const QUIET_LOST_WRITES: u32 = 5;
-/// What asyncio adds to the size of each datagram that waits.
-const HEADER: usize = 8;
-/// How many datagrams one event may bring, where several wait: each would cost a poll otherwise.
+/// How many datagrams one event may bring, where several wait. (With one for each event, each would cost a poll.)
 const MOST_AT_ONCE: usize = 32;
 
 static KIND: Kind = Kind {
@@ -41,7 +36,7 @@ static KIND: Kind = Kind {
 struct Peers {
     /// The address given to `create_datagram_endpoint`: the only one to send to. None: not connected.
     address: Option<Py<PyAny>>,
-    /// The last address that sent or was sent to, in both forms: answers go where questions came from.
+    /// The last address that sent or was sent to, in both forms: most answers go where the question came from.
     last: Option<(SocketAddrAny, Py<PyAny>)>,
     /// The last event brought more than one datagram.
     busy: bool,
@@ -52,12 +47,13 @@ struct Peers {
 pub struct DatagramTransport {
     /// None: addresses are for Python's `socket` to translate.
     family: Option<AddressFamily>,
-    /// The kernel knows where to.
+    /// The socket is connected: the kernel knows its peer.
     connected: bool,
     peers: GilCell<Peers>,
 }
 
 finalize_as_transport!(DatagramTransport);
+file_names!(DatagramTransport, _sock, _sock_fd);
 
 pub fn install(py: Python<'_>) -> PyResult<()> {
     ffi::install_finalizer::<DatagramTransport>(&py.get_type::<DatagramTransport>());
@@ -81,7 +77,7 @@ impl DatagramTransport {
         let connected = extra.get_item("peername")?.is_some_and(|peer| peer.is_truthy().unwrap_or(false));
         let family = sock.getattr("family")?.extract().ok().map(AddressFamily::from_raw);
         let fd = sock.call_method0("fileno")?.extract()?;
-        let output = Output::Datagrams(VecDeque::new(), 0);
+        let output = Output::Datagrams(DatagramQueue::default());
         let base = Transport::new(&KIND, r#loop, fd, File::hold(sock)?, Extra::Known(extra.unbind()), output, None)?;
         let address = match address {
             Some(address) if address.is_truthy()? => Some(address.unbind()),
@@ -92,21 +88,6 @@ impl DatagramTransport {
         let transport = Bound::new(sock.py(), PyClassInitializer::from(base).add_subclass(this))?;
         opening::open(transport.as_super(), protocol, waiter)?;
         Ok(transport)
-    }
-
-    #[getter]
-    fn _sock<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        file_object(slf.as_super())
-    }
-
-    #[setter(_sock)]
-    fn set_sock(slf: &Bound<'_, Self>, sock: Option<Py<PyAny>>) {
-        set_file_object(slf.as_super(), sock);
-    }
-
-    #[getter]
-    fn _sock_fd(slf: &Bound<'_, Self>) -> i32 {
-        slf.as_super().get().fd
     }
 
     #[getter]
@@ -131,7 +112,7 @@ impl DatagramTransport {
 
 fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
     let (py, this, base) = (slf.py(), slf.get(), slf.as_super().get());
-    // Where one event brought one datagram there is no use in asking for another.
+    // If the last event brought only one datagram, most likely no more than one waits now.
     let most = if this.peers.with(py, |peers| std::mem::take(&mut peers.busy)) { MOST_AT_ONCE } else { 2 };
     let mut count = 0;
     while count < most {
@@ -278,15 +259,9 @@ fn send_to(
         Ok(bytes) => bytes.clone(),
         Err(_) => PyBytes::new(py, data.bytes()),
     };
-    let size = kept.as_bytes().len() + HEADER;
     let address = address.map_or_else(|| py.None(), |address| address.clone().unbind());
     let datagram = Datagram { data: kept.unbind(), address, translated };
-    base.body.with(py, |body| {
-        if let Output::Datagrams(queue, total) = &mut body.output {
-            queue.push_back(datagram);
-            *total += size;
-        }
-    });
+    base.body.with(py, |body| body.output.datagrams().map(|queue| queue.push(py, datagram)));
     maybe_pause_protocol(transport)
 }
 
@@ -341,60 +316,29 @@ fn send_failed(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()>
     }
     let Some(protocol) = slf.as_super().get().protocol(py) else { return Ok(()) };
     let error = error.into_value(py);
-    base::in_context(slf.as_super(), || protocol.call_method1(name!(py, "error_received"), (error,)).map(drop))
+    in_context(slf.as_super(), || protocol.call_method1(name!(py, "error_received"), (error,)).map(drop))
 }
 
 #[cold]
 fn write_lost(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
-    let lost = slf.as_super().get().body.with(slf.py(), |body| {
-        body.lost += 1;
-        body.lost - 1
-    });
-    if lost >= QUIET_LOST_WRITES {
-        slf.py()
-            .import("asyncio.log")?
-            .getattr("logger")?
-            .call_method1("warning", ("socket.send() raised exception.",))?;
-    }
-    Ok(())
+    count_lost_write(slf.as_super(), QUIET_LOST_WRITES, "socket.send() raised exception.")
 }
 
 fn write_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
     let (py, transport) = (slf.py(), slf.as_super());
     let base = transport.get();
-    loop {
-        let next = base.body.with(py, |body| match &mut body.output {
-            Output::Datagrams(queue, size) => {
-                let next = queue.pop_front();
-                *size -= next.as_ref().map_or(0, |datagram| datagram.data.bind(py).as_bytes().len() + HEADER);
-                next
-            }
-            _ => None,
-        });
-        let Some(datagram) = next else { break };
+    while let Some(datagram) = base.body.with(py, |body| body.output.datagrams()?.pop(py)) {
         let data = datagram.data.bind(py);
-        let address = datagram.address.bind(py);
-        let address = Some(address).filter(|address| !address.is_none());
+        let address = Some(datagram.address.bind(py)).filter(|address| !address.is_none());
         match send(slf, data.as_bytes(), data.as_any(), address, datagram.translated.as_ref()) {
             Ok(()) => {}
             Err(error) if would_block(py, &error) => {
-                let size = data.as_bytes().len() + HEADER;
-                base.body.with(py, |body| {
-                    if let Output::Datagrams(queue, total) = &mut body.output {
-                        queue.push_front(datagram);
-                        *total += size;
-                    }
-                });
+                base.body.with(py, |body| body.output.datagrams().map(|queue| queue.restore(py, datagram)));
                 break;
             }
             Err(error) => return send_failed(slf, error),
         }
     }
-    maybe_resume_protocol(transport)?; // which may send more
-    let (empty, closing) = base.body.with(py, |body| (body.output.is_empty(), body.closing));
-    if !empty {
-        return Ok(());
-    }
-    base.stop_writing(py)?;
-    if closing { ending::call_connection_lost(transport) } else { Ok(()) }
+    let closes = is_drained(transport)? && base.body.with(py, |body| body.closing);
+    if closes { call_connection_lost(transport) } else { Ok(()) }
 }

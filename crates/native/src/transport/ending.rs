@@ -1,55 +1,53 @@
 //! The end of a transport, after an error or without one.
+//!
+//! All ways lead through [`lose`]: from there on nothing is sent, and the protocol is told in a step of its own, as it may be
+//! in the middle of a call now. The file is closed after that step: the protocol may still ask for it.
 
 use super::base::{Body, Transport, call_soon, of};
 use super::server::detach;
+use super::waiters::fail_waiter;
+use crate::errors::{self, ends_loop};
 use crate::ffi::name;
-use crate::handle::{Args, Native, is_fatal};
+use crate::handle::{Args, Native};
 use pyo3::exceptions::{PyConnectionError, PyOSError};
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict};
 
-pub static CONNECTION_LOST: Native =
+static CONNECTION_LOST: Native =
     Native::new("_call_connection_lost", |slf| call_connection_lost(of(slf)?)).beside(|_| true);
 
 // ---- errors
 
 /// Hands an error to the loop's exception handler.
-pub fn tell(slf: &Bound<'_, Transport>, message: &str, error: &PyErr) -> PyResult<()> {
+pub fn report(slf: &Bound<'_, Transport>, message: &str, error: &PyErr) -> PyResult<()> {
     let py = slf.py();
-    // The connection may have gone while the step that failed was aside: then its handle tells.
+    // The connection may have gone while the step that failed was aside: then the step's handle reports.
     let Ok(core) = slf.get().core(py) else { return Err(error.clone_ref(py)) };
-    let context = PyDict::new(py);
-    context.set_item("message", message)?;
-    context.set_item("exception", error.value(py))?;
-    context.set_item("transport", slf)?;
-    context.set_item("protocol", slf.get().protocol(py))?;
-    core.call_method1("call_exception_handler", (context,))?;
-    Ok(())
+    let protocol = slf.get().protocol(py);
+    let concerned = [("transport", Some(slf.as_any())), ("protocol", protocol.as_ref())];
+    errors::call_exception_handler(&core, message, error.value(py), &concerned)
 }
 
-/// Debug mode only: asyncio's words.
-#[cold]
-pub fn log(slf: &Bound<'_, Transport>, level: &str, format: &str, error: Option<&PyErr>) -> PyResult<()> {
-    let py = slf.py();
-    let logger = py.import("asyncio.log")?.getattr("logger")?;
-    let kwargs = match error {
-        Some(error) => Some([("exc_info", error.value(py))].into_py_dict(py)?),
-        None => None,
-    };
-    logger.call_method(level, (format, slf), kwargs.as_ref())?;
-    Ok(())
+/// Writes a line to asyncio's log, in debug mode.
+pub fn debug_log(slf: &Bound<'_, Transport>, level: &str, format: &str) -> PyResult<()> {
+    if slf.get().is_debug(slf.py()) { errors::log(slf.py(), level, (format, slf), None) } else { Ok(()) }
 }
 
 /// The end after an error: errors of the network concern nobody but the protocol, others are reported too.
 pub fn fatal_error(slf: &Bound<'_, Transport>, error: PyErr, message: &str) -> PyResult<()> {
+    let is_reported = !error.is_instance_of::<PyOSError>(slf.py());
+    end_after(slf, error, message, is_reported)
+}
+
+/// The end after an error that is reported, or only logged in debug mode.
+pub fn end_after(slf: &Bound<'_, Transport>, error: PyErr, message: &str, is_reported: bool) -> PyResult<()> {
     let py = slf.py();
-    if is_fatal(py, &error) {
+    if ends_loop(py, &error) {
         return Err(error);
     }
-    if !error.is_instance_of::<PyOSError>(py) {
-        tell(slf, message, &error)?;
+    if is_reported {
+        report(slf, message, &error)?;
     } else if slf.get().is_debug(py) {
-        log(slf, "debug", &format!("%r: {message}"), Some(&error))?;
+        errors::log(py, "debug", (format!("%r: {message}"), slf), Some(error.value(py).as_any()))?;
     }
     force_close(slf, Some(error))
 }
@@ -60,12 +58,12 @@ pub fn fatal_error(slf: &Bound<'_, Transport>, error: PyErr, message: &str) -> P
 pub fn force_close(slf: &Bound<'_, Transport>, error: Option<PyErr>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     let reason = error.map(|error| error.into_value(py).into_any());
-    let Some((waiting, was_closing)) = this.body.with(py, |body| {
+    let Some(waiting) = this.body.with(py, |body| {
         if body.lost > 0 {
             return None;
         }
-        let waiting = (!body.output.is_empty()).then(|| body.output.take());
-        Some((waiting, std::mem::replace(&mut body.closing, true)))
+        body.closing = true;
+        Some((!body.output.is_empty()).then(|| body.output.take()))
     }) else {
         return Ok(());
     };
@@ -73,9 +71,7 @@ pub fn force_close(slf: &Bound<'_, Transport>, error: Option<PyErr>) -> PyResult
         drop(waiting);
         this.stop_writing(py)?;
     }
-    if !was_closing {
-        this.stop_reading(py)?;
-    }
+    this.stop_own_reading(py)?;
     lose(slf, reason)
 }
 
@@ -123,22 +119,7 @@ fn let_go(slf: &Bound<'_, Transport>) -> PyResult<()> {
     closed.and(detached)
 }
 
-/// What was waited for is there, if anybody still waits: a new connection; for `sendfile`, that nothing is left to send.
-pub fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !waiter.call_method0("done")?.is_truthy()? {
-        waiter.call_method1("set_result", (waiter.py().None(),))?;
-    }
-    Ok(())
-}
-
-/// `sendfile` waits in vain.
-pub fn fail_waiter(waiter: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-    if !waiter.call_method0("done")?.is_truthy()? {
-        waiter.call_method1("set_exception", (error.into_value(waiter.py()),))?;
-    }
-    Ok(())
-}
-
+/// Closes the file, if the transport still has it.
 pub fn close_file(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let file = slf.get().body.with(slf.py(), Body::take_file);
     file.close(slf.py())

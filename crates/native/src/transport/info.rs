@@ -1,4 +1,4 @@
-//! What a transport tells of itself: its file, the names of both ends, and a last warning.
+//! The description of a transport: its file, the names of both ends, and the warning that nobody has closed it.
 
 use super::address;
 use super::base::Transport;
@@ -61,7 +61,7 @@ pub fn extra<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyDict>> {
     Ok(extra)
 }
 
-/// What `get_extra_info("socket")` gives: the socket without the methods that would disturb the transport.
+/// The answer to `get_extra_info("socket")`: the socket without the methods that would disturb the transport.
 fn transport_socket<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyAny>> {
     let py = slf.py();
     let socket = match file_object(slf)? {
@@ -76,6 +76,7 @@ fn transport_socket<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyA
     wrap_socket(&socket)
 }
 
+/// The `repr` of a transport, as asyncio writes it.
 pub fn description(slf: &Bound<'_, Transport>) -> String {
     let (py, this) = (slf.py(), slf.get());
     let (core, closed, closing, writes, size) = this.body.with(py, |body| {
@@ -112,7 +113,7 @@ pub fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     Ok(warn.bind(py))
 }
 
-/// The finalizer of all transports: one that nobody has closed.
+/// The finalizer of all transports: warns of one that nobody has closed, and closes its file.
 pub fn finalize(slf: &Bound<'_, Transport>) {
     let py = slf.py();
     if slf.get().is_closed(py) {
@@ -149,3 +150,27 @@ macro_rules! finalize_as_transport {
     };
 }
 pub(super) use finalize_as_transport;
+
+/// asyncio's private names for the file of a subclass of [`Transport`], and for its descriptor.
+macro_rules! file_names {
+    ($class:ident, $file:ident, $number:ident) => {
+        #[pymethods]
+        impl $class {
+            #[getter($file)]
+            fn file<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                super::info::file_object(slf.as_super())
+            }
+
+            #[setter($file)]
+            fn set_file(slf: &Bound<'_, Self>, file: Option<Py<PyAny>>) {
+                super::info::set_file_object(slf.as_super(), file);
+            }
+
+            #[getter($number)]
+            fn number(slf: &Bound<'_, Self>) -> i32 {
+                slf.as_super().get().fd
+            }
+        }
+    };
+}
+pub(super) use file_names;

@@ -2,10 +2,10 @@
 
 use super::file::{socket_object, wrap_socket};
 use super::{address, socket};
-use crate::errors::os_error;
+use crate::errors::{self, ends_loop, os_error};
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Called, GilCell, borrow_fd, name};
-use crate::handle::{Args, Native, is_fatal};
+use crate::handle::{Args, Native};
 use everloop_core::registry::Direction;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
@@ -165,11 +165,14 @@ fn back_off(slf: &Bound<'_, Listener>, fd: i32, error: PyErr) -> PyResult<()> {
     let Some((core, sock)) = slf.get().with(py, |parts| (parts.core.clone_ref(py), parts.sock.clone_ref(py))) else {
         return Ok(());
     };
-    let context = PyDict::new(py);
-    context.set_item("message", "socket.accept() out of system resource")?;
-    context.set_item("exception", error.value(py))?;
-    context.set_item("socket", wrap_socket(sock.bind(py))?)?;
-    core.call_method1(py, "call_exception_handler", (context,))?;
+    let sock = wrap_socket(sock.bind(py))?;
+    let message = "socket.accept() out of system resource";
+    errors::call_exception_handler(
+        core.bind(py).as_any(),
+        message,
+        error.value(py).as_any(),
+        &[("socket", Some(&sock))],
+    )?;
     core.get().unwatch(py, fd, Direction::Read)?;
     let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
     core.call_method1(py, "call_later", (delay, slf.getattr("start")?))?;
@@ -207,7 +210,7 @@ fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddr
     });
     match called {
         Called::Returned => Ok(()),
-        Called::Raised(error) | Called::ContextBusy(error) if is_fatal(py, &error) => Err(error),
+        Called::Raised(error) | Called::ContextBusy(error) if ends_loop(py, &error) => Err(error),
         // Outside of debug mode asyncio says nothing of a protocol that cannot be made.
         Called::Raised(_) | Called::ContextBusy(_) => Ok(()),
     }
@@ -225,8 +228,7 @@ fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: 
     });
     let Some((core, factory, server, _sock, tls)) = parts else { return Ok(()) };
     if core.get().is_debug() {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        logger.call_method1("debug", ("%r got a new connection from %r: %r", &server, peer, connection))?;
+        errors::log(py, "debug", ("%r got a new connection from %r: %r", &server, peer, connection), None)?;
     }
     let extra = [("peername", peer)].into_py_dict(py)?;
     let accept = name!(py, "_accept_connection2");

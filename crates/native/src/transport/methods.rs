@@ -1,7 +1,7 @@
 //! The methods that all transports have in Python.
 
 use super::base::{Transport, set_protocol};
-use super::ending::{call_connection_lost, fatal_error, force_close, log, lose};
+use super::ending::{call_connection_lost, debug_log, fatal_error, force_close, lose};
 use super::file::{Extra, File};
 use super::flow::{Flow, HIGH_WATER};
 use super::info::{description, extra};
@@ -77,7 +77,7 @@ impl Transport {
         }
         this.body.with(py, |body| body.paused = true);
         this.stop_reading(py)?;
-        if this.is_debug(py) { log(slf, "debug", "%r pauses reading", None) } else { Ok(()) }
+        debug_log(slf, "debug", "%r pauses reading")
     }
 
     /// Reads again. Of no effect if not paused.
@@ -87,7 +87,7 @@ impl Transport {
             return Ok(());
         }
         watch(slf, Direction::Read)?;
-        if this.is_debug(py) { log(slf, "debug", "%r resumes reading", None) } else { Ok(()) }
+        debug_log(slf, "debug", "%r resumes reading")
     }
 
     /// How many bytes wait to be sent.

@@ -1,9 +1,10 @@
 //! Transports: between the bytes of a file and a protocol.
 //!
-//! Reading order: [`flow`] (water marks), [`address`], [`file`], [`input`] and [`output`] (bytes in and out), [`base`] (the
-//! states that all transports share, written once), [`info`] and [`methods`] (what Python sees of all), then what is
-//! peculiar to each: [`socket`], [`datagram`], [`pipe`]; [`listener`], which makes the first of them; and [`tls`], which stands
-//! on top of any.
+//! Reading order, each using only what stands before it: [`flow`] (water marks), [`address`], [`file`], [`input`] and
+//! [`output`] (bytes in and out); [`base`] (the state that all transports share), [`waiters`], [`server`], [`ending`],
+//! [`readiness`], [`sending`] and [`opening`] (its life, written once); [`info`] and [`methods`] (what Python sees of all);
+//! [`tls`], which stands on top of any; then what is peculiar to each: [`socket`], [`datagram`], [`pipe`] with its two ends
+//! [`read_pipe`] and [`write_pipe`], and [`listener`], which makes sockets.
 //!
 //! They behave as those of asyncio, in the order of calls, the errors and the messages, and say so to `isinstance`. All
 //! data is under the GIL: a transport is used by the thread that holds its loop's baton, and looked at by others.
@@ -21,11 +22,14 @@ mod methods;
 mod opening;
 mod output;
 mod pipe;
+mod read_pipe;
 mod readiness;
 mod sending;
 mod server;
 mod socket;
 mod tls;
+mod waiters;
+mod write_pipe;
 
 use pyo3::prelude::*;
 
@@ -36,14 +40,16 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<base::Transport>()?;
     module.add_class::<socket::SocketTransport>()?;
     module.add_class::<datagram::DatagramTransport>()?;
-    module.add_class::<pipe::ReadPipeTransport>()?;
-    module.add_class::<pipe::WritePipeTransport>()?;
+    module.add_class::<read_pipe::ReadPipeTransport>()?;
+    module.add_class::<write_pipe::WritePipeTransport>()?;
     module.add_class::<listener::Listener>()?;
     module.add_class::<tls::protocol::TlsProtocol>()?;
     module.add_class::<tls::transport::TlsTransport>()?;
     socket::install(module.py())?;
     datagram::install(module.py())?;
-    pipe::install(module.py())
+    read_pipe::install(module.py());
+    write_pipe::install(module.py());
+    Ok(())
 }
 
 /// Has glibc's malloc keep the memory of large bytes objects between two reads.

@@ -5,8 +5,10 @@ use everloop_core::write_queue::WriteQueue;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketAddrAny};
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
 /// No signal for a connection that is gone. And also a socket that somebody has made blocking again must not block: the GIL
 /// is held.
@@ -34,13 +36,43 @@ pub struct Datagram {
     pub translated: Option<SocketAddrAny>,
 }
 
+/// Datagrams that wait.
+#[derive(Default)]
+pub struct DatagramQueue {
+    queue: VecDeque<Datagram>,
+    /// Its size as asyncio counts it.
+    size: usize,
+}
+
+impl DatagramQueue {
+    /// What asyncio adds to the size of each datagram.
+    const HEADER: usize = 8;
+
+    pub fn push(&mut self, py: Python<'_>, datagram: Datagram) {
+        self.size += datagram.data.bind(py).as_bytes().len() + Self::HEADER;
+        self.queue.push_back(datagram);
+    }
+
+    /// The next one to send.
+    pub fn pop(&mut self, py: Python<'_>) -> Option<Datagram> {
+        let next = self.queue.pop_front()?;
+        self.size -= next.data.bind(py).as_bytes().len() + Self::HEADER;
+        Some(next)
+    }
+
+    /// Takes back one that was popped, and could not be sent yet.
+    pub fn restore(&mut self, py: Python<'_>, datagram: Datagram) {
+        self.size += datagram.data.bind(py).as_bytes().len() + Self::HEADER;
+        self.queue.push_front(datagram);
+    }
+}
+
 /// What waits in a transport.
 pub enum Output {
     /// It does not write.
     None,
     Stream(WriteQueue<Piece>),
-    /// With its size as asyncio counts it.
-    Datagrams(VecDeque<Datagram>, usize),
+    Datagrams(DatagramQueue),
 }
 
 impl Output {
@@ -49,7 +81,7 @@ impl Output {
         match self {
             Self::None => 0,
             Self::Stream(queue) => queue.len(),
-            Self::Datagrams(_, size) => *size,
+            Self::Datagrams(datagrams) => datagrams.size,
         }
     }
 
@@ -57,7 +89,7 @@ impl Output {
         match self {
             Self::None => true,
             Self::Stream(queue) => queue.is_empty(),
-            Self::Datagrams(queue, _) => queue.is_empty(),
+            Self::Datagrams(datagrams) => datagrams.queue.is_empty(),
         }
     }
 
@@ -66,7 +98,7 @@ impl Output {
         let empty = match self {
             Self::None => Self::None,
             Self::Stream(_) => Self::Stream(WriteQueue::default()),
-            Self::Datagrams(..) => Self::Datagrams(VecDeque::new(), 0),
+            Self::Datagrams(_) => Self::Datagrams(DatagramQueue::default()),
         };
         std::mem::replace(self, empty)
     }
@@ -78,6 +110,30 @@ impl Output {
             _ => None,
         }
     }
+
+    /// The queue of a datagram socket; None for the others.
+    pub fn datagrams(&mut self) -> Option<&mut DatagramQueue> {
+        match self {
+            Self::Datagrams(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
+    /// Sends as much of a stream's queue as `send` takes. The pieces that are sent are for the caller to drop.
+    pub fn send(&mut self, send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, Errno>) -> Result<Vec<Piece>, Errno> {
+        let Some(queue) = self.stream() else { return Ok(Vec::new()) };
+        let slices = queue.slices();
+        let sent = send(&slices)?;
+        drop(slices);
+        Ok(queue.advance(sent))
+    }
+}
+
+/// True for what asyncio takes as data: bytes, bytearray and memoryview.
+pub fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyByteArray>()
+        || object.is_instance_of::<PyMemoryView>()
 }
 
 /// What a protocol writes.
@@ -100,10 +156,7 @@ impl<'a, 'py> Data<'a, 'py> {
     /// # Errors
     /// TypeError in asyncio's words: neither bytes nor bytearray nor memoryview.
     pub fn check(object: &Bound<'_, PyAny>) -> PyResult<()> {
-        if object.is_instance_of::<PyBytes>()
-            || object.is_instance_of::<PyByteArray>()
-            || object.is_instance_of::<PyMemoryView>()
-        {
+        if is_bytes_like(object) {
             return Ok(());
         }
         let name = object.get_type().name()?.repr()?;

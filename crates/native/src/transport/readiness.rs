@@ -1,7 +1,10 @@
-//! What is done when the kernel reports a file as ready.
+//! Readiness: the kernel reports that a file can be read or written, and a method of its transport runs as a step.
+//!
+//! A step that is aside may still be in such a method, since that calls the protocol. Then the next call of the same method
+//! waits for it; the other method does not.
 
 use super::base::{Transport, of};
-use super::ending::{fatal_error, tell};
+use super::ending::{fatal_error, report};
 use crate::event_loop::LoopCore;
 use crate::handle::{Args, Native};
 use everloop_core::registry::Direction;
@@ -9,11 +12,12 @@ use pyo3::exceptions::{PyOSError, PyPermissionError};
 use pyo3::prelude::*;
 use rustix::io::Errno;
 
-/// Watches the file until it is writable, then calls the transport's write method.
+/// Has the transport's write method called whenever the file is writable.
 pub fn start_writing(slf: &Bound<'_, Transport>) -> PyResult<()> {
     watch(slf, Direction::Write)
 }
 
+/// Has the method for one direction called whenever the file is ready for that.
 pub fn watch(slf: &Bound<'_, Transport>, direction: Direction) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     let core = this.core(py)?;
@@ -26,8 +30,6 @@ pub fn watch(slf: &Bound<'_, Transport>, direction: Direction) -> PyResult<()> {
     let handle = LoopCore::handle_in(&core, this.context(py)?, object, Args::Native(method))?;
     core.get().watch(py, this.fd, direction, &handle)
 }
-
-// ---- reading and writing: each waits until its last call has ended, which may be aside, and for nothing else
 
 static READ: Native = Native::new("_read_ready", |slf| read(of(slf)?))
     .beside(|slf| of(slf).is_ok_and(|slf| !slf.get().body.with(slf.py(), |body| body.reading)));
@@ -50,6 +52,7 @@ fn write(slf: &Bound<'_, Transport>) -> PyResult<()> {
     result
 }
 
+/// Begins to read, unless the transport is closing or paused by now.
 pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     if !this.is_open_for_reading(py) {
@@ -61,7 +64,7 @@ pub fn start_reading(slf: &Bound<'_, Transport>) -> PyResult<()> {
     }
 }
 
-/// A file that the kernel does not watch, or that somebody has closed: nothing would ever come of it.
+/// Ends a transport whose file the kernel does not watch, or that somebody has closed: nothing would ever come of it.
 #[cold]
 pub fn cannot_watch(slf: &Bound<'_, Transport>, error: PyErr) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
@@ -72,7 +75,7 @@ pub fn cannot_watch(slf: &Bound<'_, Transport>, error: PyErr) -> PyResult<()> {
         error
     };
     if this.kind.file == "pipe" {
-        tell(slf, "Fatal error on pipe transport", &error)?; // as asyncio does with errors of pipes
+        report(slf, "Fatal error on pipe transport", &error)?; // as asyncio does with errors of pipes
     }
     fatal_error(slf, error, "Fatal error on transport")
 }

@@ -5,13 +5,13 @@ use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// Up to CPython 3.12 a server only counts its connections.
+/// True if a server knows its connections; up to CPython 3.12 it only counts them.
 fn server_knows_clients(py: Python<'_>) -> bool {
     static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
     *ANSWER.get_or_init(py, || py.version_info() >= (3, 13))
 }
 
-/// The server that accepted the connection knows of it until it is closed.
+/// Has the server know of the connection until `detach`.
 pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let Some(attach) = private::SERVER_ATTACH.of(server)? else { return Ok(()) };
@@ -25,6 +25,7 @@ pub fn attach(slf: &Bound<'_, Transport>, server: &Bound<'_, PyAny>) -> PyResult
     Ok(())
 }
 
+/// The server forgets the connection. Of no effect if none knows it.
 pub fn detach(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let py = slf.py();
     let Some(server) = slf.get().body.with(py, |body| body.server.take()) else { return Ok(()) };

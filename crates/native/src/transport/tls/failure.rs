@@ -1,17 +1,12 @@
 //! What becomes of errors.
 
 use super::protocol::TlsProtocol;
-use super::{import_once, logger};
+use crate::errors::{call_exception_handler, is_exception, log};
 use crate::private;
-use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
-
-/// Whether an error is one that is reported, and not one that ends the loop.
-pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py)
-}
+use pyo3::types::PyType;
 
 /// Ends the transport below at once, with an error if it takes one: transports of others may not.
 pub fn force_close(transport: &Bound<'_, PyAny>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
@@ -36,14 +31,12 @@ impl TlsProtocol {
         if let Some(transport) = this.transport(py) {
             force_close(&transport, Some(error))?;
         }
-        static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         if error.is_instance_of::<PyOSError>() {
             if this.is_debug(py)? {
-                let options = PyDict::new(py);
-                options.set_item("exc_info", error)?;
-                logger(py)?.call_method("debug", ("%r: %s", slf, message), Some(&options))?;
+                log(py, "debug", ("%r: %s", slf, message), Some(error))?;
             }
-        } else if !error.is_instance(import_once(py, &CANCELLED, "asyncio", "CancelledError")?)? {
+        } else if !error.is_instance(CANCELLED.import(py, "asyncio", "CancelledError")?)? {
             Self::report(slf, message, error, this.transport(py).as_ref())?;
         }
         Ok(())
@@ -64,13 +57,7 @@ impl TlsProtocol {
         error: &Bound<'_, PyAny>,
         transport: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let py = slf.py();
-        let context = PyDict::new(py);
-        context.set_item("message", message)?;
-        context.set_item("exception", error)?;
-        context.set_item("transport", transport)?;
-        context.set_item("protocol", slf)?;
-        slf.get().loop_.call_method1(py, "call_exception_handler", (context,))?;
-        Ok(())
+        let concerned = [("transport", transport), ("protocol", Some(slf.as_any()))];
+        call_exception_handler(slf.get().loop_.bind(slf.py()), message, error, &concerned)
     }
 }

@@ -2,17 +2,18 @@
 
 use super::protocol::TlsProtocol;
 use super::states::{AppState, State};
-use super::{import_once, logger};
-use pyo3::exceptions::{PyConnectionAbortedError, PyException};
+use crate::errors::{is_exception, log};
+use pyo3::exceptions::PyConnectionAbortedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 impl TlsProtocol {
     pub fn start_handshake(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         let start = if this.is_debug(py)? {
-            logger(py)?.call_method1("debug", ("%r starts SSL handshake", slf))?;
+            log(py, "debug", ("%r starts SSL handshake", slf), None)?;
             Some(this.time(py)?)
         } else {
             None
@@ -26,12 +27,12 @@ impl TlsProtocol {
     }
 
     pub fn do_handshake(slf: &Bound<'_, Self>) -> PyResult<()> {
-        static SSL_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static SSL_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
         match slf.get().session.handshake(py) {
             Ok(None) => Self::process_outgoing(slf),
             Ok(Some(())) => Self::end_handshake(slf, None),
-            Err(error) if error.is_instance(py, import_once(py, &SSL_ERROR, "ssl", "SSLError")?) => {
+            Err(error) if error.is_instance(py, SSL_ERROR.import(py, "ssl", "SSLError")?) => {
                 Self::end_handshake(slf, Some(error))
             }
             Err(error) => Err(error),
@@ -40,7 +41,7 @@ impl TlsProtocol {
 
     /// The handshake is over, well or badly.
     pub fn end_handshake(slf: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
-        static CERTIFICATE_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static CERTIFICATE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
         let this = slf.get();
         this.cancel_handshake_timer(py)?;
@@ -52,11 +53,10 @@ impl TlsProtocol {
         };
         let certificate = match certificate {
             Ok(certificate) => certificate,
-            Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+            Err(error) if !is_exception(py, &error) => return Err(error),
             Err(error) => {
                 this.set_state(py, State::Unwrapped)?;
-                let is_certificate =
-                    error.is_instance(py, import_once(py, &CERTIFICATE_ERROR, "ssl", "CertificateError")?);
+                let is_certificate = error.is_instance(py, CERTIFICATE_ERROR.import(py, "ssl", "CertificateError")?);
                 let message = if is_certificate {
                     "SSL handshake failed on verifying the certificate"
                 } else {
@@ -71,7 +71,7 @@ impl TlsProtocol {
         if this.is_debug(py)? {
             let start = this.connection.with(py, |c| c.handshake_start).unwrap_or_default();
             let milliseconds = (this.time(py)? - start) * 1e3;
-            logger(py)?.call_method1("debug", ("%r: SSL handshake took %.1f ms", slf, milliseconds))?;
+            log(py, "debug", ("%r: SSL handshake took %.1f ms", slf, milliseconds), None)?;
         }
 
         // Known from now on.

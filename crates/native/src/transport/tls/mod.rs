@@ -27,24 +27,6 @@ pub mod transport;
 mod writing;
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-
-/// An attribute of a module that is looked up once.
-fn import_once<'py>(
-    py: Python<'py>,
-    cell: &'static PyOnceLock<Py<PyAny>>,
-    module: &str,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyAny>> {
-    let object = cell.get_or_try_init(py, || Ok::<_, PyErr>(py.import(module)?.getattr(name)?.unbind()))?;
-    Ok(object.bind(py))
-}
-
-/// asyncio's logger.
-fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    import_once(py, &LOGGER, "asyncio.log", "logger")
-}
 
 /// A value of `asyncio.constants`, as it is now: tests change them.
 fn constant<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -1,11 +1,11 @@
 //! TlsProtocol: the data of one connection, and the face that the transport below sees.
 
-use super::failure::is_exception;
+use super::constant;
 use super::limits::{self, Limits};
 use super::session::Session;
 use super::states::{AppState, State};
 use super::transport::TlsTransport;
-use super::{constant, import_once, logger};
+use crate::errors::{is_exception, log};
 use crate::ffi::{self, GilCell, Window, name};
 use crate::private;
 use crate::transport::base::Transport;
@@ -13,7 +13,7 @@ use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyDict, PyMemoryView};
+use pyo3::types::{IntoPyDict, PyDict, PyMemoryView, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::VecDeque;
 
@@ -251,9 +251,9 @@ impl TlsProtocol {
 
 impl App {
     fn new(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
-        static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static BUFFERED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = protocol.py();
-        let class = import_once(py, &BUFFERED, "asyncio", "BufferedProtocol")?;
+        let class = BUFFERED.import(py, "asyncio", "BufferedProtocol")?;
         let is_buffered = protocol.hasattr("get_buffer")? && protocol.is_instance(class)?;
         Ok(Self { protocol: (!protocol.is_none()).then(|| protocol.clone().unbind()), is_buffered })
     }
@@ -475,7 +475,7 @@ impl TlsProtocol {
         let py = slf.py();
         let this = slf.get();
         if this.is_debug(py)? {
-            logger(py)?.call_method1("debug", ("%r received EOF", slf))?;
+            log(py, "debug", ("%r received EOF", slf), None)?;
         }
         match this.state(py) {
             State::Handshake => {

@@ -1,11 +1,10 @@
 //! From received bytes to the user's protocol, and the flow control on that way.
 
-use super::logger;
 use super::protocol::TlsProtocol;
 use super::session::RECORD;
 use super::states::{AppState, State};
+use crate::errors::{ends_loop, log};
 use crate::ffi::name;
-use crate::handle::is_fatal;
 use pyo3::prelude::*;
 
 impl TlsProtocol {
@@ -94,12 +93,12 @@ impl TlsProtocol {
         let told = app.call_method0("eof_received").and_then(|keep_open| {
             if keep_open.is_truthy()? {
                 let warning = "returning true from eof_received() has no effect when using ssl";
-                logger(py)?.call_method1("warning", (warning,))?;
+                log(py, "warning", (warning,), None)?;
             }
             Ok(())
         });
         match told {
-            Err(error) if is_fatal(py, &error) => Err(error),
+            Err(error) if ends_loop(py, &error) => Err(error),
             Err(error) => Self::fatal_error(slf, error.value(py).as_any(), "Error calling eof_received()"),
             Ok(()) => Ok(()),
         }

@@ -1,11 +1,11 @@
 //! The end: what was written goes out, then close_notify, then the peer's is waited for, within a time limit.
 
 use super::failure::force_close;
-use super::import_once;
 use super::protocol::TlsProtocol;
 use super::states::State;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 impl TlsProtocol {
     pub fn start_shutdown(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -32,7 +32,7 @@ impl TlsProtocol {
     }
 
     pub fn do_shutdown(slf: &Bound<'_, Self>) -> PyResult<()> {
-        static SSL_ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static SSL_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
         let this = slf.get();
         // Nobody answers a close_notify after the end of the bytes.
@@ -45,7 +45,7 @@ impl TlsProtocol {
                 Self::call_eof_received(slf)?;
                 Self::end_shutdown(slf, None)
             }
-            Err(error) if error.is_instance(py, import_once(py, &SSL_ERROR, "ssl", "SSLError")?) => {
+            Err(error) if error.is_instance(py, SSL_ERROR.import(py, "ssl", "SSLError")?) => {
                 Self::end_shutdown(slf, Some(error))
             }
             Err(error) => Err(error),

@@ -1,13 +1,14 @@
 //! From the user's writes to the transport below, and the flow control on that way.
 
+use super::constant;
 use super::protocol::TlsProtocol;
 use super::states::State;
-use super::{constant, logger};
+use crate::errors::{ends_loop, log};
 use crate::ffi::{name, type_name};
-use crate::handle::is_fatal;
+use crate::transport::output::is_bytes_like;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyMemoryView, PySlice};
 
 impl TlsProtocol {
     /// Takes what the user writes, and encrypts and sends it if the handshake is over.
@@ -42,7 +43,7 @@ impl TlsProtocol {
     fn refuse_write(&self, py: Python<'_>) -> PyResult<()> {
         let lost_writes = self.connection.with(py, |c| c.lost_writes);
         if lost_writes >= constant(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?.extract()? {
-            logger(py)?.call_method1("warning", ("SSL connection is closed",))?;
+            log(py, "warning", ("SSL connection is closed",), None)?;
         }
         self.connection.with(py, |c| c.lost_writes += 1);
         Ok(())
@@ -113,7 +114,7 @@ impl TlsProtocol {
         let method = if pause { "pause_writing" } else { "resume_writing" };
         match this.in_context(py, || app.call_method0(method).map(drop)) {
             Ok(()) => Ok(()),
-            Err(error) if is_fatal(py, &error) => Err(error),
+            Err(error) if ends_loop(py, &error) => Err(error),
             Err(error) => {
                 let transport = Self::app_transport(slf)?.map(|t| t.into_bound(py).into_any());
                 Self::report(slf, &format!("protocol.{method}() failed"), error.value(py).as_any(), transport.as_ref())
@@ -122,10 +123,10 @@ impl TlsProtocol {
     }
 }
 
-/// The user's data, which must be bytes-like: a protocol that writes a str learns it at once.
+/// # Errors
+/// TypeError in the words of asyncio's TLS: the data is not bytes-like.
 pub fn check_data(data: &Bound<'_, PyAny>) -> PyResult<()> {
-    if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
-    {
+    if is_bytes_like(data) {
         return Ok(());
     }
     let name = type_name(&data.get_type());
