@@ -38,7 +38,14 @@ NATIVE_ORDER = {
         {"lib"},
     ],
     "driver": [{"mod"}, {"run"}],
-    "event_loop": [{"counters", "factories", "pins"}, {"mod"}, {"create_task", "timing"}],
+    "event_loop": [
+        {"counters", "factories", "pins"},
+        {"shared"},
+        {"state"},
+        {"claims", "files", "new_handle", "scheduling"},
+        {"asyncio_names", "call_soon", "create_task", "life", "options", "timing"},
+        {"mod"},
+    ],
     "ffi": [
         {"buffers", "children", "private"},
         {"ended", "mod", "runtime"},
@@ -147,7 +154,7 @@ def test_the_core_knows_nothing_of_python():
 def test_rust_files_stay_readable():
     """600 lines are the wall; what is left above it is named, with its own."""
     walls = {"crates/core/src/baton.rs": 650}
-    walls |= {"crates/native/src/event_loop/mod.rs": 800, "crates/native/src/ffi/mod.rs": 700}
+    walls |= {"crates/native/src/ffi/mod.rs": 700}
     for path in [*CORE.rglob("src/**/*.rs"), *NATIVE.rglob("src/**/*.rs")]:
         name = path.relative_to(ROOT).as_posix()
         assert len(path.read_text().splitlines()) <= walls.get(name, 600), name

@@ -97,7 +97,6 @@ fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_without_gil(module.py())?; // before anything that leans on it
-    module.add_class::<event_loop::LoopCore>()?;
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<handoff::blocking::Blocking>()?;
@@ -134,7 +133,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keep_children, module)?)?;
     module.add_function(wrap_pyfunction!(release_children, module)?)?;
     transport::install(module)?;
-    event_loop::install_methods(module.py())?;
-    event_loop::timing::install(module.py())?;
-    event_loop::create_task::install(module.py())
+    event_loop::install(module)
 }

@@ -1,6 +1,6 @@
 //! Tasks and futures: asyncio's own, without the call through Python where nothing else is asked for.
 
-use crate::event_loop::LoopCore;
+use crate::event_loop::state::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, Made, name};
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;

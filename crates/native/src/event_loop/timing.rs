@@ -1,7 +1,8 @@
 //! The time of a loop, and what is to run at a time: `call_later` and `call_at`.
 
 use crate::clock;
-use crate::event_loop::{LoopCore, check_debug, new_handle, note_source};
+use crate::event_loop::new_handle::{check_debug, new_handle, note_source};
+use crate::event_loop::state::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, name};
 use crate::handle::TimerHandle;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -9,6 +10,27 @@ use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 use std::ffi::CStr;
 use std::sync::Arc;
+
+#[pymethods]
+impl LoopCore {
+    /// The time of the loop's clock, in seconds.
+    pub fn time(&self) -> f64 {
+        clock::to_seconds(clock::now())
+    }
+
+    /// Programs replace `time` on a loop, and timers heed it.
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let set = ffi::set_attribute(slf, name, Some(value));
+        slf.get().clock.forget();
+        set
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let set = ffi::set_attribute(slf, name, None);
+        slf.get().clock.forget();
+        set
+    }
+}
 
 /// What `loop.time()` returns: any number, where that is not ours.
 fn time<'py>(slf: &Bound<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {

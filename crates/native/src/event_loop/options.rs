@@ -1,0 +1,81 @@
+//! What a program may set on a loop.
+
+use crate::clock;
+use crate::event_loop::state::LoopCore;
+use crate::member::lock;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering;
+
+#[pymethods]
+impl LoopCore {
+    /// Whether the loop is in debug mode. Every future asks for it.
+    fn get_debug(&self) -> bool {
+        self.is_debug()
+    }
+
+    /// Seconds that a step may take before it is reported.
+    #[getter(slow_callback_duration)]
+    fn get_slow_callback_duration(&self) -> f64 {
+        clock::to_seconds(self.shared.report_after.load(Ordering::Relaxed))
+    }
+
+    #[setter(slow_callback_duration)]
+    fn set_slow_callback_duration(&self, seconds: f64) {
+        self.shared.report_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+    }
+
+    /// Whether steps that block in a call are put aside while others go on.
+    #[getter]
+    fn get_rescue(&self) -> bool {
+        self.shared.rescue.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_rescue(slf: &Bound<'_, Self>, rescue: bool) -> PyResult<()> {
+        let this = slf.get();
+        if rescue && this.baton().is_open() {
+            slf.call_method0("_prepare_rescue")?; // else when it begins to run
+        }
+        this.shared.rescue.store(rescue, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Seconds that a call may block before its step is put aside.
+    #[getter]
+    fn get_rescue_after(&self) -> f64 {
+        clock::to_seconds(self.shared.rescue_after.load(Ordering::Relaxed))
+    }
+
+    #[setter]
+    fn set_rescue_after(&self, seconds: f64) -> PyResult<()> {
+        // Written so that NaN is refused too.
+        if !(0.0001..=3600.0).contains(&seconds) {
+            return Err(PyValueError::new_err(format!(
+                "rescue_after must be between 0.0001 and 3600 seconds, not {seconds}"
+            )));
+        }
+        self.shared.rescue_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many relief threads this loop may have.
+    #[getter]
+    fn get_max_relief_threads(&self) -> usize {
+        self.shared.max_relief.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_max_relief_threads(&self, count: i64) -> PyResult<()> {
+        let count = usize::try_from(count)
+            .map_err(|_| PyValueError::new_err(format!("max_relief_threads must not be negative, not {count}")))?;
+        self.shared.max_relief.store(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// From the next run on, home sleeps in `wait(fd, seconds or None)`; None: by itself.
+    fn _sleep_in(&self, wait: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *lock(&self.sleeper), wait);
+        drop(before);
+    }
+}
