@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import logging
 import os
 import sys
 import threading
@@ -12,14 +11,13 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from . import _native
+from .log import logger
 from .real_threads import new_thread
 
 __all__ = ["ThreadPool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-logger = logging.getLogger("everloop")
 
 _pools: "weakref.WeakSet[ThreadPool]" = weakref.WeakSet()
 

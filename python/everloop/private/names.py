@@ -1,15 +1,13 @@
 """A private name of others: where it stands, what for, and what is lost where it is missing."""
 
-import logging
 import platform
 from types import CodeType
 from typing import Any
 
 from .. import _native
+from ..log import logger
 
 __all__ = ["NAMES", "Inner", "Name", "code_of"]
-
-logger = logging.getLogger("everloop")
 
 # The versions of CPython that all of them are known for; an entry that says nothing else is in each.
 KNOWN = ((3, 12), (3, 15))

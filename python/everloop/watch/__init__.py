@@ -1,8 +1,8 @@
 """Who blocks the loop: told in the log, by line, while it lasts and when it has ended."""
 
-from .report import FOREIGN, Reporter, logger
+from .report import FOREIGN, Reporter
 
-__all__ = ["install", "logger"]
+__all__ = ["install"]
 
 
 def install() -> None:

@@ -7,7 +7,6 @@ on a thread of its own, since a handler of the log may take long. A block is tol
 """
 
 import linecache
-import logging
 import os
 import sysconfig
 import threading
@@ -17,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native, real_threads
+from ..log import logger
 from .advice import advice
-
-logger = logging.getLogger("everloop")
 
 # A place that has just been reported is only counted for so long.
 QUIET_SECONDS = 10.0
