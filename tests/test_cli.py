@@ -97,13 +97,13 @@ def test_uvicorn_takes_everloop(tmp_path):
 
 def test_the_environment_switches_anyio_s_pool(monkeypatch):
     monkeypatch.setenv("EVERLOOP_ANYIO_POOL", "1")
-    everloop.bridge.switch_anyio_pool()
     from everloop.bridge.threads import anyio_threads
 
+    anyio_threads.switch_anyio_pool()
     assert anyio_threads._threads is not None
     everloop.restore_anyio_pool()
     monkeypatch.setenv("EVERLOOP_ANYIO_POOL", "0")
-    everloop.bridge.switch_anyio_pool()
+    anyio_threads.switch_anyio_pool()
     assert anyio_threads._threads is None
     assert callable(cli.main)
 

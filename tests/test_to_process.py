@@ -391,7 +391,7 @@ def test_a_program_whose_main_module_is_not_guarded_is_told_so(tmp_path):
 
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1].startswith("everloop.bridge.processes.errors.WorkerDiedError: to_process(math.")
+    assert ran.stderr.splitlines()[-1].startswith("everloop.WorkerDiedError: to_process(math.")
     assert "if __name__ == '__main__'" in ran.stderr.splitlines()[-1]
 
 

@@ -3,28 +3,24 @@
 `everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory for servers and runners.
 """
 
-from . import bridge, watch
-from .bridge import (
-    DeadlockError,
-    Limiter,
-    LoopThread,
-    TransferError,
-    WorkerDiedError,
-    aiterate,
-    asyncify,
-    block_on,
-    blocking,
-    check_cancelled,
-    iterate,
-    replace_anyio_pool,
-    restore_anyio_pool,
-    statistics,
-    syncify,
-    to_executor,
-    to_interpreter,
-    to_process,
-    to_thread,
-)
+from . import watch
+from .bridge.deadlocks.waiting import DeadlockError
+from .bridge.executors.to_executor import to_executor
+from .bridge.executors.to_interpreter import to_interpreter
+from .bridge.faces.aiterate import aiterate
+from .bridge.faces.asyncify import asyncify
+from .bridge.faces.iterate import iterate
+from .bridge.faces.syncify import syncify
+from .bridge.loops import threadsafe_future
+from .bridge.loops.block_on import block_on
+from .bridge.loops.blocking import blocking
+from .bridge.loops.loop_thread import LoopThread
+from .bridge.processes.errors import TransferError, WorkerDiedError
+from .bridge.processes.to_process import to_process
+from .bridge.statistics import statistics
+from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool, switch_anyio_pool
+from .bridge.threads.limiter import Limiter
+from .bridge.threads.to_thread import check_cancelled, to_thread
 from .loop import EventLoop, new_event_loop, run
 
 __all__ = [
@@ -56,7 +52,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 watch.install()
-bridge.switch_anyio_pool()
+threadsafe_future.install()
+switch_anyio_pool()
 
 
 def __getattr__(name: str) -> object:

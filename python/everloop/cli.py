@@ -6,7 +6,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from .bridge import switch_anyio_pool
+from .bridge.threads.anyio_threads import switch_anyio_pool
 from .takeover import take_over
 
 __all__ = ["main"]

@@ -22,6 +22,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, environment, pool, real_threads
+from .contexts import loop_of_context
+from .log import logger
 from .private import loops as private
 from .private import nesting
 from .private.eager import begins_task
@@ -39,15 +41,8 @@ __all__ = ["EventLoop", "new_event_loop", "run"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-logger = logging.getLogger("everloop")
-
 # Off: to measure what watching costs.
 _native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
-
-# The loop from which a context comes: contexts are copied to tasks, and by `asyncio.to_thread` and anyio to threads.
-loop_of_context: contextvars.ContextVar["weakref.ref[EventLoop] | None"] = contextvars.ContextVar(
-    "everloop_loop", default=None
-)
 
 _relief_numbers = itertools.count(1)
 # Waits for an awaitable in a step: the bridge, which stands above, puts its `block_on` here.

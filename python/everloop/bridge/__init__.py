@@ -1,42 +1,13 @@
-"""Synchronous code in a coroutine, and coroutines from synchronous code."""
+"""Synchronous code in a coroutine, and coroutines from synchronous code. Each wing answers a question of the user's:
 
-from .deadlocks.waiting import DeadlockError
-from .executors.to_executor import to_executor
-from .executors.to_interpreter import to_interpreter
-from .faces.aiterate import aiterate
-from .faces.asyncify import asyncify
-from .faces.iterate import iterate
-from .faces.syncify import syncify
-from .loops.block_on import block_on
-from .loops.blocking import blocking
-from .loops.loop_thread import LoopThread
-from .loops.threadsafe_future import ThreadsafeFuture as ThreadsafeFuture
-from .processes.errors import TransferError, WorkerDiedError
-from .processes.to_process import to_process
-from .statistics import statistics
-from .threads.anyio_threads import replace_anyio_pool, restore_anyio_pool, switch_anyio_pool
-from .threads.limiter import Limiter
-from .threads.to_thread import check_cancelled, to_thread
+| wing | question |
+|---|---|
+| `threads` | How do I call a function on a thread, and how many at once? |
+| `executors` | How do I have an executor, or a subinterpreter, call one? |
+| `processes` | How do I have another process call one? |
+| `loops` | How does synchronous code wait for a coroutine? |
+| `faces` | How do I use asynchronous things synchronously, and the reverse? |
+| `deadlocks` | Who waits for whom, and what if that would never end? |
 
-__all__ = [
-    "DeadlockError",
-    "Limiter",
-    "LoopThread",
-    "TransferError",
-    "WorkerDiedError",
-    "aiterate",
-    "asyncify",
-    "block_on",
-    "blocking",
-    "check_cancelled",
-    "iterate",
-    "replace_anyio_pool",
-    "restore_anyio_pool",
-    "statistics",
-    "switch_anyio_pool",
-    "syncify",
-    "to_executor",
-    "to_interpreter",
-    "to_process",
-    "to_thread",
-]
+What the bridge does at this moment says statistics.py. Nothing is imported here: `everloop` shows the public names.
+"""

@@ -1,29 +1,42 @@
-"""A call that is to be made elsewhere, on a thread or in a process: what is refused at once, and its name."""
+"""Functions and awaitables that are handed to the bridge: of what kind they are, their names, and what is refused."""
 
+import asyncio
 import functools
 import inspect
 from asyncio import events
+from collections.abc import Callable
+from typing import Any
 
 from .. import _native
 from ..loop import EventLoop
 
-__all__ = ["check_function", "is_coroutine_function", "loop_for", "name_of", "running_loop"]
+__all__ = [
+    "check_awaitable",
+    "check_function",
+    "close_coroutine",
+    "is_asynchronous",
+    "is_coroutine_function",
+    "loop_for",
+    "name_of",
+    "running_loop",
+    "unmark",
+    "wrong_loop",
+]
 
 
 def loop_for(caller: str, function: object) -> EventLoop:
-    """The everloop that runs here, for a call of this function elsewhere; both are looked at."""
+    """The everloop that runs here, for a call of this function elsewhere. Raises where either will not do."""
     loop = running_loop(caller)
     check_function(caller, function)
     return loop
 
 
 def check_function(caller: str, function: object) -> None:
-    """A function that is to be called elsewhere is callable, and does not only make a coroutine."""
+    """Raises TypeError for what cannot be called elsewhere, or would only make a coroutine there."""
     if _native.is_plain_function(function):
-        return  # most are, and need no search
+        return  # most are, and need none of what follows
     if not callable(function):
-        if inspect.iscoroutine(function):
-            function.close()  # it will not be awaited, and must not warn of that too
+        close_coroutine(function)
         raise TypeError(
             f"everloop.{caller}() needs a function and, after it, its arguments, not {type(function).__name__}: "
             f"{function!r}"
@@ -36,20 +49,31 @@ def check_function(caller: str, function: object) -> None:
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Whether a call of this would only make a coroutine: partials and objects with such a `__call__` too."""
+    """True if a call of this would only make a coroutine: also of a partial, or of an object with such a `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
+def is_asynchronous(function: Any) -> bool:
+    """True if a function is known to return a coroutine, an asynchronous generator or an asynchronous context."""
+    if not (inspect.isroutine(function) or isinstance(function, functools.partial)):
+        return False
+    return (
+        is_coroutine_function(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isasyncgenfunction(inspect.unwrap(function))  # contextlib.asynccontextmanager keeps it there
+    )
+
+
 def name_of(function: object) -> str:
-    """What a message calls it."""
+    """The name of a function, for a message."""
     inner = function.func if isinstance(function, functools.partial) else function
     return getattr(inner, "__qualname__", None) or repr(function)
 
 
 def running_loop(caller: str) -> EventLoop:
-    """The everloop that runs here."""
+    """The everloop that runs here. RuntimeError: none does, or a loop of others."""
     loop = events._get_running_loop()
     if isinstance(loop, EventLoop):
         return loop
@@ -61,3 +85,38 @@ def running_loop(caller: str) -> EventLoop:
         f"everloop.{caller}() needs an everloop, but the event loop here is {type(loop).__name__}: run it with "
         "everloop.run(), or use asyncio's own functions"
     )
+
+
+def check_awaitable(caller: str, awaitable: Any, timeout: float | None = None) -> asyncio.AbstractEventLoop | None:
+    """Raises for what cannot be awaited, and for a negative time-out. Returns the loop of a future; else None."""
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(f"{caller}() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
+    if timeout is not None and not timeout >= 0:
+        close_coroutine(awaitable)
+        raise ValueError(f"timeout must not be negative, but is {timeout}")
+    return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
+
+
+# What `inspect.markcoroutinefunction` leaves in the dictionary of a function. Its name is not public.
+_MARKS = tuple(vars(inspect.markcoroutinefunction(lambda: None)))
+
+
+def unmark(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that functools.wraps has marked as a coroutine function, which it is not, without the mark."""
+    for mark in _MARKS:
+        vars(function).pop(mark, None)
+    return function
+
+
+def wrong_loop(caller: str, owner: asyncio.AbstractEventLoop) -> RuntimeError:
+    """The error of a wait for a future that belongs to another loop than the one that waits."""
+    return RuntimeError(
+        f"{caller}() was given a future of another event loop ({owner!r}); hand over a coroutine to that loop with "
+        "asyncio.run_coroutine_threadsafe(), and wait for what that returns inside `with everloop.blocking():`"
+    )
+
+
+def close_coroutine(awaitable: Any) -> None:
+    """Closes a coroutine that will not be awaited, so that it does not warn of that too."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()

@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-__all__ = ["wait_ended"]
+__all__ = ["wait_shielded"]
 
 
-async def wait_ended(future: "asyncio.Future[Any]") -> None:
-    """Waits until the future is done, whatever comes. A cancellation that came meanwhile is raised after that."""
+async def wait_shielded(future: "asyncio.Future[Any]") -> None:
+    """Waits until a future is done, whatever comes. A cancellation that came meanwhile is raised after that."""
     cancelled = None
     while not future.done():
         try:

@@ -8,13 +8,13 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from ... import _native
-from ...loop import loop_of_context
+from ...contexts import loop_of_context
+from ...log import logger
 from ...pool import note_executor
 from ...private.threads import threads_of
 from ...real_threads import new_thread
@@ -25,8 +25,6 @@ __all__ = ["to_executor"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-logger = logging.getLogger("everloop")
 
 type Outcome = tuple[BaseException | None, Any]
 

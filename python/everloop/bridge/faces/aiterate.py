@@ -6,13 +6,13 @@ import contextlib
 import contextvars
 import inspect
 import itertools
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
+from ..this_process import this_process
 
 __all__ = ["ThreadIterator", "aiterate"]
 
@@ -125,7 +125,7 @@ class _Feed[T]:
 
     def __init__(self, iterable: Any, is_function: bool, block: int) -> None:
         self.block = block
-        self._process = os.getpid()  # where the thread is
+        self._process = this_process.number  # where the thread is
         self.thread: threading.Thread | None = None  # set by the consumer, before it starts
         self.ended = False  # set by the thread: nothing more comes
         self._iterable = iterable  # dropped by the thread
@@ -157,7 +157,7 @@ class _Feed[T]:
 
     async def wait(self, until: Callable[[], bool]) -> None:
         """Until the thread has done something, unless the condition holds already."""
-        if self._process != os.getpid():
+        if self._process != this_process.number:
             raise RuntimeError(
                 "the thread of this aiterate() has stayed with the parent process, which was forked: begin another one"
             )

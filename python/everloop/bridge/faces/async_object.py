@@ -5,8 +5,8 @@ import weakref
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Self
 
-from .asyncify import AsyncContext
-from .serial_thread import OneThread
+from .async_context import AsyncContext
+from .serial_thread import SerialThread
 
 __all__ = ["AsyncObject", "wrap_class", "wrap_object"]
 
@@ -19,10 +19,10 @@ class AsyncObject:
     _everloop_contexts: list[AsyncContext]
     _everloop_make: Any  # None once the object is made; on the thread
     _everloop_object: Any
-    _everloop_thread: OneThread
+    _everloop_thread: SerialThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _put(self, OneThread(), functools.partial(type(self).__wrapped__, *args, **kwargs))  # type: ignore[attr-defined]
+        _put(self, SerialThread(), functools.partial(type(self).__wrapped__, *args, **kwargs))  # type: ignore[attr-defined]
 
     def __await__(self) -> Generator[Any, None, Self]:
         yield from self._everloop_thread.call(_object, self).__await__()
@@ -51,7 +51,7 @@ class AsyncObject:
 
 def wrap_object(thing: Any) -> AsyncObject:
     """A wrapper of an object that is there already."""
-    return _wrap(thing, OneThread())
+    return _wrap(thing, SerialThread())
 
 
 def wrap_class(wrapped: type) -> type:
@@ -79,21 +79,21 @@ _classes: "weakref.WeakKeyDictionary[type, type]" = weakref.WeakKeyDictionary()
 # ---- making
 
 
-def _wrap(thing: Any, thread: OneThread) -> AsyncObject:
+def _wrap(thing: Any, thread: SerialThread) -> AsyncObject:
     wrapper: AsyncObject = object.__new__(wrap_class(type(thing)))
     _put(wrapper, thread, None)
     wrapper._everloop_object = thing
     return wrapper
 
 
-def _put(wrapper: AsyncObject, thread: OneThread, make: Any) -> None:
+def _put(wrapper: AsyncObject, thread: SerialThread, make: Any) -> None:
     wrapper._everloop_thread = thread
     wrapper._everloop_make = make
     wrapper._everloop_contexts = []
 
 
 def _object(wrapper: AsyncObject) -> Any:
-    """On the thread: the object, made if need be."""
+    """The object, on its thread; made if need be."""
     if wrapper._everloop_make is not None:
         wrapper._everloop_object = wrapper._everloop_make()
         wrapper._everloop_make = None
@@ -117,7 +117,7 @@ async def _call(wrapper: AsyncObject, name: str, *args: Any, **kwargs: Any) -> A
 
 
 def _face(result: Any, wrapper: AsyncObject) -> Any:
-    """What is to be gone through or entered stays on the thread too; a value is a value."""
+    """The asynchronous face of a result that is to be gone through or entered; a value stays a value."""
     if result is wrapper._everloop_object:
         return wrapper
     if hasattr(type(result), "__next__") or hasattr(type(result), "__enter__"):

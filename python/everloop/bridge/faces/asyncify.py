@@ -5,20 +5,16 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, overload
 
 from ...loop import EventLoop
-from ..functions import is_coroutine_function
-from ..shielded_wait import wait_ended
+from ..functions import close_coroutine, is_asynchronous, is_coroutine_function
 from ..threads.to_thread import to_thread
 from .aiterate import aiterate
-from .serial_thread import OneThread
-from .syncify import is_asynchronous
+from .async_context import AsyncContext
+from .async_object import wrap_class, wrap_object
 
-__all__ = ["AsyncContext", "asyncify"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["asyncify"]
 
 
 @overload  # the most special first: a context manager or generator is also just a result
@@ -60,12 +56,10 @@ def asyncify(thing: Any) -> Any:
         >>> everloop.run(main())
         [(1,), (2,)]
     """
-    from .async_object import wrap_class, wrap_object  # it gives the results of its methods such faces in turn
-
     if thing is None or isinstance(thing, int | float | str | bytes):
         raise TypeError(f"asyncify() is for functions, classes and objects that block, not {thing!r}")
     if inspect.iscoroutine(thing):
-        thing.close()  # it will not be awaited, and must not warn of that too
+        close_coroutine(thing)
         raise TypeError(f"asyncify() is for functions that block; {thing!r} is asynchronous already: await it")
     if is_asynchronous(thing) or (not inspect.isclass(thing) and is_coroutine_function(thing)):
         name = getattr(thing, "__qualname__", repr(thing))
@@ -98,57 +92,8 @@ def asyncify(thing: Any) -> Any:
 
 
 async def _in_thread[T](function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Runs it on a thread of the loop."""
+    """Calls a function on a thread of the loop."""
     call = functools.partial(function, *args, **kwargs)
     if isinstance(asyncio.get_running_loop(), EventLoop):
         return await to_thread(call)
     return await asyncio.to_thread(call)
-
-
-async def _leave(thread: OneThread, context: AbstractContextManager[Any], *exc_info: Any) -> bool | None:
-    """Leaves a context, also where the task is cancelled before the thread has begun to."""
-    left = asyncio.ensure_future(thread.call(context.__exit__, *exc_info))
-    await wait_ended(left)
-    return left.result()
-
-
-class AsyncContext(AbstractAsyncContextManager[Any]):
-    """An asynchronous context manager whose synchronous side is made, entered and left on one thread."""
-
-    def __init__(self, make: Callable[[], AbstractContextManager[Any]], thread: OneThread | None = None) -> None:
-        self._make = make
-        self._thread = thread
-        self._entered: list[tuple[OneThread, AbstractContextManager[Any]]] = []
-
-    async def __aenter__(self) -> Any:
-        thread = self._thread or OneThread()
-        made: list[AbstractContextManager[Any]] = []
-
-        def enter() -> Any:
-            context = self._make()
-            value = context.__enter__()
-            made.append(context)
-            return value
-
-        try:
-            value = await thread.call(enter)
-        except BaseException:
-            try:
-                if made:  # cancelled: nobody will leave it
-                    await _leave(thread, made[0], None, None, None)
-            finally:
-                self._let_go(thread)
-            raise
-        self._entered.append((thread, made[0]))
-        return value
-
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
-        thread, context = self._entered.pop()
-        try:
-            return await _leave(thread, context, *exc_info)
-        finally:
-            self._let_go(thread)
-
-    def _let_go(self, thread: OneThread) -> None:
-        if thread is not self._thread:
-            thread.end()

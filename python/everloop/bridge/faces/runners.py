@@ -1,78 +1,68 @@
-"""Places: the loop on which one synchronous caller has several coroutines run, one after the other."""
+"""Runners: on which loop one synchronous caller has several coroutines run, one after the other.
+
+As `asyncio.Runner`, but the loop may be one that runs elsewhere already.
+"""
 
 import asyncio
 from asyncio import events
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
+from ...contexts import loop_of_this_context
 from ...loop import EventLoop
 from ...real_threads import new_thread
-from .block_on import block_on, loop_of_this_context, through
-from .loop_future import close_coroutine, submit_to
-from .loop_thread import LoopThread
+from ..functions import close_coroutine
+from ..loops.loop_future import run_on, submit_to
 
-__all__ = ["LoopThreadOfItsOwn", "Place", "PrivateLoop", "RunningLoop", "running_loop_here"]
-
-T = TypeVar("T")
+__all__ = ["OnPrivateLoop", "OnRunningLoop", "runner_here", "runner_or_private_loop"]
 
 
-class RunningLoop:
-    """A loop that runs elsewhere, or aside of who waits."""
+class OnRunningLoop:
+    """Runs coroutines on a loop that runs elsewhere, or goes on while the step that waits is aside."""
 
     def __init__(self, loop: EventLoop) -> None:
         self.loop = loop
 
     def run[T](self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        if events._get_running_loop() is self.loop:
-            return block_on(coroutine, timeout)
-        if not self.loop.is_running():
+        """Runs a coroutine, and waits for it."""
+        if events._get_running_loop() is not self.loop and not self.loop.is_running():
             close_coroutine(coroutine)
             raise RuntimeError(
                 "this cannot go on: the event loop that it began on has ended, or has stayed with the process before a "
                 f"fork ({self.loop!r}); make another one here"
             )
-        return through(submit_to(self.loop, coroutine), timeout)
+        return run_on(self.loop, coroutine, timeout)
 
     def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Without waiting: for finalizers, which run anywhere. A loop that has ended has cleaned up already."""
+        """Runs a coroutine for a finalizer, without waiting. A loop that is closed has cleaned up already."""
         try:
             submit_to(self.loop, coroutine)
         except RuntimeError:
             close_coroutine(coroutine)
 
-    def close(self) -> None:
-        """It belongs to others."""
-
-
-class LoopThreadOfItsOwn(RunningLoop):
-    """A loop on a thread of its own, which goes on while nobody waits: for what has tasks in the background."""
-
-    def __init__(self) -> None:
-        self._thread = LoopThread()
-        super().__init__(self._thread.loop)
-
-    def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        super().run_last(coroutine)
-        self._thread.close_nowait()
+    def borrowed(self) -> "OnRunningLoop":
+        """A runner on the same loop for somebody whose end must not close that."""
+        return OnRunningLoop(self.loop)
 
     def close(self) -> None:
-        self._thread.close()
+        """Does nothing: the loop belongs to others."""
 
 
-class PrivateLoop:
-    """A loop that turns while its owner waits, and at no other time."""
+class OnPrivateLoop:
+    """Runs coroutines on a loop that turns while its owner waits, and at no other time."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=EventLoop)
 
     def run[T](self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs a coroutine on this thread."""
         if events._get_running_loop() is not None:
             close_coroutine(coroutine)
             raise RuntimeError("this began on a thread without an event loop, and cannot go on inside a running one")
         return self._runner.run(coroutine)
 
     def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """For finalizers: on this thread, or where a loop runs on it on another one."""
+        """Runs a coroutine for a finalizer, and closes the loop: on another thread, where a loop runs on this one."""
         if events._get_running_loop() is None:
             self._run_and_close(coroutine)
         else:
@@ -85,24 +75,27 @@ class PrivateLoop:
             self.close()
 
     def close(self) -> None:
+        """Closes the loop."""
         self._runner.close()
 
 
-Place = RunningLoop | PrivateLoop
+def runner_here() -> OnRunningLoop | None:
+    """A runner on the loop that runs this step, or on the one that this thread was started from; None without one.
 
-
-def running_loop_here() -> RunningLoop | None:
-    """The loop that runs this step, or the one that this thread was started from.
-
-    Raises RuntimeError on the loop of others, which would stand still.
+    Raises RuntimeError on a loop of others, which would stand still.
     """
     running = events._get_running_loop()
     if running is None:
         loop = loop_of_this_context()
-        return RunningLoop(loop) if loop is not None and loop.is_running() else None
+        return OnRunningLoop(loop) if loop is not None and loop.is_running() else None
     if not isinstance(running, EventLoop):
         raise RuntimeError(
             f"cannot wait here: the event loop of this thread is {type(running).__name__}, which stands still as long "
             "as its step waits. Run it with everloop.run(), or use everloop.LoopThread or async code instead"
         )
-    return RunningLoop(running)
+    return OnRunningLoop(running)
+
+
+def runner_or_private_loop() -> OnRunningLoop | OnPrivateLoop:
+    """A runner on the loop that is here, else on one that turns while it is waited for."""
+    return runner_here() or OnPrivateLoop()

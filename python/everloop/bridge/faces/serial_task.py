@@ -1,4 +1,4 @@
-"""OneTask: several coroutines of one synchronous caller, run in turn by one task.
+"""SerialTask: several coroutines of one synchronous caller, run in turn by one task.
 
 An asynchronous generator or context manager expects that: a task group, a time-out or a context variable that one of
 its steps begins is ended by another one.
@@ -6,20 +6,18 @@ its steps begins is ended by another one.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, TypeVarTuple, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar, cast
 
 from ..deadlocks.edges import link
-from ..loops.runners import Place
-from ..shielded_wait import wait_ended
+from ..shielded_wait import wait_shielded
 
-__all__ = ["Ended", "OneTask"]
+__all__ = ["Runner", "SerialTask", "TaskEnded"]
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
-class Ended(RuntimeError):
+class TaskEnded(RuntimeError):
     """The task has ended with its loop, and has ended what it had begun."""
 
     def __init__(self) -> None:
@@ -31,10 +29,10 @@ _serving: "set[asyncio.Task[None]]" = set()
 
 
 class _Serving(asyncio.Task[None]):
-    """The task. It is told of the end of its loop, as `asyncio.run` cancels all tasks while no loop runs."""
+    """The task itself. A cancel while its loop does not run tells it that the loop ends, as `asyncio.run` does that."""
 
     has_lost_its_loop = False
-    # What ends what was begun, should the loop end before its caller does that.
+    # Ends what was begun, should the loop end before the caller does that.
     at_end: Callable[[BaseException], Awaitable[object]] | None = None
 
     def cancel(self, msg: Any = None) -> bool:
@@ -56,38 +54,54 @@ class _Request:
         self.cancels = 0  # by who asked
 
 
-class OneTask:
-    """Runs coroutine functions in turn, in one task of one place. For one caller at a time."""
+class Runner(Protocol):
+    """Where the task runs: see runners.py."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine, and waits for it."""
+
+    def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine for a finalizer, without waiting where that could not be."""
+
+    def close(self) -> None:
+        """Ends what belongs to this runner alone."""
+
+
+class SerialTask:
+    """Runs coroutine functions in turn, in one task. For one caller at a time."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
         # Both made in the loop, at the first call.
         self._requests: asyncio.Queue[Any] | None = None
         self._task: _Serving | None = None
 
     def call[T, *Ts](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Waits until the task has run it. What interrupts the wait cancels the function and waits for its clean-up."""
-        return self._place.run(self._ask(function, args))
+        """Has the task run a function, and waits. An interrupted wait cancels the function and awaits its clean-up."""
+        return self._runner.run(self._ask(function, args))
 
     def at_end(self, function: Callable[[BaseException], Awaitable[object]] | None) -> None:
-        """What the task calls, with the CancelledError, where the loop ends between two calls; it holds no caller."""
+        """Sets the function that the task calls, with the CancelledError, if the loop ends between two calls.
+
+        It must not hold the caller, which would never be collected.
+        """
         if self._task is not None:
             self._task.at_end = function
 
     def end(self) -> None:
-        """Ends the task, and its place if that is private."""
+        """Ends the task, and closes the runner."""
         try:
             if self._task is not None and self._requests is not None and not self._task.done():
                 # Told first: who waits may be cancelled before its coroutine begins.
                 with contextlib.suppress(RuntimeError):  # closed
                     self._task.get_loop().call_soon_threadsafe(self._requests.put_nowait, None)
-                self._place.run(wait_ended(self._task))
+                self._runner.run(wait_shielded(self._task))
         finally:
-            self._place.close()
+            self._runner.close()
 
     def end_by(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """From a finalizer: runs a last function, and ends the task, without waiting where that could not be."""
-        self._place.run_last(self._finish(function, args))
+        """Runs a last function for a finalizer, and ends the task, without waiting where that could not be."""
+        self._runner.run_last(self._finish(function, args))
 
     async def _ask(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
         loop = asyncio.get_running_loop()
@@ -97,7 +111,7 @@ class OneTask:
             _serving.add(self._task)
             self._task.add_done_callback(_serving.discard)
         if self._task.done():
-            raise Ended
+            raise TaskEnded
 
         request = _Request(function, args, loop)
         link(request.answer, self._task)
@@ -115,7 +129,7 @@ class OneTask:
             del error  # it must not keep the frames that hold it
 
     async def _withdraw(self, request: _Request) -> None:
-        """Who asked was cancelled: so is the function, as often as that, and its clean-up is waited for."""
+        """Cancels the function, as often as its caller was cancelled, and waits for its clean-up."""
         assert self._task is not None
         assert self._requests is not None
         if not self._requests.empty():
@@ -135,7 +149,7 @@ class OneTask:
             await self._ask(function, args)
         finally:
             self._requests.put_nowait(None)
-        await wait_ended(self._task)
+        await wait_shielded(self._task)
 
 
 async def _serve(requests: "asyncio.Queue[Any]") -> None:
@@ -162,7 +176,7 @@ async def _serve(requests: "asyncio.Queue[Any]") -> None:
     finally:
         while not requests.empty():
             if (request := requests.get_nowait()) is not None:
-                _answer(request, None, Ended())
+                _answer(request, None, TaskEnded())
 
 
 async def _next(requests: "asyncio.Queue[Any]", task: _Serving) -> Any:

@@ -1,4 +1,4 @@
-"""OneThread: several functions of one coroutine, run in turn by one thread, in one context.
+"""SerialThread: several functions of one coroutine, run in turn by one thread, in one context.
 
 What is bound to a thread (`sqlite3`, thread-locals, locks) expects that of its owner.
 """
@@ -6,7 +6,6 @@ What is bound to a thread (`sqlite3`, thread-locals, locks) expects that of its 
 import asyncio
 import contextvars
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -16,28 +15,29 @@ from typing import Any, TypeVar
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
 from ..deadlocks.waiting import working
-from ..shielded_wait import wait_ended
+from ..shielded_wait import wait_shielded
+from ..this_process import this_process
 
-__all__ = ["OneThread"]
+__all__ = ["SerialThread"]
 
 T = TypeVar("T")
 
 _numbers = itertools.count(1)
 
 
-class OneThread:
+class SerialThread:
     """Runs functions in turn on a thread of its own; that ends with `end()`, or when this object is forgotten."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._context = contextvars.copy_context()
-        self._process = os.getpid()  # where the thread is
+        self._process = this_process.number  # where the thread is
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Returns what the function returns. Cancelled, it waits for the function's end: a thread cannot be stopped."""
+        """Has the thread call a function, and returns its result. Cancelled, it waits until the function has ended."""
         thread = self._thread or self._start()
-        if self._process != os.getpid():
+        if self._process != this_process.number:
             raise RuntimeError(
                 "the thread of this object has stayed with the parent process, which was forked: make another object"
             )
@@ -49,11 +49,11 @@ class OneThread:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
             if not future.cancel():  # it has begun
-                await wait_ended(waiter)
+                await wait_shielded(waiter)
             raise
 
     def end(self) -> None:
-        """Has the thread end behind what it was given."""
+        """Has the thread end once it has called all that it was given."""
         if self._thread is not None:
             self._jobs.put(None)
 
@@ -62,7 +62,7 @@ class OneThread:
 
     def _start(self) -> threading.Thread:
         name = f"everloop-one-{next(_numbers)}"
-        self._process = os.getpid()
+        self._process = this_process.number
         # Daemon: one that nobody ends must not keep the interpreter from ending.
         self._thread = new_thread(self._context.run, (_serve, self._jobs), name=name)
         self._thread.start()

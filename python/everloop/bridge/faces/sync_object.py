@@ -3,32 +3,44 @@
 import functools
 import inspect
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from ..loops.runners import LoopThreadOfItsOwn, Place, RunningLoop, running_loop_here
-from .iterate import SyncIterator
-from .syncify import SyncContext, synchronous, unmark
+from ..functions import unmark
+from .serial_task import Runner
+from .sync_context import SyncContext
+from .sync_iterator import SyncIterator
 
 __all__ = ["SyncObject", "check_class", "wrap_class", "wrap_object"]
+
+
+class SharedRunner(Runner, Protocol):
+    """Where an object runs, and the contexts and iterators that it gives."""
+
+    def borrowed(self) -> Runner:
+        """A runner on the same loop, whose `close()` leaves that open."""
+
+
+NewRunner = Callable[[], SharedRunner]
 
 
 class SyncObject:
     """The base of all wrappers: each method runs on the object's loop, and is waited for."""
 
-    __slots__ = ("__weakref__", "_everloop_contexts", "_everloop_object", "_everloop_place")
+    __slots__ = ("__weakref__", "_everloop_contexts", "_everloop_object", "_everloop_runner")
 
     _everloop_contexts: list[SyncContext]
     _everloop_object: Any
-    _everloop_place: Place
+    _everloop_runner: SharedRunner
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        place = running_loop_here() or LoopThreadOfItsOwn()
+        runner = type(self)._everloop_new_runner()  # type: ignore[attr-defined]
         try:
-            wrapped = place.run(_call(type(self).__wrapped__, args, kwargs))  # type: ignore[attr-defined]
+            wrapped = runner.run(_call(type(self).__wrapped__, args, kwargs))  # type: ignore[attr-defined]
         except BaseException:
-            place.close()
+            runner.close()
             raise
-        _put(self, wrapped, place)
+        _put(self, wrapped, runner)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_everloop_"):
@@ -49,15 +61,15 @@ class SyncObject:
         return f"<synchronous {self._everloop_object!r}>"
 
     def __del__(self) -> None:
-        place = getattr(self, "_everloop_place", None)
-        if place is not None:
-            place.run_last(_nothing())
+        runner = getattr(self, "_everloop_runner", None)
+        if runner is not None:
+            runner.run_last(_nothing())
 
 
-def wrap_object(thing: Any) -> SyncObject:
+def wrap_object(thing: Any, new_runner: NewRunner) -> SyncObject:
     """A wrapper of an object that is there already."""
-    check_class(type(thing))
-    return _wrap(thing, running_loop_here() or LoopThreadOfItsOwn())
+    wrapper_class = wrap_class(check_class(type(thing)), new_runner)
+    return _wrap(wrapper_class, thing, new_runner())
 
 
 def check_class(wrapped: type) -> type:
@@ -70,24 +82,25 @@ def check_class(wrapped: type) -> type:
     return wrapped
 
 
-def wrap_class(wrapped: type) -> type:
-    """A class whose objects are wrappers of new objects of that class."""
+def wrap_class(wrapped: type, new_runner: NewRunner) -> type:
+    """A class whose objects are wrappers of new objects of that class. Those of one class share one `new_runner`."""
     found = _classes.get(wrapped)
     if found is None:
-        found = _classes[wrapped] = type(wrapped.__name__, (SyncObject,), _namespace(wrapped))
+        found = _classes[wrapped] = type(wrapped.__name__, (SyncObject,), _namespace(wrapped, new_runner))
     return found
 
 
 _classes: "weakref.WeakKeyDictionary[type, type]" = weakref.WeakKeyDictionary()
 
 
-def _namespace(wrapped: type) -> dict[str, Any]:
+def _namespace(wrapped: type, new_runner: NewRunner) -> dict[str, Any]:
     namespace: dict[str, Any] = {
         "__slots__": (),
         "__doc__": wrapped.__doc__,
         "__module__": wrapped.__module__,
         "__qualname__": wrapped.__qualname__,
         "__wrapped__": wrapped,
+        "_everloop_new_runner": staticmethod(new_runner),
     }
     for asynchronous, methods in _SPECIAL.items():
         if hasattr(wrapped, asynchronous):
@@ -97,29 +110,23 @@ def _namespace(wrapped: type) -> dict[str, Any]:
             if name in _FORWARDED:
                 namespace[name] = _forward(name)
             elif isinstance(value, classmethod | staticmethod) and not name.startswith("__"):
-                namespace[name] = staticmethod(_class_function(wrapped, name))
+                namespace[name] = staticmethod(_class_function(wrapped, name, new_runner))
     return namespace
 
 
 # ---- making
 
 
-def _wrap(thing: Any, place: Place) -> SyncObject:
-    wrapper: SyncObject = object.__new__(wrap_class(type(thing)))
-    _put(wrapper, thing, place)
+def _wrap(wrapper_class: type, thing: Any, runner: SharedRunner) -> SyncObject:
+    wrapper: SyncObject = object.__new__(wrapper_class)
+    _put(wrapper, thing, runner)
     return wrapper
 
 
-def _put(wrapper: SyncObject, thing: Any, place: Place) -> None:
+def _put(wrapper: SyncObject, thing: Any, runner: SharedRunner) -> None:
     wrapper._everloop_object = thing
-    wrapper._everloop_place = place
+    wrapper._everloop_runner = runner
     wrapper._everloop_contexts = []
-
-
-def _borrowed(wrapper: SyncObject) -> Place:
-    """The place of an object, for something that must not close it at its own end."""
-    place = wrapper._everloop_place
-    return RunningLoop(place.loop) if isinstance(place, RunningLoop) else place
 
 
 # ---- calling
@@ -128,32 +135,32 @@ def _borrowed(wrapper: SyncObject) -> Place:
 def _method(wrapper: SyncObject, method: Any) -> Any:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = wrapper._everloop_place.run(_call(method, args, kwargs))
+        result = wrapper._everloop_runner.run(_call(method, args, kwargs))
         return _face(result, wrapper)
 
     return unmark(call)
 
 
-def _class_function(wrapped: type, name: str) -> Any:
+def _class_function(wrapped: type, name: str, new_runner: NewRunner) -> Any:
     """A class or static method: most of them make an object."""
     function = getattr(wrapped, name)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        place = running_loop_here() or LoopThreadOfItsOwn()
+        runner = new_runner()
         made = None
         try:
-            made = place.run(_call(function, args, kwargs))
+            made = runner.run(_call(function, args, kwargs))
         finally:
             if type(made) is not wrapped:
-                place.close()
-        return _wrap(made, place) if type(made) is wrapped else made
+                runner.close()
+        return _wrap(wrap_class(wrapped, new_runner), made, runner) if type(made) is wrapped else made
 
     return call
 
 
 async def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls it on the loop, where synchronous methods of asynchronous objects expect to be too."""
+    """Calls a function on the loop, where the synchronous methods of asynchronous objects expect to be too."""
     result = function(*args, **kwargs)
     return await result if inspect.isawaitable(result) and not hasattr(type(result), "__aenter__") else result
 
@@ -162,10 +169,13 @@ async def _nothing() -> None: ...
 
 
 def _face(result: Any, wrapper: SyncObject) -> Any:
+    """The synchronous face of what a method has returned."""
     if result is wrapper._everloop_object:
         return wrapper
-    if hasattr(type(result), "__aenter__") or hasattr(type(result), "__aiter__"):
-        return synchronous(result, _borrowed(wrapper))
+    if hasattr(type(result), "__aenter__"):
+        return SyncContext(result, wrapper._everloop_runner.borrowed)
+    if hasattr(type(result), "__aiter__"):
+        return SyncIterator(result, wrapper._everloop_runner.borrowed)
     return result
 
 
@@ -173,7 +183,7 @@ def _face(result: Any, wrapper: SyncObject) -> Any:
 
 
 def _enter(self: SyncObject) -> Any:
-    context = SyncContext(self._everloop_object, _borrowed(self))
+    context = SyncContext(self._everloop_object, self._everloop_runner.borrowed)
     value = context.__enter__()
     self._everloop_contexts.append(context)
     return _face(value, self)
@@ -184,12 +194,12 @@ def _exit(self: SyncObject, *exc_info: Any) -> Any:
 
 
 def _iter(self: SyncObject) -> Any:
-    return SyncIterator(self._everloop_object, _borrowed(self))
+    return SyncIterator(self._everloop_object, self._everloop_runner.borrowed)
 
 
 def _next(self: SyncObject) -> Any:
     try:
-        return self._everloop_place.run(_call(self._everloop_object.__anext__, (), {}))
+        return self._everloop_runner.run(_call(self._everloop_object.__anext__, (), {}))
     except StopAsyncIteration:
         raise StopIteration from None
 

@@ -4,18 +4,17 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, overload
 
-from ..functions import is_coroutine_function
+from ..functions import close_coroutine, is_asynchronous, unmark
 from ..loops.block_on import block_on
-from ..loops.runners import LoopThreadOfItsOwn, Place, running_loop_here
-from .iterate import SyncIterator
-from .serial_task import Ended, OneTask
+from ..loops.loop_thread import LoopThread
+from .runners import OnRunningLoop, runner_here, runner_or_private_loop
+from .sync_context import SyncContext
+from .sync_iterator import SyncIterator
+from .sync_object import check_class, wrap_class, wrap_object
 
-__all__ = ["SyncContext", "is_asynchronous", "synchronous", "syncify", "unmark"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["syncify"]
 
 
 @overload
@@ -59,98 +58,48 @@ def syncify(thing: Any) -> Any:
         >>> box.get()
         'a letter'
     """
-    from .sync_object import (
-        check_class,
-        wrap_class,
-        wrap_object,
-    )  # it gives the results of its methods such faces in turn
-
     if inspect.iscoroutine(thing):
-        thing.close()  # it will not be awaited, and must not warn of that too
+        close_coroutine(thing)
         raise TypeError(f"syncify() is for functions and objects; wait for {thing!r} with everloop.block_on()")
     if inspect.isclass(thing):
-        return wrap_class(check_class(thing))
+        return wrap_class(check_class(thing), _new_runner)
     if is_asynchronous(thing):
 
         @functools.wraps(thing)
         def twin(*args: Any, **kwargs: Any) -> Any:
-            return synchronous(thing(*args, **kwargs))
+            return _face_of(thing(*args, **kwargs))
 
         return unmark(twin)
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         name = getattr(thing, "__qualname__", repr(thing))
         raise TypeError(f"syncify() is for coroutine functions; {name}() is synchronous already: call it as it is")
-    return wrap_object(thing)
+    return wrap_object(thing, _new_runner)
 
 
-def is_asynchronous(function: Any) -> bool:
-    """Whether a function is known to return a coroutine, an asynchronous generator or an asynchronous context."""
-    call = function if inspect.isroutine(function) or isinstance(function, functools.partial) else None
-    if call is None:
-        return False
-    return (
-        is_coroutine_function(call)
-        or inspect.isasyncgenfunction(call)
-        or inspect.isasyncgenfunction(inspect.unwrap(call))  # contextlib.asynccontextmanager keeps it there
-    )
-
-
-def synchronous(result: Any, place: Place | None = None) -> Any:
+def _face_of(result: Any) -> Any:
     """The synchronous face of what an asynchronous function has returned."""
     if hasattr(type(result), "__aenter__"):
-        return SyncContext(result, place)
+        return SyncContext(result, _new_runner)
     if hasattr(type(result), "__aiter__"):
-        return SyncIterator(result, place)
-    return block_on(result) if place is None else place.run(_wait(result))
+        return SyncIterator(result, runner_or_private_loop)
+    return block_on(result)
 
 
-async def _wait(awaitable: Any) -> Any:
-    return await awaitable
+class _OnLoopThread(OnRunningLoop):
+    """Runs coroutines on a loop thread of its own, whose loop goes on between them: for what has background tasks."""
+
+    def __init__(self) -> None:
+        self._thread = LoopThread()
+        super().__init__(self._thread.loop)
+
+    def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        super().run_last(coroutine)
+        self._thread.close_nowait()
+
+    def close(self) -> None:
+        self._thread.close()
 
 
-# What `inspect.markcoroutinefunction` leaves in the dictionary of a function. Its name is not public.
-_MARKS = tuple(vars(inspect.markcoroutinefunction(lambda: None)))
-
-
-def unmark(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What functools.wraps has copied from a coroutine function is none."""
-    for mark in _MARKS:
-        vars(function).pop(mark, None)
-    return function
-
-
-class SyncContext(AbstractContextManager[Any]):
-    """A context manager whose asynchronous side is entered and left by one task."""
-
-    def __init__(self, context: Any, place: Place | None = None) -> None:
-        self._context = context
-        self._place = place
-        self._tasks: list[OneTask] = []  # of each `with` that is entered
-
-    def __enter__(self) -> Any:
-        task = OneTask(self._place or running_loop_here() or LoopThreadOfItsOwn())
-        try:
-            value = task.call(self._context.__aenter__)
-        except BaseException:
-            task.end()
-            raise
-        task.at_end(functools.partial(_leave, self._context))
-        self._tasks.append(task)
-        return value
-
-    def __exit__(self, *exc_info: Any) -> bool | None:
-        task = self._tasks.pop()
-        try:
-            return cast("bool | None", task.call(self._exit, task, exc_info))
-        except Ended:
-            return None  # with its loop: left by that
-        finally:
-            task.end()
-
-    async def _exit(self, task: OneTask, exc_info: tuple[Any, ...]) -> Any:
-        task.at_end(None)
-        return await self._context.__aexit__(*exc_info)
-
-
-async def _leave(context: Any, error: BaseException) -> None:
-    await context.__aexit__(type(error), error, error.__traceback__)
+def _new_runner() -> OnRunningLoop:
+    """The loop that runs here, or a loop thread for a context or object that begins where no loop is."""
+    return runner_here() or _OnLoopThread()

@@ -1,7 +1,6 @@
 """`block_on()`: synchronous code waits for a coroutine, wherever it runs."""
 
 import asyncio
-import concurrent.futures
 import inspect
 from asyncio import events
 from collections.abc import Awaitable, Coroutine
@@ -9,12 +8,14 @@ from typing import Any, TypeVar
 
 from ... import _native
 from ... import loop as loops
-from ...loop import EventLoop, loop_of_context
-from .loop_future import LoopFuture, close_coroutine, submit_to
+from ...contexts import loop_of_this_context
+from ...loop import EventLoop
+from ..functions import check_awaitable, close_coroutine, wrong_loop
+from .loop_future import submit_to, through
 from .own_loop import run_here
 from .step_wait import raise_timeout, wait_in_step
 
-__all__ = ["block_on", "loop_of_this_context", "through"]
+__all__ = ["block_on"]
 
 T = TypeVar("T")
 
@@ -48,26 +49,18 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
         >>> everloop.block_on(asyncio.sleep(0.01, "done"))
         'done'
     """
-    if not inspect.isawaitable(awaitable):
-        raise TypeError(f"block_on() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
-    if timeout is not None and not timeout >= 0:
-        close_coroutine(awaitable)
-        raise ValueError(f"timeout must not be negative, but is {timeout}")
+    owner = check_awaitable("block_on", awaitable, timeout)
     running = events._get_running_loop()
     if running is None:
-        return _from_thread(awaitable, timeout)
+        return _from_thread(awaitable, owner, timeout)
     if not isinstance(running, EventLoop):
         close_coroutine(awaitable)
         raise RuntimeError(
             f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands "
             "still as long as its step waits. Run it with everloop.run(), or await instead"
         )
-    owner = _loop_of(awaitable)
     if owner is not None and owner is not running:
-        raise RuntimeError(
-            f"block_on() was given a future of another event loop ({owner!r}); hand over a coroutine to that loop with "
-            "asyncio.run_coroutine_threadsafe(), and wait for what that returns inside `with everloop.blocking():`"
-        )
+        raise wrong_loop("block_on", owner)
     if not _native.is_in_step():
         # Inside `blocking()`: the step is aside already, and the loop runs elsewhere.
         return through(submit_to(running, awaitable), timeout)
@@ -77,9 +70,8 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
 loops.wait_in_step = block_on
 
 
-def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
+def _from_thread[T](awaitable: Awaitable[T], owner: asyncio.AbstractEventLoop | None, timeout: float | None) -> T:
     """Waits on a thread that runs no loop: for the loop of the awaitable or of this context, or for a new one."""
-    owner = _loop_of(awaitable)
     loop = owner if owner is not None else loop_of_this_context()
     if loop is not None and loop.is_running():
         return through(submit_to(loop, awaitable), timeout)
@@ -87,11 +79,6 @@ def _from_thread[T](awaitable: Awaitable[T], timeout: float | None) -> T:
         raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
     coroutine = _as_coroutine(awaitable)
     return run_here(coroutine if timeout is None else _within(coroutine, timeout))
-
-
-def loop_of_this_context() -> EventLoop | None:
-    reference = loop_of_context.get()
-    return reference() if reference is not None else None
 
 
 async def _within[T](coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -103,22 +90,6 @@ async def _within[T](coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         await asyncio.wait([task])
         raise_timeout(task, timeout)
     return task.result()
-
-
-def through[T](future: LoopFuture[T], timeout: float | None) -> T:
-    """Waits on one thread for a loop that runs on another, with asyncio's CancelledError."""
-    try:
-        return future.result(timeout)
-    except concurrent.futures.CancelledError:
-        if future.cancelled():
-            raise asyncio.CancelledError from None
-        raise
-    finally:
-        del future  # an exception must not keep the future that holds it
-
-
-def _loop_of(awaitable: Awaitable[Any]) -> asyncio.AbstractEventLoop | None:
-    return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
 
 
 def _as_coroutine[T](awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:

@@ -4,9 +4,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-import inspect
-import logging
-import os
 import sys
 import threading
 from asyncio import events
@@ -14,14 +11,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from ... import _native
-from ...loop import EventLoop, loop_of_context
+from ...contexts import loop_of_context
+from ...log import logger
+from ...loop import EventLoop
 from ...private import futures as private
 from ..deadlocks.edges import link
 from ..deadlocks.waiting import DeadlockError, pauses, waiting
+from ..functions import close_coroutine
+from ..this_process import this_process
 from ..threads.lent_slot import lent
 from .step_wait import wait_in_step
 
-__all__ = ["ExitOfCoroutine", "LoopFuture", "close_coroutine", "submit_to"]
+__all__ = ["ExitOfCoroutine", "LoopFuture", "run_on", "submit_to", "through", "wake_when_done"]
 
 T = TypeVar("T")
 
@@ -32,8 +33,6 @@ _SOON = 0.001
 
 # How many looks at a loop that nobody runs, until that is said: about a second and a half. It may run again.
 _PATIENCE = 5
-
-logger = logging.getLogger("everloop")
 
 
 def submit_to[T](
@@ -61,18 +60,11 @@ def submit_to[T](
     return future
 
 
-class Here:
-    """This process, without a system call."""
-
-    def __init__(self) -> None:
-        self.note()
-        os.register_at_fork(after_in_child=self.note)
-
-    def note(self) -> None:
-        self.process = os.getpid()
-
-
-here = Here()
+def run_on[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | None = None) -> T:
+    """Has an everloop run a coroutine, and waits: in a step of that loop the step goes aside."""
+    if events._get_running_loop() is loop and _native.is_in_step():
+        return wait_in_step(loop, awaitable, timeout)
+    return through(submit_to(loop, awaitable), timeout)
 
 
 class ExitOfCoroutine(Exception):
@@ -94,7 +86,7 @@ class LoopFuture(concurrent.futures.Future[T]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
-        self._process = here.process
+        self._process = this_process.number
 
     def cancel(self) -> bool:
         """Asks the coroutine to end. False: it has ended already."""
@@ -171,7 +163,7 @@ class LoopFuture(concurrent.futures.Future[T]):
                 raise TimeoutError(f"waited for {timeout} seconds; the coroutine was cancelled")
 
     def _is_done_within(self, timeout: float | None) -> bool:
-        if self._process != here.process:
+        if self._process != this_process.number:
             raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
         waiter = _native.FutureWaiter()
         if not self._is_awaited_by(waiter):
@@ -230,7 +222,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         return cancelled
 
     def _clean_up(self) -> None:
-        if self._process == here.process and self.cancel():
+        if self._process == this_process.number and self.cancel():
             self._is_done_within(None)
 
     # ---- in the loop
@@ -277,7 +269,13 @@ def wake_when_done(future: "concurrent.futures.Future[Any]", loop: EventLoop) ->
     return arrived
 
 
-def close_coroutine(awaitable: Any) -> None:
-    """A coroutine that will not be awaited must not warn of that too."""
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
+def through[T](future: LoopFuture[T], timeout: float | None) -> T:
+    """Waits for a future as `result()` does, but raises asyncio's CancelledError."""
+    try:
+        return future.result(timeout)
+    except concurrent.futures.CancelledError:
+        if future.cancelled():
+            raise asyncio.CancelledError from None
+        raise
+    finally:
+        del future  # an exception must not keep the future that holds it

@@ -4,7 +4,6 @@ import asyncio
 import atexit
 import contextlib
 import contextvars
-import inspect
 import itertools
 import os
 import sys
@@ -15,12 +14,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ... import _native
-from ...loop import EventLoop, loop_of_context
+from ...contexts import loop_of_context
+from ...loop import EventLoop
 from ...real_threads import new_lock, new_thread
 from ..deadlocks.waiting import DeadlockError
-from .block_on import block_on, through
+from ..functions import check_awaitable, close_coroutine, wrong_loop
 from .blocking import blocking
-from .loop_future import ExitOfCoroutine, LoopFuture, close_coroutine, submit_to
+from .loop_future import ExitOfCoroutine, LoopFuture, run_on, submit_to, through
 
 __all__ = ["LoopThread"]
 
@@ -145,8 +145,7 @@ class LoopThread:
             ...     [future.result(timeout=5) for future in futures]
             [0, 1, 2]
         """
-        if not inspect.isawaitable(awaitable):
-            raise TypeError(f"submit() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
+        check_awaitable("submit", awaitable)
         try:
             life = self._begin()
             future: LoopFuture[T] = LoopFuture(life.loop)
@@ -182,7 +181,10 @@ class LoopThread:
             asyncio.CancelledError: the coroutine was cancelled.
         """
         if self._life is not None and events._get_running_loop() is self._life.loop:
-            return block_on(awaitable, timeout)
+            owner = check_awaitable("run", awaitable, timeout)
+            if owner is not None and owner is not self._life.loop:
+                raise wrong_loop("run", owner)
+            return run_on(self._life.loop, awaitable, timeout)
         try:
             return through(self.submit(awaitable), timeout)
         except asyncio.CancelledError:

@@ -13,7 +13,8 @@ from asyncio import events
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ...loop import EventLoop, loop_of_context
+from ...contexts import loop_of_context
+from ...loop import EventLoop
 
 __all__ = ["run_here"]
 

@@ -16,10 +16,11 @@ from ... import _native
 from ...loop import EventLoop
 from ...private.awaiting import threadsafe_call, threadsafe_code
 from ...private.futures import asyncio_error, is_cancelled
-from .loop_future import LoopFuture, here, wake_when_done
+from ..this_process import this_process
+from .loop_future import LoopFuture, wake_when_done
 from .step_wait import wait_in_step
 
-__all__ = ["ThreadsafeFuture"]
+__all__ = ["ThreadsafeFuture", "install"]
 
 T = TypeVar("T")
 
@@ -91,10 +92,12 @@ def _adopt(callback: Any) -> Callable[[], None] | None:
     future.__class__ = ThreadsafeFuture
     adopted: Any = future
     adopted._loop = loop
-    adopted._process = here.process
+    adopted._process = this_process.number
     return functools.partial(adopted._begin, coroutine)
 
 
-_code = threadsafe_code()
-if _code is not None:
-    _native.set_adopter(_code, _adopt)
+def install() -> None:
+    """Has each `run_coroutine_threadsafe` on an everloop give a ThreadsafeFuture from now on."""
+    code = threadsafe_code()
+    if code is not None:
+        _native.set_adopter(code, _adopt)

@@ -27,9 +27,9 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from ...loop import EventLoop
-from ..shielded_wait import wait_ended
+from ..shielded_wait import wait_shielded
+from ..this_process import this_process
 from .errors import WorkerDiedError
-from .to_process import PROCESS_OF_IMPORT
 from .worker_main import Answer
 from .worker_process import Worker, start_lock
 
@@ -63,7 +63,7 @@ class WorkerPool:
         self._context = _context()
         self._lifeline, self._other_end = self._context.Pipe(duplex=False)
         self._threads = ThreadPoolExecutor(THREADS, "everloop-process")
-        self._process_number = os.getpid()
+        self._process_number = this_process.number
         self._closed = False
         # Each takes a slot, from before its start until its process is gone.
         self._workers: set[Worker] = set()
@@ -77,7 +77,7 @@ class WorkerPool:
 
     def check_usable(self) -> None:
         """Raises what `pool_of` says."""
-        if self._process_number != os.getpid():
+        if self._process_number != this_process.number:
             raise RuntimeError(
                 "to_process() was used on this event loop before the process was forked; in the child, run a loop of "
                 "its own with everloop.run()"
@@ -101,11 +101,11 @@ class WorkerPool:
         except BaseException as error:
             ending = self._end(worker, patience=0)
             if isinstance(error, asyncio.CancelledError):  # not GeneratorExit: that may not await
-                await wait_ended(ending)
+                await wait_shielded(ending)
             raise
         if answer is None:
             self.check_usable()
-            await wait_ended(self._end(worker, patience=GRACE_SECONDS))
+            await wait_shielded(self._end(worker, patience=GRACE_SECONDS))
             raise WorkerDiedError(_obituary(worker, name))
         self._release(worker)
         return answer
@@ -121,7 +121,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends all processes, and waits for that. Nothing of the loop runs any more."""
-        if self._closed or self._process_number != os.getpid():
+        if self._closed or self._process_number != this_process.number:
             return
         self._closed = True
 
@@ -248,7 +248,7 @@ class WorkerPool:
         """Has a worker ended; the future is done when its process is gone and its slot is free."""
         worker.hang_up()
         if worker.ending is None:
-            if self._closed or self._process_number != os.getpid():
+            if self._closed or self._process_number != this_process.number:
                 worker.ending = self._loop.create_future()
                 worker.ending.cancel()  # by close(), or not at all
             else:
@@ -300,7 +300,7 @@ def _processors() -> int:
 def _context() -> BaseContext:
     # A forked child cannot use its parent's fork server: CPython waits for that as for a child, and gets ECHILD.
     methods = multiprocessing.get_all_start_methods()
-    method = "forkserver" if "forkserver" in methods and os.getpid() == PROCESS_OF_IMPORT else "spawn"
+    method = "forkserver" if "forkserver" in methods and not this_process.was_forked else "spawn"
     return multiprocessing.get_context(method)
 
 

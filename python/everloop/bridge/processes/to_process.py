@@ -9,15 +9,12 @@ here is multiprocessing, which is imported by the first call: it would double th
 
 import functools
 import inspect
-import os
 from collections.abc import Callable
 from typing import Any
 
 from ..functions import check_function, name_of, running_loop
 
 __all__ = ["to_process"]
-
-PROCESS_OF_IMPORT = os.getpid()  # another one has been forked from it
 
 
 async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,14 +61,14 @@ async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwarg
     """
     _check_function(function)
     loop = running_loop("to_process")
-    from . import transfer as crossing
+    from . import transfer
     from .process_pool import pool_of
 
     name = _name_of(function)
-    request = crossing.request(function, args, kwargs, name)
+    request = transfer.request(function, args, kwargs, name)
     answer = pool_of(loop).call(request, name)
     del request  # it may be large, and is not needed for as long as this waits
-    result: R = crossing.result(await answer, name)
+    result: R = transfer.result(await answer, name)
     return result
 
 

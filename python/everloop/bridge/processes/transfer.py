@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from ...loop import loop_of_context
+from ...contexts import loop_of_context
 from .errors import TransferError
 from .worker_main import CALL_SIZE, FAILED, RETURNED, Answer, RemoteTraceback, Variable, describe
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ... import _native
-from ...loop import EventLoop, loop_of_context
+from ...contexts import loop_of_context
+from ...loop import EventLoop
 from ..functions import loop_for, name_of
 from .limiter import Limiter
 
