@@ -4,7 +4,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..functions import unmark
 from .serial_task import Runner
@@ -29,12 +29,13 @@ class SyncObject:
 
     __slots__ = ("__weakref__", "_everloop_contexts", "_everloop_object", "_everloop_runner")
 
+    _everloop_new_runner: ClassVar[NewRunner]  # of each class of wrappers
     _everloop_contexts: list[SyncContext]
     _everloop_object: Any
     _everloop_runner: SharedRunner
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        runner = type(self)._everloop_new_runner()  # type: ignore[attr-defined]
+        runner = type(self)._everloop_new_runner()
         try:
             wrapped = runner.run(_call(type(self).__wrapped__, args, kwargs))  # type: ignore[attr-defined]
         except BaseException:
