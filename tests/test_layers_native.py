@@ -37,7 +37,15 @@ NATIVE_ORDER = {
         {"driver"},
         {"lib"},
     ],
-    "driver": [{"mod"}, {"run"}],
+    "driver": [
+        {"gil_share"},
+        {"state"},
+        {"collect", "handover", "sleep"},
+        {"poll_files", "steps"},
+        {"turn"},
+        {"run"},
+        {"mod"},
+    ],
     "event_loop": [
         {"counters", "factories", "pins"},
         {"shared"},

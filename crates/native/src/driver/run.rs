@@ -1,7 +1,7 @@
 //! A run of a loop: the lives of the threads that turn it, from `run_forever` to its end, and what is left of them after
 //! a fork.
 
-use crate::driver::Driver;
+use crate::driver::state::Driver;
 use crate::event_loop::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::Handle;

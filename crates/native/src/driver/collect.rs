@@ -1,0 +1,85 @@
+//! What became ready outside the steps is queued: what other threads sent, timers, and files.
+
+use crate::driver::state::Driver;
+use crate::event_loop::{Post, timing};
+use everloop_core::registry::Direction;
+use pyo3::prelude::*;
+use std::mem;
+use std::sync::atomic::Ordering;
+
+/// So many bytes are read in a turn, more or less, before what they set going runs. More of them would have left the
+/// processor's caches by then, and each would need memory of its own. (Streams: twice the throughput.)
+const INTAKE: usize = 256 * 1024;
+
+impl Driver<'_> {
+    /// Queues what other threads have sent.
+    pub(super) fn take_posts(&mut self) {
+        if !self.this().inbox.is_filled() {
+            return;
+        }
+        let mut posts = mem::take(&mut self.posts);
+        self.this().inbox.take(&mut posts);
+        self.on_turn(|turn| {
+            for post in posts.drain(..) {
+                match post {
+                    Post::Soon(handle) => turn.push(handle),
+                    Post::At(when, handle) => turn.timers.insert(when, handle),
+                }
+            }
+        });
+        self.posts = posts;
+        self.share.heard = true;
+    }
+
+    /// Queues the timers that are due, at `now` of the system's clock.
+    #[inline]
+    pub(super) fn collect_timers(&self, now: impl FnOnce() -> u64) -> PyResult<()> {
+        if !self.on_turn(|turn| turn.timers.is_empty()) {
+            let due = timing::due_by(&self.core, now())?;
+            self.on_turn(|turn| turn.collect(due));
+        }
+        Ok(())
+    }
+
+    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judging by the last ones. The others
+    /// come with the next turns, before files are looked at again.
+    pub(super) fn collect_events(&mut self) {
+        let core = self.core.clone();
+        let this = core.get();
+        if self.on_turn(|turn| !turn.found.is_empty()) {
+            // Goes first. What this thread has found besides will be found again.
+            self.events.clear();
+            self.swap_found();
+        } else {
+            self.poller.take_wake_up(&self.events);
+        }
+        let counters = &this.shared.counters;
+        let (intake, files) = (counters.intake.swap(0, Ordering::Relaxed), counters.collected.load(Ordering::Relaxed));
+        let most = (INTAKE * files).checked_div(intake).map_or(usize::MAX, |most| most.max(1));
+        let mut collected = 0;
+        while collected < most
+            && let Some(event) = self.events.next()
+        {
+            collected += 1;
+            let [reader, writer] = this.owners(self.py, event);
+            for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
+                match handle {
+                    Some(handle) if handle.get().is_cancelled(self.py) => this.forget(event, direction, &handle),
+                    Some(handle) if this.is_deferred(&handle) => this.mute(event, direction),
+                    Some(handle) => self.on_turn(|turn| turn.push(handle)),
+                    None => {}
+                }
+            }
+        }
+        counters.collected.store(collected, Ordering::Relaxed);
+        self.swap_found();
+    }
+
+    /// Exchanges what this thread has found for what had to wait.
+    pub(super) fn swap_found(&mut self) {
+        let this = self.core.get();
+        let events = &mut self.events;
+        let swapped = this.turn.with(this.baton(), self.member.id(), |turn| mem::swap(&mut turn.found, events));
+        debug_assert!(swapped.is_some(), "a driver holds the baton between its waits");
+    }
+}

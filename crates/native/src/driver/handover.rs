@@ -1,0 +1,66 @@
+//! The baton goes to another thread of the loop between two steps, and comes back.
+
+use crate::driver::state::Driver;
+use crate::ffi;
+use crate::handle::Handle;
+use crate::handoff;
+use crate::member::lock;
+use crate::watchdog_sleep;
+use everloop_core::baton::ThreadId;
+use pyo3::prelude::*;
+
+impl Driver<'_> {
+    /// Lets those go first who want the baton. False: this is a relief thread, and its turn is over.
+    pub(super) fn give_way(&mut self) -> PyResult<bool> {
+        let this = self.core.get();
+        let Some(after) = this.baton().give_way(&self.member.waiter, this.pending(self.id())) else { return Ok(true) };
+        let _nobody_to_start = this.after_release(after);
+        if !self.member.home {
+            return Ok(false);
+        }
+        self.await_baton().map(|()| true)
+    }
+
+    /// Home waits until the baton is back.
+    pub(super) fn await_baton(&self) -> PyResult<()> {
+        let this = self.core.get();
+        let (member, waiter) = (&*self.member, &self.member.waiter);
+        let (_, raised) = handoff::wait_granted(self.py, this, member, || this.baton().queue_home(waiter));
+        watchdog_sleep::wake();
+        raised.map_or(Ok(()), Err)
+    }
+
+    /// A pinned task's step: the baton goes to its thread. True: it cannot go there now, go on with the next.
+    pub(super) fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
+        let this = self.core.get();
+        let there = lock(&this.members).get(&thread).cloned();
+        match there {
+            Some(there) if there.aside_reason().is_some() => {
+                lock(&this.deferred).push(handle);
+                return Ok(true);
+            }
+            Some(_) => {}
+            None => {
+                // Its thread is gone, and its greenlets with it: let it fail in its own words.
+                if let Some(task) = handle.bind(self.py).get().task(self.py) {
+                    let pin = this.pins.set(ffi::address(&task), None);
+                    drop(pin);
+                }
+                self.on_turn(|turn| turn.push_front(handle));
+                return Ok(true);
+            }
+        }
+        self.on_turn(|turn| turn.push_front(handle));
+        if this.baton().hand_to(&self.member.waiter, thread) {
+            return if self.member.home { self.await_baton().map(|()| true) } else { Ok(false) };
+        }
+        // It is on its way into or out of the poll: have it sit down, and try again next turn.
+        this.shared.wake();
+        let handle = self.on_turn(|turn| turn.next());
+        if let Some(handle) = handle {
+            self.on_turn(|turn| turn.push(handle));
+        }
+        self.member.without_gil(self.py, std::thread::yield_now);
+        Ok(true)
+    }
+}

@@ -1,0 +1,62 @@
+//! Files are polled, and the loop sleeps if there is nothing else to do.
+
+use crate::clock;
+use crate::driver::sleep::check_poll;
+use crate::driver::state::Driver;
+use crate::event_loop::timing;
+use everloop_core::turn::Wait;
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl Driver<'_> {
+    /// Polls, unless files were `found` already, sleeping if there is nothing else to do, and queues what is ready. False:
+    /// the baton is elsewhere.
+    pub(super) fn poll_files(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
+        let core = self.core.clone();
+        let this = core.get();
+        if self.member.home {
+            self.py.check_signals()?;
+        }
+
+        let mut now = clock::now();
+        let timeout = match wait {
+            Wait::Until(when) => Some(clock::until(when, timing::due_by(&core, now)?)),
+            _ => None,
+        };
+        let must_stop = this.is_stopping() && (self.member.home && self.may_stop());
+        let may_sleep = wait != Wait::No && timeout != Some(Duration::ZERO) && !must_stop;
+
+        // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
+        if !(found || may_sleep && self.idle) {
+            check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)))?;
+            found = !self.events.is_empty();
+        }
+        let sleeps = !found && may_sleep;
+        if sleeps {
+            if !self.sleep(wait, timeout, now)? {
+                return Ok(false);
+            }
+            found = !self.events.is_empty();
+            now = clock::now();
+            self.take_posts(); // what has ended the sleep, most likely
+        }
+
+        if sleeps {
+            self.share.was_free();
+        } else if self.share.is_due(now) {
+            self.share.lend(self.py, &self.member, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
+        }
+
+        if found {
+            self.collect_events();
+        }
+        self.collect_timers(|| now)?;
+        if this.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
+            let py = self.py;
+            let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));
+            dead.iter().for_each(|_| this.cancelled.remove());
+        }
+        Ok(true)
+    }
+}

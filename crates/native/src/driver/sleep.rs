@@ -1,0 +1,97 @@
+//! The sleep of a loop that has nothing to do.
+
+use crate::clock;
+use crate::driver::state::Driver;
+use crate::errors::os_error;
+use crate::handoff::SIGNAL_CHECK;
+use crate::watchdog_sleep;
+use everloop_core::poll::{Events, Poller};
+use everloop_core::turn::Wait;
+use everloop_core::wait::parker::stay_awake;
+use everloop_core::wait::spin_then_park::{AWAKE, Moment};
+use pyo3::prelude::*;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+/// A sleep that was shorter than this, in nanoseconds, was none: something was ready already, and letting go of the GIL for
+/// it was a risk for nothing.
+const IDLE: u64 = 5_000;
+
+/// How long a thread that has posted something, and need not tell, is given to let go of the GIL.
+const LETTING_GO: Duration = Duration::from_micros(10);
+
+impl Driver<'_> {
+    /// The one place where a loop sleeps and lets go of the GIL for it. False: the baton was taken meanwhile, and a relief
+    /// thread is out.
+    pub(super) fn sleep(&mut self, wait: Wait, timeout: Option<Duration>, now: u64) -> PyResult<bool> {
+        let core = self.core.clone();
+        let this = core.get();
+        let deadline = if let Wait::Until(when) = wait { Some(when) } else { None };
+        if !this.baton().begin_poll(&self.member.waiter, deadline) {
+            // Somebody wants the baton: the next turn begins with giving way.
+            return Ok(true);
+        }
+        this.shared.heartbeat.lie_down(now);
+        let mut polled = Ok(());
+        // Who pushed before we lay down saw no sleeper.
+        if this.inbox.is_filled() {
+            // It is read next.
+        } else if let Some(wait) = &self.sleeper {
+            let seconds = timeout.map(|timeout| timeout.as_secs_f64());
+            polled = wait.call1((self.poller.as_raw_fd(), seconds)).map(drop);
+            let found = check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)));
+            polled = polled.and(found);
+        } else {
+            let (poller, events) = (&self.poller, &mut self.events);
+            let stays_awake = timeout.is_none_or(|timeout| timeout > AWAKE) && self.habit.stays_awake();
+            let (outcome, woke) = self.member.without_gil(self.py, || {
+                let outcome = if !stays_awake {
+                    poller.wait(events, timeout)
+                } else if find_soon(poller, &this.shared.posted, events) {
+                    Ok(())
+                } else {
+                    // A signal that came meanwhile does not end this sleep: it is handled after it.
+                    poller.wait(events, Some(timeout.map_or(SIGNAL_CHECK, |timeout| timeout.min(SIGNAL_CHECK))))
+                };
+                (outcome, clock::now())
+            });
+            self.habit.learn(stays_awake, Duration::from_nanos(woke - now), poller.is_woken());
+            self.idle = woke - now > IDLE;
+            self.turns_awake = 0;
+            polled = check_poll(outcome);
+        }
+        if !this.baton().end_poll(&self.member.waiter) {
+            self.events.clear();
+            if !self.member.home {
+                return Ok(false);
+            }
+            self.await_baton()?;
+        }
+        watchdog_sleep::wake();
+        polled?;
+        self.py.check_signals()?;
+        Ok(true)
+    }
+}
+
+/// A signal ends a poll too: its handler is Python code, for the main thread to run. Anything else means that somebody has
+/// closed what the loop sleeps in: no file would ever be ready again.
+pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
+    match outcome {
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(os_error(error)),
+    }
+}
+
+/// Polls without sleeping, for a moment: another thread will send something soon. True: a file is ready.
+fn find_soon(poller: &Poller, posted: &Moment, events: &mut Events) -> bool {
+    let mut woken = None;
+    stay_awake(AWAKE, || {
+        if poller.is_woken() {
+            // By a thread that may have the GIL still, and does not always tell when it has let go of it.
+            return posted.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
+        }
+        poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
+    });
+    !events.is_empty()
+}

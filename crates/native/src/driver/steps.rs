@@ -1,0 +1,99 @@
+//! One step: a handle runs.
+
+use crate::clock;
+use crate::driver::state::Driver;
+use crate::event_loop::timing;
+use crate::handle::{Handle, Ran};
+use crate::handoff::{self, pinning};
+use crate::member::lock;
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering;
+
+impl Driver<'_> {
+    /// Runs one handle. False: it belongs to another thread, which has the baton now.
+    #[inline]
+    pub(super) fn step(&mut self, handle: Py<Handle>) -> PyResult<bool> {
+        let this = self.core.get();
+        let bound = handle.bind(self.py);
+        if !this.pins.is_empty()
+            && let Some(thread) = pinning::thread_of(&this.pins, bound)
+            && thread != self.id()
+        {
+            return self.send_to(thread, handle);
+        }
+        if this.task_owner.load(Ordering::Relaxed) != 0 {
+            handoff::tasks::make_room(&self.core, &self.member)?;
+        }
+        let begun = if this.is_debug() { Some(timing::seconds(&self.core)?) } else { None };
+        this.shared.heartbeat.begin_step();
+        let running = self.member.current.hold(&handle);
+        let ran = Handle::run(bound);
+        drop(running);
+        if !this.baton().is_held_by(self.id()) && !handoff::end_of_step(&self.core, &self.member) {
+            return Ok(false); // the loop was closed while the step was aside
+        }
+        this.shared.heartbeat.end_step();
+        if let Some(begun) = begun {
+            self.tell_if_slow(bound, begun)?;
+        }
+        self.lookout.look(&self.member)?;
+        if !this.pins.is_empty() || self.member.has_switched() {
+            pinning::settle(self.py, &this.pins, &self.member, bound.get().task(self.py))?;
+        }
+        match ran {
+            Ran::Done => Ok(true),
+            Ran::Busy(error) => self.defer(handle, error),
+            Ran::Fatal(error) => self.fail(error),
+        }
+    }
+
+    /// Debug mode tells of slow callbacks, in asyncio's words, and by the loop's own clock as it does.
+    #[cold]
+    pub(super) fn tell_if_slow(&self, handle: &Bound<'_, Handle>, begun: f64) -> PyResult<()> {
+        let took = timing::seconds(&self.core)? - begun;
+        if took >= clock::to_seconds(self.this().shared.report_after.load(Ordering::Relaxed)) {
+            self.core.call_method1("_log_slow_callback", (handle, took))?;
+        }
+        Ok(())
+    }
+
+    /// The handle's context is entered: by a step that is aside, and then it waits for that; or by whoever runs the loop.
+    pub(super) fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
+        if self.this().shared.counters.aside.load(Ordering::Relaxed) > 0 {
+            lock(&self.this().deferred).push(handle);
+            return Ok(true);
+        }
+        match Handle::report(handle.bind(self.py), error) {
+            Ran::Fatal(error) => self.fail(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// SystemExit and KeyboardInterrupt come out of `run_forever`, on the home thread.
+    pub(super) fn fail(&self, error: PyErr) -> PyResult<bool> {
+        if self.member.home {
+            return Err(error);
+        }
+        let replaced = lock(&self.this().fatal).replace(error);
+        drop(replaced);
+        // Home may sleep in the poll, with nothing else to do.
+        self.this().shared.wake();
+        Ok(true)
+    }
+
+    /// The baton has come to a relief thread: for a step that nobody else may run, if one is next. That runs before the
+    /// thread which sent the baton, and waits, gets it back; else the two would hand it to and fro for ever. False: the
+    /// baton is elsewhere.
+    pub fn run_pinned(&mut self) -> PyResult<bool> {
+        let this = self.core.get();
+        if this.pins.is_empty() {
+            return Ok(true);
+        }
+        let Some(handle) = self.on_turn(|turn| turn.next()) else { return Ok(true) };
+        if pinning::thread_of(&this.pins, handle.bind(self.py)) == Some(self.id()) {
+            return self.step(handle);
+        }
+        self.on_turn(|turn| turn.push_front(handle));
+        Ok(true)
+    }
+}
