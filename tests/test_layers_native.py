@@ -81,10 +81,17 @@ NATIVE_ORDER = {
     ],
     "transport/socket": [{"reading", "writing"}, {"mod"}],
     "transport/tls": [
-        {"framing", "limits", "mod", "states"},
+        {"constants", "framing", "limits", "states"},
         {"session"},
-        {"failure", "protocol", "transport", "writing"},
-        {"handshake", "names", "reading", "shutdown"},
+        {"connection"},
+        {"failure"},
+        {"writing"},
+        {"reading"},
+        {"shutdown"},
+        {"handshake"},
+        {"names", "transport"},
+        {"protocol"},
+        {"mod"},
     ],
     "watchdog": [{"snapshot"}, {"report"}, {"watch"}, {"mod"}],
 }
@@ -95,7 +102,6 @@ CIRCLES_LEFT = [
     {"clock.rs", "ffi/mod.rs", "ffi/private.rs", "private.rs"},
     {"handoff/frames.rs", "handoff/mod.rs", "handoff/rescue.rs", "handoff/sites.rs", "handoff/tasks.rs"},
     {"pool/job.rs", "pool/mod.rs"},
-    {"transport/tls/failure.rs", "transport/tls/protocol.rs", "transport/tls/transport.rs", "transport/tls/writing.rs"},
 ]
 
 crates = pytest.mark.parametrize("crate", [CORE, NATIVE], ids=["core", "native"])

@@ -43,8 +43,8 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<read_pipe::ReadPipeTransport>()?;
     module.add_class::<write_pipe::WritePipeTransport>()?;
     module.add_class::<listener::Listener>()?;
-    module.add_class::<tls::protocol::TlsProtocol>()?;
-    module.add_class::<tls::transport::TlsTransport>()?;
+    module.add_class::<tls::TlsProtocol>()?;
+    module.add_class::<tls::TlsTransport>()?;
     socket::install(module.py())?;
     datagram::install(module.py())?;
     read_pipe::install(module.py());

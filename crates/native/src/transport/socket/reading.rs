@@ -5,7 +5,7 @@ use crate::ffi::{View, borrow_fd, name};
 use crate::transport::base::Transport;
 use crate::transport::ending::{debug_log, fatal_error};
 use crate::transport::input::{self, Expected, RECEIVE};
-use crate::transport::tls::protocol::TlsProtocol;
+use crate::transport::tls::TlsProtocol;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rustix::io::Errno;

@@ -1,6 +1,6 @@
 //! What becomes of errors.
 
-use super::protocol::TlsProtocol;
+use super::connection::TlsProtocol;
 use crate::errors::{call_exception_handler, is_exception, log};
 use crate::private;
 use pyo3::exceptions::PyOSError;

@@ -1,6 +1,6 @@
 //! The handshake, with its time limit.
 
-use super::protocol::TlsProtocol;
+use super::connection::TlsProtocol;
 use super::states::{AppState, State};
 use crate::errors::{is_exception, log};
 use pyo3::exceptions::PyConnectionAbortedError;
@@ -92,7 +92,7 @@ impl TlsProtocol {
             app.call_method1("connection_made", (Self::app_transport(slf)?,))?;
         }
         this.wake_waiter(py, None)?;
-        Self::do_read(slf)
+        Self::read_on(slf)
     }
 
     pub fn cancel_handshake_timer(&self, py: Python<'_>) -> PyResult<()> {

@@ -7,28 +7,29 @@
 //!
 //! The cryptography is Python's own `ssl` module, so the user's `SSLContext` counts to the letter: [`session`] drives an
 //! `ssl.SSLObject` between two `ssl.MemoryBIO`s. The transport below is spoken to through Python calls: it can be
-//! another TLS transport, or somebody else's. (A native socket hands over what it has received without one.) Semantics, messages and order are asyncio's of the running interpreter.
+//! another TLS transport, or somebody else's. (A native socket hands over what it has received without one.)
+//! Semantics, messages and order are those of asyncio in the running interpreter.
 //!
-//! Reading order: [`states`], [`limits`], [`framing`], [`session`], [`protocol`] (the data, and the face that the transport
-//! below sees), then one file for each stage of its life: [`handshake`], [`reading`], [`writing`], [`shutdown`],
-//! [`failure`]. [`transport`] is the face that the user sees; [`names`] keeps asyncio's private names alive.
+//! Reading order, each using only what stands before it: [`states`], [`limits`], [`framing`] and [`constants`]; [`session`];
+//! [`connection`] (the data); one file for each stage of its life: [`failure`], [`writing`], [`reading`], [`shutdown`],
+//! [`handshake`]; then its faces: [`transport`], which the user sees, [`protocol`], which the transport below sees, and
+//! [`names`], which keeps asyncio's private names alive. Where a stage needs one that stands above it (the end of reading begins
+//! the shutdown, the end of the handshake makes the user's transport), it is given a function.
 
+mod connection;
+mod constants;
 mod failure;
 mod framing;
 mod handshake;
 mod limits;
 mod names;
-pub mod protocol;
+mod protocol;
 mod reading;
 mod session;
 mod shutdown;
 mod states;
-pub mod transport;
+mod transport;
 mod writing;
 
-use pyo3::prelude::*;
-
-/// A value of `asyncio.constants`, as it is now: tests change them.
-fn constant<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import("asyncio.constants")?.getattr(name)
-}
+pub use connection::TlsProtocol;
+pub use transport::TlsTransport;

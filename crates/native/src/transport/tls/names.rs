@@ -1,7 +1,6 @@
 //! Private names of asyncio's class that asyncio itself, its tests and other programs use.
 
-use super::protocol::TlsProtocol;
-use super::transport::TlsTransport;
+use super::connection::TlsProtocol;
 use crate::private;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -30,12 +29,12 @@ impl TlsProtocol {
         Self::fatal_error(slf, exc, message)
     }
 
-    fn _get_app_transport(slf: &Bound<'_, Self>) -> PyResult<Py<TlsTransport>> {
+    fn _get_app_transport(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::app_transport(slf)?.ok_or_else(|| PyRuntimeError::new_err("Creating _SSLProtocolTransport twice"))
     }
 
     #[getter]
-    fn _app_transport(slf: &Bound<'_, Self>) -> PyResult<Option<Py<TlsTransport>>> {
+    fn _app_transport(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         Self::app_transport(slf)
     }
 

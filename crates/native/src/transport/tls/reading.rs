@@ -1,33 +1,36 @@
 //! From received bytes to the user's protocol, and the flow control on that way.
 
-use super::protocol::TlsProtocol;
+use super::connection::TlsProtocol;
 use super::session::RECORD;
 use super::states::{AppState, State};
 use crate::errors::{ends_loop, log};
 use crate::ffi::name;
 use pyo3::prelude::*;
 
+/// The answer to the peer's close_notify, which belongs to the shutdown: a function of a file that uses this one.
+pub type EndOfText = fn(&Bound<'_, TlsProtocol>) -> PyResult<()>;
+
 impl TlsProtocol {
-    /// Hands over what can be decrypted, and sends what that has led to.
-    pub fn do_read(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Hands over what can be decrypted, and sends what that has led to. `end` is called after the peer's last byte.
+    pub fn do_read(slf: &Bound<'_, Self>, end: EndOfText) -> PyResult<()> {
         if !matches!(slf.get().state(slf.py()), State::Wrapped | State::Flushing) {
             return Ok(());
         }
-        match Self::read_and_answer(slf) {
+        match Self::read_and_answer(slf, end) {
             Err(error) => Self::fatal_exception(slf, error, "Fatal error on SSL protocol"),
             Ok(()) => Ok(()),
         }
     }
 
-    fn read_and_answer(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn read_and_answer(slf: &Bound<'_, Self>, end: EndOfText) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         let (is_paused, is_buffered) = this.connection.with(py, |c| (c.is_app_reading_paused, c.app.is_buffered));
         if !is_paused {
             if is_buffered {
-                Self::read_into_app(slf)?;
+                Self::read_into_app(slf, end)?;
             } else {
-                Self::read_for_app(slf)?;
+                Self::read_for_app(slf, end)?;
             }
             if this.connection.with(py, |c| c.backlog.is_empty()) {
                 Self::process_outgoing(slf)?;
@@ -39,7 +42,7 @@ impl TlsProtocol {
     }
 
     /// `asyncio.Protocol`: all that there is, as one bytes object.
-    fn read_for_app(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn read_for_app(slf: &Bound<'_, Self>, end: EndOfText) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         let plain = this.session.read(py)?;
@@ -48,11 +51,11 @@ impl TlsProtocol {
         {
             app.call_method1(name!(py, "data_received"), (bytes,))?;
         }
-        if plain.closed { Self::end_of_text(slf) } else { Ok(()) }
+        if plain.closed { end(slf) } else { Ok(()) }
     }
 
     /// `asyncio.BufferedProtocol`: one buffer of the user's. If it is full the rest comes in the next turn.
-    fn read_into_app(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn read_into_app(slf: &Bound<'_, Self>, end: EndOfText) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         let Some(app) = this.app_protocol(py) else { return Ok(()) };
@@ -69,16 +72,10 @@ impl TlsProtocol {
             }
             app.call_method1(name!(py, "buffer_updated"), (count,))?;
         }
-        if closed { Self::end_of_text(slf) } else { Ok(()) }
+        if closed { end(slf) } else { Ok(()) }
     }
 
-    /// The peer has sent close_notify.
-    fn end_of_text(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::call_eof_received(slf)?;
-        Self::start_shutdown(slf)
-    }
-
-    /// Tells the user's protocol, once.
+    /// Tells the user's protocol that nothing more comes, once.
     pub fn call_eof_received(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -107,7 +104,7 @@ impl TlsProtocol {
     /// Has the transport below stop reading while too much waits to be decrypted: the user has paused.
     pub fn control_reading(&self, py: Python<'_>) -> PyResult<()> {
         let (is_paused, limits) = self.connection.with(py, |c| (c.is_reading_paused, c.incoming_limits));
-        // What is left of a record that has not arrived as a whole is not worth a question.
+        // If no whole record has arrived, so little waits that OpenSSL need not be asked.
         if !is_paused && limits.high > 2 * RECORD && self.session.readable(py)? == 0 {
             return Ok(());
         }
@@ -120,31 +117,15 @@ impl TlsProtocol {
         Ok(())
     }
 
+    /// The user wants no more for now.
     pub fn pause_app_reading(&self, py: Python<'_>) {
         self.connection.with(py, |c| c.is_app_reading_paused = true);
     }
 
+    /// The user wants more again.
     pub fn resume_app_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
         let was_paused =
             slf.get().connection.with(slf.py(), |c| std::mem::replace(&mut c.is_app_reading_paused, false));
         if was_paused { Self::call_soon(slf, "_resume") } else { Ok(()) }
-    }
-}
-
-#[pymethods]
-impl TlsProtocol {
-    #[pyo3(name = "_do_read")]
-    fn do_read_py(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::do_read(slf)
-    }
-
-    /// The user wants more: goes on where the connection is by now.
-    fn _resume(slf: &Bound<'_, Self>) -> PyResult<()> {
-        match slf.get().state(slf.py()) {
-            State::Wrapped => Self::do_read(slf),
-            State::Flushing => Self::do_flush(slf),
-            State::Shutdown => Self::do_shutdown(slf),
-            State::Unwrapped | State::Handshake => Ok(()),
-        }
     }
 }

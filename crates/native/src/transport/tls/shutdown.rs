@@ -1,13 +1,22 @@
 //! The end: what was written goes out, then close_notify, then the peer's is waited for, within a time limit.
 
+use super::connection::TlsProtocol;
 use super::failure::force_close;
-use super::protocol::TlsProtocol;
 use super::states::State;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 impl TlsProtocol {
+    /// Hands over what can be decrypted, sends what that has led to, and begins the shutdown if the peer has.
+    pub fn read_on(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::do_read(slf, |slf| {
+            Self::call_eof_received(slf)?;
+            Self::start_shutdown(slf)
+        })
+    }
+
+    /// Sends what was written, then says close_notify. Of no effect the second time.
     pub fn start_shutdown(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -25,12 +34,14 @@ impl TlsProtocol {
         Self::do_flush(slf)
     }
 
+    /// Sends what was written; then the shutdown goes on.
     pub fn do_flush(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::do_read(slf)?;
+        Self::read_on(slf)?;
         slf.get().set_state(slf.py(), State::Shutdown)?;
         Self::do_shutdown(slf)
     }
 
+    /// Says close_notify, or looks for the peer's.
     pub fn do_shutdown(slf: &Bound<'_, Self>) -> PyResult<()> {
         static SSL_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = slf.py();
@@ -78,6 +89,7 @@ impl TlsProtocol {
         Ok(())
     }
 
+    /// The shutdown is over.
     pub fn cancel_shutdown_timer(&self, py: Python<'_>) -> PyResult<()> {
         match self.connection.with(py, |c| c.shutdown_timer.take()) {
             Some(timer) => timer.call_method0(py, "cancel").map(drop),
@@ -88,6 +100,21 @@ impl TlsProtocol {
 
 #[pymethods]
 impl TlsProtocol {
+    #[pyo3(name = "_do_read")]
+    fn do_read_py(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::read_on(slf)
+    }
+
+    /// The user wants more: goes on where the connection is by now.
+    fn _resume(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match slf.get().state(slf.py()) {
+            State::Wrapped => Self::read_on(slf),
+            State::Flushing => Self::do_flush(slf),
+            State::Shutdown => Self::do_shutdown(slf),
+            State::Unwrapped | State::Handshake => Ok(()),
+        }
+    }
+
     fn _start_shutdown(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::start_shutdown(slf)
     }

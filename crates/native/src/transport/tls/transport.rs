@@ -1,13 +1,14 @@
 //! TlsTransport: the face that the user sees.
 
+use super::connection::TlsProtocol;
 use super::limits::{self, Limits};
-use super::protocol::TlsProtocol;
 use super::writing::check_data;
 use crate::ffi::GilCell;
 use crate::private;
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A transport over TLS: what `create_connection(ssl=...)` and `start_tls` return.
@@ -16,16 +17,20 @@ pub struct TlsTransport {
     loop_: Py<PyAny>,
     /// Gone once it was closed twice, as with asyncio's, or collected.
     protocol: GilCell<Option<Py<TlsProtocol>>>,
-    closed: AtomicBool,
+    /// Shared with the protocol, which closes this transport too. Written under the GIL; read there, and while this is freed.
+    closed: Arc<AtomicBool>,
 }
 
 impl TlsTransport {
-    pub fn new(loop_: Py<PyAny>, protocol: Py<TlsProtocol>) -> Self {
-        Self { loop_, protocol: GilCell::new(Some(protocol)), closed: AtomicBool::new(false) }
-    }
-
-    pub fn mark_closed(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+    /// Makes the transport of a connection.
+    pub fn make(protocol: &Bound<'_, TlsProtocol>) -> PyResult<Py<PyAny>> {
+        let this = protocol.get();
+        let transport = Self {
+            loop_: this.loop_.clone_ref(protocol.py()),
+            protocol: GilCell::new(Some(protocol.clone().unbind())),
+            closed: Arc::clone(&this.app_transport_closed),
+        };
+        Ok(Py::new(protocol.py(), transport)?.into_any())
     }
 
     /// The context in which the protocol is told what is read; None: it is gone.
@@ -119,7 +124,7 @@ impl TlsTransport {
     /// asyncio's own code, TLS in TLS among it, ends a transport with an error like this.
     #[pyo3(signature = (exc))]
     fn _force_close(&self, py: Python<'_>, exc: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        self.mark_closed();
+        self.closed.store(true, Ordering::Relaxed);
         match self.protocol(py) {
             Some(protocol) => protocol.get().abort(py, exc),
             None => Ok(()),
@@ -299,7 +304,7 @@ impl TlsTransport {
 
 impl Drop for TlsTransport {
     fn drop(&mut self) {
-        if !*self.closed.get_mut() {
+        if !self.closed.load(Ordering::Relaxed) {
             Python::try_attach(warn_unclosed);
         }
     }

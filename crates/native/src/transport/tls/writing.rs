@@ -1,7 +1,7 @@
 //! From the user's writes to the transport below, and the flow control on that way.
 
-use super::constant;
-use super::protocol::TlsProtocol;
+use super::connection::TlsProtocol;
+use super::constants::constant;
 use super::states::State;
 use crate::errors::{ends_loop, log};
 use crate::ffi::{name, type_name};
@@ -116,7 +116,7 @@ impl TlsProtocol {
             Ok(()) => Ok(()),
             Err(error) if ends_loop(py, &error) => Err(error),
             Err(error) => {
-                let transport = Self::app_transport(slf)?.map(|t| t.into_bound(py).into_any());
+                let transport = Self::app_transport(slf)?.map(|transport| transport.into_bound(py));
                 Self::report(slf, &format!("protocol.{method}() failed"), error.value(py).as_any(), transport.as_ref())
             }
         }
