@@ -174,6 +174,7 @@ def test_sqlalchemy_s_asyncio_engine_works_under_rescue(rescuing_loop):
                     return found.scalars().one()
 
             async def release():
+                await wait_aside(rescuing_loop)  # or, on a busy machine, all gates are open before anyone is there
                 for gate in all_gates:
                     await asyncio.sleep(0.001)
                     gate.open()

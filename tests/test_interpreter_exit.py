@@ -277,8 +277,15 @@ def test_threads_whose_wait_was_interrupted_are_not_waited_for_again():
         import everloop
 
         reader, writer = os.pipe()
+        begun = threading.Event()
+
+        def block():
+            begun.set()
+            os.read(reader, 1)
+
         loop = everloop.new_event_loop()
-        future = loop.run_in_executor(None, os.read, reader, 1)
+        future = loop.run_in_executor(None, block)
+        begun.wait()
 
         def interrupt(main=threading.main_thread().ident):
             def names():
@@ -287,7 +294,7 @@ def test_threads_whose_wait_was_interrupted_are_not_waited_for_again():
                     yield frame.f_code.co_name
                     frame = frame.f_back
 
-            while "_join" not in names():
+            while "join" not in names():  # that of the thread: only now does the wait begin
                 pass
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -80,9 +80,10 @@ def test_its_stdin_is_empty(loop):
 
 def test_what_it_prints_is_out_before_the_call_returns():
     ran = run_script("""
-        import everloop
+        import asyncio, everloop
 
         async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news here
             await everloop.to_process(print, "in the process")
             print("after it", flush=True)
 
@@ -398,10 +399,11 @@ def test_a_program_whose_main_module_is_not_guarded_is_told_so(tmp_path):
 def test_a_function_of_the_main_module_is_found(tmp_path):
     script = tmp_path / "guarded.py"
     script.write_text(
-        "import contextvars, everloop\n"
+        "import asyncio, contextvars, everloop\n"
         "variable = contextvars.ContextVar('variable', default='none')\n"
         "def compute(number): return number + 1, variable.get()\n"
         "async def main():\n"
+        "    asyncio.get_running_loop().slow_callback_duration = 60\n"  # a busy machine is no news here
         "    variable.set('carried')\n"
         "    print(await everloop.to_process(compute, 41))\n"
         "if __name__ == '__main__': everloop.run(main())\n"
@@ -416,12 +418,13 @@ def test_a_function_of_the_main_module_is_found(tmp_path):
 def test_a_function_that_the_process_cannot_find_fails_its_own_call():
     """As in an interactive session."""
     ran = run_script("""
-        import math
+        import asyncio, math
         import everloop
 
         def compute(): pass
 
         async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news here
             try:
                 await everloop.to_process(compute)
             except everloop.TransferError as error:

@@ -263,6 +263,7 @@ def test_an_interpreter_that_ends_without_closing_its_loop_ends_its_processes():
         import everloop
 
         loop = everloop.new_event_loop()
+        loop.slow_callback_duration = 60  # a busy machine is no news here
         print(loop.run_until_complete(everloop.to_process(os.getpid)))
         task = loop.create_task(everloop.to_process(time.sleep, 3600))
         task._log_destroy_pending = False
@@ -308,6 +309,7 @@ def test_it_kills_also_when_the_fork_server_was_killed(hall):
         import everloop
 
         async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news here
             pid = await everloop.to_process(os.getpid)
             os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
             call = asyncio.create_task(everloop.to_process(time.sleep, 3600))
@@ -377,6 +379,7 @@ def test_a_forked_child_ends_well_and_leaves_the_processes_of_its_parent_alone()
         import everloop
 
         loop = everloop.new_event_loop()
+        loop.slow_callback_duration = 60  # a busy machine is no news here
         pid = loop.run_until_complete(everloop.to_process(os.getpid))
         warnings.simplefilter("ignore")  # the process has threads
         faulthandler.cancel_dump_traceback_later()  # it would wait in the child for its thread
