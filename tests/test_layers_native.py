@@ -15,12 +15,15 @@ CORE, NATIVE = ROOT / "crates/core", ROOT / "crates/native"
 CORE_ORDER = {
     "": [
         {"descriptor", "registry", "sync", "write_queue"},
-        {"heartbeat", "ready", "timers", "wait", "waker"},
-        {"baton", "poll"},
-        {"guarded", "turn"},
+        {"heartbeat", "ready", "sys", "timers"},
+        {"poll", "wait"},
+        {"baton", "turn"},
+        {"guarded"},
         {"lib"},
     ],
-    "wait": [{"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
+    "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
+    "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
+    "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
 NATIVE_ORDER = {
     "": [

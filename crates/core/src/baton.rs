@@ -25,7 +25,7 @@
 //! Model-checked in `tests/loom_baton.rs`.
 
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock};
-use crate::wait::parker::Parker;
+use crate::wait::Parker;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -443,7 +443,7 @@ impl Baton {
     /// Sleeps until the baton comes to this thread, which queued for it. False after `timeout`, with the place kept.
     pub fn wait_granted(&self, me: &Waiter, timeout: Option<Duration>) -> bool {
         while !self.is_granted(me) {
-            if me.parker.park_briefly(timeout) == crate::wait::parker::Wake::TimedOut {
+            if me.parker.park_briefly(timeout) == crate::wait::Wake::TimedOut {
                 return self.is_granted(me);
             }
         }
@@ -497,7 +497,7 @@ impl Baton {
             }
             let sentinel = queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == me.id);
             // Whoever was called as sentinel just when its time was up looks first: nobody else was.
-            if queue.dismissed || (wake == crate::wait::parker::Wake::TimedOut && !sentinel) {
+            if queue.dismissed || (wake == crate::wait::Wake::TimedOut && !sentinel) {
                 self.stand_up(&mut queue, me);
                 return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };
             }

@@ -13,14 +13,14 @@ pub struct Heartbeat {
     /// only compares it with what it saw before, and takes the GIL before it acts.
     tick: AtomicU64,
     /// Set by the watchdog every time it looks, cleared by the holder: at the latest now, look at files and clock again.
-    stale: AtomicBool,
+    looked: AtomicBool,
     /// When the loop lay down to sleep last. Written by the holder, which has just looked at the clock.
     slept: AtomicU64,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { tick: AtomicU64::new(0), stale: AtomicBool::new(false), slept: AtomicU64::new(0) }
+        Self { tick: AtomicU64::new(0), looked: AtomicBool::new(false), slept: AtomicU64::new(0) }
     }
 }
 
@@ -58,15 +58,15 @@ impl Heartbeat {
     }
 
     /// The watchdog has looked.
-    pub fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Relaxed);
+    pub fn note_look(&self) {
+        self.looked.store(true, Ordering::Relaxed);
     }
 
     /// Whether the watchdog has looked since the last call.
     #[inline]
-    pub fn take_stale(&self) -> bool {
-        self.stale.load(Ordering::Relaxed) && {
-            self.stale.store(false, Ordering::Relaxed);
+    pub fn take_look(&self) -> bool {
+        self.looked.load(Ordering::Relaxed) && {
+            self.looked.store(false, Ordering::Relaxed);
             true
         }
     }

@@ -5,7 +5,7 @@
 
 use everloop_core::baton::{After, Baton, Manner, Pending, Spare, ThreadId, Waiter};
 use everloop_core::ready::Inbox;
-use everloop_core::wait::idle_sleep::Doze;
+use everloop_core::wait::IdleSleep;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Mutex};
@@ -221,7 +221,7 @@ fn a_thread_that_has_left_its_poll_is_watched() {
     check(|| {
         let world = World::new();
         let (home, other) = (waiter(1), waiter(2));
-        let doze = Arc::new(Doze::default());
+        let doze = Arc::new(IdleSleep::default());
         assert!(world.baton.enter(&home));
         let watchdog = {
             let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));

@@ -6,11 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
-#[inline]
-pub fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
+pub use everloop_core::sys::now;
 
 /// As `loop.time()` returns it.
 #[inline]

@@ -1,6 +1,6 @@
 //! Who waits on a thread for a future of `concurrent.futures`.
 
-use everloop_core::wait::spin_then_park::Spot;
+use everloop_core::wait::SpinThenPark;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 #[pyclass(frozen, module = "everloop._native")]
 pub struct FutureWaiter {
     has_come: AtomicBool,
-    spot: Spot,
+    place: SpinThenPark,
 }
 
 #[pymethods]
 impl FutureWaiter {
     #[new]
     fn new() -> Self {
-        Self { has_come: AtomicBool::new(false), spot: Spot::default() }
+        Self { has_come: AtomicBool::new(false), place: SpinThenPark::default() }
     }
 
     /// The future has a result.
     fn add_result(&self, _future: &Bound<'_, PyAny>) {
         self.has_come.store(true, Ordering::Release);
-        self.spot.rouse();
+        self.place.unpark();
     }
 
     /// The future has an exception.
@@ -47,7 +47,7 @@ impl FutureWaiter {
             if self.has_come.load(Ordering::Acquire) || left == Some(Duration::ZERO) {
                 return Ok(self.has_come.load(Ordering::Acquire));
             }
-            py.detach(|| self.spot.wait(left));
+            py.detach(|| self.place.park(left));
             py.check_signals()?;
         }
     }

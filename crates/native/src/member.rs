@@ -1,8 +1,9 @@
 //! A member: a thread that turns a loop, or did and is blocked. What the loop's other threads and the watchdog need to know of it.
 
-use crate::ffi::{self, CpuClock, CurrentHandle, ThreadState, thread_ident};
+use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use everloop_core::baton::{ThreadId, Waiter};
-use everloop_core::wait::spin_then_park;
+use everloop_core::sys::{self, CpuClock};
+use everloop_core::wait;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
@@ -101,7 +102,7 @@ impl Member {
             ident: thread_ident(),
             name,
             state,
-            thread: ffi::thread_number(),
+            thread: sys::thread_number(),
             cpu: CpuClock::of_this_thread(),
             base_frame,
             current: CurrentHandle::default(),
@@ -148,7 +149,7 @@ impl Member {
     /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
     pub fn without_gil<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
         py.detach(|| {
-            spin_then_park::note_free_gil();
+            wait::note_release();
             f()
         })
     }

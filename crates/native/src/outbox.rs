@@ -9,7 +9,7 @@ use crate::exit;
 use crate::ffi;
 use crate::member::lock;
 use crate::starter::start_elsewhere;
-use everloop_core::wait::parker::{Parker, Wake};
+use everloop_core::wait::{Parker, Wake};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::{Cell, RefCell};

@@ -1,13 +1,13 @@
 //! What wakes the watchdog: below everything that takes a baton, since all of it has to call.
 
-use everloop_core::wait::idle_sleep::Doze;
+use everloop_core::wait::IdleSleep;
 use std::sync::LazyLock;
 
 /// Where the watchdog sleeps.
-pub static DOZE: LazyLock<Doze> = LazyLock::new(Doze::default);
+pub static IDLE_SLEEP: LazyLock<IdleSleep> = LazyLock::new(IdleSleep::default);
 
 /// This thread has got a baton, perhaps from a thread that sleeps in the poll: the watchdog has to be awake.
 #[inline]
 pub fn wake() {
-    DOZE.rouse();
+    IDLE_SLEEP.wake_if_asleep();
 }

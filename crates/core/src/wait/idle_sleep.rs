@@ -1,28 +1,33 @@
 //! How the watchdog sleeps while every loop does, and is woken by the first that has something to do.
+//!
+//! Threads that take a baton call [`IdleSleep::wake_if_asleep`], often, and nearly always find it awake: that costs a fence
+//! and a load. The race: a thread leaves the poll while the sleeper, which saw it there, lies down. Each of the two writes,
+//! passes a fence and then reads what the other wrote, so one of them sees the other (`tests/loom_baton.rs`).
 
+use super::parker::Parker;
 use crate::sync::{AtomicBool, Ordering, fence};
-use crate::wait::parker::{Parker, Wake};
+use crate::sys::Wake;
 use std::time::Duration;
 
-/// One sleeper, woken by anybody. Waking one that is awake costs a fence and a load.
+/// One sleeper, woken by anybody.
 #[derive(Debug)]
-pub struct Doze {
-    /// Whether the sleeper has lain down. Written by it, cleared by whoever wakes it.
+pub struct IdleSleep {
+    /// True if the sleeper has lain down. Written by it, cleared by whoever wakes it.
     asleep: AtomicBool,
     parker: Parker,
 }
 
-impl Default for Doze {
+impl Default for IdleSleep {
     fn default() -> Self {
         Self { asleep: AtomicBool::new(false), parker: Parker::default() }
     }
 }
 
-impl Doze {
+impl IdleSleep {
     /// A thread has the baton of a loop whose poll was left, by itself or by somebody it took the baton from. Call it
     /// after that, not before: the sleeper looks at the batons once more when it has lain down.
     #[inline]
-    pub fn rouse(&self) {
+    pub fn wake_if_asleep(&self) {
         fence(Ordering::SeqCst); // leave the poll | look whether the sleeper has lain down
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
             self.parker.unpark();
@@ -44,8 +49,9 @@ impl Doze {
         wake
     }
 
-    pub fn parker(&self) -> &Parker {
-        &self.parker
+    /// Sleeps for a while, whatever the loops do: only [`wake`](Self::wake) ends it.
+    pub fn sleep(&self, time: Duration) {
+        self.parker.park(Some(time));
     }
 
     /// In a forked child there is no sleeper.

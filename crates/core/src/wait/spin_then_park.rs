@@ -1,101 +1,75 @@
-//! Where a thread waits, without the GIL, for another one that has it.
+//! Where a thread waits, without the global lock, for another one that has it.
 //!
-//! Being woken costs more than all else of a call that crosses threads, so a thread whose last wait was short stays awake
-//! for a moment before it sleeps. A thread that is told while the other one still has the GIL would fall asleep again, to
-//! wait for that: as long as it is awake it waits for the GIL to be let go of as well.
+//! A thread whose last wait was short spins before it sleeps ([`AdaptiveSpin`]). One that goes on while the other still has
+//! the global lock would fall asleep again at once, to wait for that: so, as long as it spins, it waits for the lock to be
+//! let go of as well. (A round trip that took 90 microseconds, since the thread was woken too early, takes 23.)
 
-use crate::wait::parker::{Parker, Wake, stay_awake};
+use super::adaptive_spin::{AdaptiveSpin, SPIN, spin};
+use super::parker::Parker;
+use crate::sys::{self, Wake};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a thread stays awake: long enough for another one to be woken and to answer.
-pub const AWAKE: Duration = Duration::from_micros(100);
-/// A short wait: two threads were woken once each, and little was done in between.
-const SHORT: Duration = Duration::from_micros(200);
-/// How many waits are slept through after one for which a thread stayed awake in vain.
-const LESSON: u32 = 16;
+/// How often threads have let go of the global lock, of those that say so: the ones that wait here, and those that turn
+/// loops. Release when it is written and Acquire when it is read: who sees a new number sees what came before it.
+static RELEASES: AtomicU64 = AtomicU64::new(0);
 
-/// How often threads have let go of the GIL, of those that say so: the ones that wait at spots, and those that turn loops.
-static LETTING_GO: AtomicU64 = AtomicU64::new(0);
-
-/// The calling thread has just let go of the GIL.
-pub fn note_free_gil() {
-    LETTING_GO.fetch_add(1, Ordering::Release);
+/// The calling thread has just let go of the global lock.
+pub fn note_release() {
+    RELEASES.fetch_add(1, Ordering::Release);
 }
 
-/// A moment, as far as letting go of the GIL is concerned.
+/// When something was last posted to somebody who waits, as far as the global lock is concerned. Written by who posts, read
+/// by who waits.
 #[derive(Default)]
-pub struct Moment(AtomicU64);
+pub struct LastPost(AtomicU64);
 
-impl Moment {
-    /// Notes that the calling thread has the GIL now.
+impl LastPost {
+    /// The calling thread, which has the global lock, posts something.
     pub fn note(&self) {
-        self.0.store(LETTING_GO.load(Ordering::Acquire), Ordering::Release);
+        self.0.store(RELEASES.load(Ordering::Acquire), Ordering::Release);
     }
 
-    /// Whether the GIL has been let go of since.
+    /// True if the global lock has been let go of since: by who posted, most likely.
     pub fn is_over(&self) -> bool {
-        self.0.load(Ordering::Acquire) != LETTING_GO.load(Ordering::Acquire)
-    }
-}
-
-/// What a thread has learned from its last waits.
-#[derive(Clone, Copy, Default)]
-pub struct Habit {
-    last_was_short: bool,
-    sleeps_left: u32,
-}
-
-impl Habit {
-    /// Whether to stay awake for the wait that begins.
-    pub fn stays_awake(&mut self) -> bool {
-        if self.sleeps_left > 0 {
-            self.sleeps_left -= 1;
-            return false;
-        }
-        self.last_was_short
-    }
-
-    /// A wait that took so long was ended by another thread, or not.
-    pub fn learn(&mut self, stayed_awake: bool, took: Duration, by_thread: bool) {
-        self.last_was_short = by_thread && took < SHORT;
-        if stayed_awake && took >= AWAKE {
-            self.sleeps_left = LESSON;
-        }
+        self.0.load(Ordering::Acquire) != RELEASES.load(Ordering::Acquire)
     }
 }
 
 thread_local! {
-    /// Of this thread's waits at spots.
-    static HABIT: Cell<Habit> = const { Cell::new(Habit { last_was_short: false, sleeps_left: 0 }) };
+    /// Of this thread's waits here.
+    static HABIT: Cell<AdaptiveSpin> = const { Cell::new(AdaptiveSpin::new()) };
 }
 
 #[derive(Default)]
-pub struct Spot {
+pub struct SpinThenPark {
     parker: Parker,
-    /// Of the last `rouse`.
-    roused: Moment,
+    /// Of the last `unpark`.
+    last_post: LastPost,
 }
 
-impl Spot {
-    /// Ends the wait of now, or else the next one. By a thread that has the GIL.
-    pub fn rouse(&self) {
-        self.roused.note();
+impl SpinThenPark {
+    /// Ends the wait of now, or else the next one. By a thread that has the global lock.
+    pub fn unpark(&self) {
+        self.last_post.note();
         self.parker.unpark();
     }
 
-    /// Waits to be roused. By a thread that has just let go of the GIL.
-    pub fn wait(&self, timeout: Option<Duration>) -> Wake {
-        note_free_gil();
-        let begin = Instant::now();
+    /// Waits for [`unpark`](Self::unpark), a signal, or the end of `timeout`. By a thread that has just let go of the global
+    /// lock.
+    pub fn park(&self, timeout: Option<Duration>) -> Wake {
+        note_release();
+        let begin = sys::now();
+        let waited = || Duration::from_nanos(sys::now() - begin);
         let mut habit = HABIT.get();
-        let stays_awake = habit.stays_awake();
-        if stays_awake {
-            stay_awake(timeout.map_or(AWAKE, |t| t.min(AWAKE)), || self.parker.is_unparked() && self.roused.is_over());
+        let spins = habit.spins();
+        if spins {
+            let limit = timeout.map_or(SPIN, |timeout| timeout.min(SPIN));
+            spin(limit, || self.parker.is_unparked() && self.last_post.is_over());
         }
-        let wake = self.parker.park(timeout.map(|t| t.saturating_sub(begin.elapsed())));
-        habit.learn(stays_awake, begin.elapsed(), wake == Wake::Unparked);
+        let wake = self.parker.park(timeout.map(|timeout| timeout.saturating_sub(waited())));
+        habit.learn(spins, waited(), wake == Wake::Unparked);
         HABIT.set(habit);
         wake
     }
@@ -106,58 +80,29 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    const QUICK: Duration = Duration::from_micros(30);
-
     #[test]
-    fn short_waits_that_threads_end_keep_a_thread_awake() {
-        let mut habit = Habit::default();
-        assert!(!habit.stays_awake(), "nothing is known yet");
-        habit.learn(false, SHORT / 2, true);
-        assert!(habit.stays_awake());
-        habit.learn(true, QUICK, true);
-        assert!(habit.stays_awake());
-        habit.learn(true, QUICK, false);
-        assert!(!habit.stays_awake(), "a file or a timer ended it");
-        habit.learn(false, SHORT, true);
-        assert!(!habit.stays_awake(), "it took too long");
-    }
-
-    #[test]
-    fn who_stayed_awake_in_vain_sleeps_for_a_while() {
-        let mut habit = Habit::default();
-        habit.learn(false, QUICK, true);
-        assert!(habit.stays_awake());
-        habit.learn(true, AWAKE, true);
-        for _ in 0..LESSON {
-            assert!(!habit.stays_awake());
-            habit.learn(false, AWAKE, true);
-        }
-        assert!(habit.stays_awake());
-    }
-
-    #[test]
-    fn a_moment_is_over_once_somebody_lets_go() {
-        let moment = Moment::default();
-        moment.note();
-        note_free_gil();
-        assert!(moment.is_over());
+    fn a_post_is_over_once_somebody_lets_go() {
+        let post = LastPost::default();
+        post.note();
+        note_release();
+        assert!(post.is_over());
     }
 
     #[test]
     fn a_wait_ends_when_it_is_told_whether_the_thread_is_awake_or_asleep() {
-        let spots: [Arc<Spot>; 2] = Default::default();
-        let other = spots.clone();
+        let places: [Arc<SpinThenPark>; 2] = Default::default();
+        let other = places.clone();
         let thread = std::thread::spawn(move || {
             for _ in 0..1000 {
-                while other[0].wait(None) != Wake::Unparked {}
-                other[1].rouse();
+                while other[0].park(None) != Wake::Unparked {}
+                other[1].unpark();
             }
         });
         for _ in 0..1000 {
-            spots[0].rouse();
-            while spots[1].wait(None) != Wake::Unparked {}
+            places[0].unpark();
+            while places[1].park(None) != Wake::Unparked {}
         }
         thread.join().expect("it only waits");
-        assert_eq!(spots[0].wait(Some(Duration::ZERO)), Wake::TimedOut);
+        assert_eq!(places[0].park(Some(Duration::ZERO)), Wake::TimedOut);
     }
 }

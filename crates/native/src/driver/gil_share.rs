@@ -1,7 +1,7 @@
 //! How a loop that always has work shares the GIL with other threads.
 
-use crate::ffi;
 use crate::member::Member;
+use everloop_core::sys::times_slept;
 use pyo3::prelude::*;
 use std::mem;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl GilShare {
     }
 
     pub fn lend(&mut self, py: Python<'_>, member: &Member, now: u64, aside: bool) {
-        let before = ffi::times_slept();
+        let before = times_slept();
         member.without_gil(py, || {
             let begin = Instant::now();
             while begin.elapsed() < Self::WAKE_UP {
@@ -57,7 +57,7 @@ impl GilShare {
             }
         });
         // Who has to sleep to get it back has lent it.
-        let lent = ffi::times_slept() != before;
+        let lent = times_slept() != before;
         if mem::take(&mut self.heard) || aside {
             self.company_until = now + Self::COMPANY;
         }

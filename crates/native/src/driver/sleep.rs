@@ -7,8 +7,7 @@ use crate::handoff::SIGNAL_CHECK;
 use crate::watchdog_sleep;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::turn::Wait;
-use everloop_core::wait::parker::stay_awake;
-use everloop_core::wait::spin_then_park::{AWAKE, Moment};
+use everloop_core::wait::{LastPost, SPIN, spin};
 use pyo3::prelude::*;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -43,11 +42,11 @@ impl Driver<'_> {
             polled = polled.and(found);
         } else {
             let (poller, events) = (&self.poller, &mut self.events);
-            let stays_awake = timeout.is_none_or(|timeout| timeout > AWAKE) && self.habit.stays_awake();
+            let spins = timeout.is_none_or(|timeout| timeout > SPIN) && self.habit.spins();
             let (outcome, woke) = self.member.without_gil(self.py, || {
-                let outcome = if !stays_awake {
+                let outcome = if !spins {
                     poller.wait(events, timeout)
-                } else if find_soon(poller, &this.shared.posted, events) {
+                } else if find_soon(poller, &this.shared.last_post, events) {
                     Ok(())
                 } else {
                     // A signal that came meanwhile does not end this sleep: it is handled after it.
@@ -55,7 +54,7 @@ impl Driver<'_> {
                 };
                 (outcome, clock::now())
             });
-            self.habit.learn(stays_awake, Duration::from_nanos(woke - now), poller.is_woken());
+            self.habit.learn(spins, Duration::from_nanos(woke - now), poller.is_woken());
             self.idle = woke - now > IDLE;
             self.turns_awake = 0;
             polled = check_poll(outcome);
@@ -84,12 +83,12 @@ pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
 }
 
 /// Polls without sleeping, for a moment: another thread will send something soon. True: a file is ready.
-fn find_soon(poller: &Poller, posted: &Moment, events: &mut Events) -> bool {
+fn find_soon(poller: &Poller, last_post: &LastPost, events: &mut Events) -> bool {
     let mut woken = None;
-    stay_awake(AWAKE, || {
+    spin(SPIN, || {
         if poller.is_woken() {
             // By a thread that may have the GIL still, and does not always tell when it has let go of it.
-            return posted.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
+            return last_post.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
         }
         poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
     });

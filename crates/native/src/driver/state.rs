@@ -8,7 +8,7 @@ use crate::member::{Member, lock};
 use everloop_core::baton::ThreadId;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::turn::Turn;
-use everloop_core::wait::spin_then_park::Habit;
+use everloop_core::wait::AdaptiveSpin;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Driver<'py> {
     /// The last sleep was one.
     pub(super) idle: bool,
     /// Of sleeping, where other threads end the sleep.
-    pub(super) habit: Habit,
+    pub(super) habit: AdaptiveSpin,
     /// Steps and turns left before files are looked at again.
     pub(super) steps_left: usize,
     pub(super) turns_left: u32,
@@ -50,7 +50,7 @@ impl<'py> Driver<'py> {
             sleeper: if home { lock(&core.get().sleeper).as_ref().map(|wait| wait.bind(py).clone()) } else { None },
             share: GilShare::default(),
             idle: false,
-            habit: Habit::default(),
+            habit: AdaptiveSpin::default(),
             steps_left: 0,
             turns_left: 0,
             turns_awake: 0,

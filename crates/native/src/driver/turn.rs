@@ -48,7 +48,7 @@ impl Driver<'_> {
         // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
         // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
         let (wait, found) = self.on_turn(|turn| (turn.wait(), !turn.found.is_empty()));
-        let stale = this.shared.heartbeat.take_stale();
+        let stale = this.shared.heartbeat.take_look();
         let is_fresh = self.turns_awake < TURNS_OF_LOOKS;
         self.turns_awake += u32::from(is_fresh);
         if found || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {

@@ -34,7 +34,7 @@ impl LoopCore {
     }
 
     fn post(&self, post: Post) {
-        self.shared.posted.note();
+        self.shared.last_post.note();
         self.inbox.push(post);
         self.shared.wake_sleeper();
     }
@@ -42,7 +42,7 @@ impl LoopCore {
     /// As `schedule`, of a thread that does not run this loop. It wakes the loop soon, when it has let go of
     /// the GIL: a loop that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
-        self.shared.posted.note();
+        self.shared.last_post.note();
         self.inbox.push(Post::Soon(handle));
     }
 

@@ -6,7 +6,7 @@ use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;
 use everloop_core::registry::Change;
-use everloop_core::wait::spin_then_park::Moment;
+use everloop_core::wait::LastPost;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,7 @@ pub struct Shared {
     /// Gone once the loop is closed. Whoever polls holds a reference of its own, so nobody's descriptor is closed under it.
     pub(super) poller: Mutex<Option<Arc<Poller>>>,
     /// When another thread has posted something last.
-    pub posted: Moment,
+    pub last_post: LastPost,
     /// Whether blocked steps are put aside.
     pub rescue: AtomicBool,
     /// How long a call may block before that, in nanoseconds.

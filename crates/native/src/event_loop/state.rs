@@ -17,7 +17,7 @@ use everloop_core::ready::Inbox;
 use everloop_core::registry::Registry;
 use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
-use everloop_core::wait::spin_then_park::Moment;
+use everloop_core::wait::LastPost;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
@@ -107,7 +107,7 @@ impl LoopCore {
                 baton: Baton::default(),
                 heartbeat: Heartbeat::default(),
                 poller: Mutex::new(Some(Arc::new(Poller::new().map_err(os_error)?))),
-                posted: Moment::default(),
+                last_post: LastPost::default(),
                 rescue: AtomicBool::new(false),
                 rescue_after: AtomicU64::new(20_000_000),
                 report_after: AtomicU64::new(100_000_000),

@@ -389,15 +389,6 @@ pub fn thread_ident() -> u64 {
     unsafe { ffi::PyThread_get_thread_ident() as u64 }
 }
 
-/// The kernel's number of this thread; 0 where it has none.
-pub fn thread_number() -> u32 {
-    #[cfg(target_os = "linux")]
-    // SAFETY: no preconditions.
-    return unsafe { libc::gettid() } as u32;
-    #[cfg(not(target_os = "linux"))]
-    0
-}
-
 /// The interpreter's state of one thread, for others to look at.
 #[derive(Debug)]
 pub struct ThreadState(*mut ffi::PyThreadState);
@@ -504,46 +495,6 @@ pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on:
             set(interpreter, Some(before.take().unwrap_or(default)));
         }
     }
-}
-
-/// The CPU time that a thread has used, readable from other threads.
-#[derive(Clone, Copy, Debug)]
-pub struct CpuClock(libc::clockid_t);
-
-impl CpuClock {
-    /// The calling thread's.
-    pub fn of_this_thread() -> Option<Self> {
-        let mut clock: libc::clockid_t = 0;
-        // SAFETY: pthread_self() is this live thread and `clock` a valid place for the result.
-        let failed: c_int = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
-        (failed == 0).then_some(Self(clock))
-    }
-
-    /// In nanoseconds. None once the thread has ended.
-    pub fn now(self) -> Option<u64> {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid place for the result; an unknown clock id is answered with EINVAL.
-        let failed = unsafe { libc::clock_gettime(self.0, &raw mut time) };
-        (failed == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-    }
-}
-
-/// How often this thread has gone to sleep so far: it has not waited for the GIL if the number is the same before and after.
-/// (Time would not tell: on a busy host a thread can be kept from running.)
-#[cfg(target_os = "linux")]
-pub fn times_slept() -> i64 {
-    // SAFETY: all zeros is a valid rusage, and a valid place for the result.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
-        usage.ru_nvcsw
-    }
-}
-
-/// Elsewhere: always another number, as if it had waited.
-#[cfg(not(target_os = "linux"))]
-pub fn times_slept() -> i64 {
-    crate::clock::now() as i64
 }
 
 /// Whether a callable is implemented in C without a Python function in between: what `C_RETURN` events follow.

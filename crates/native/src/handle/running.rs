@@ -7,7 +7,7 @@
 use crate::ffi::GilCell;
 use crate::member::{generation, own_id};
 use everloop_core::baton::ThreadId;
-use everloop_core::wait::parker::Parker;
+use everloop_core::wait::Parker;
 use pyo3::prelude::*;
 use std::sync::Arc;
 

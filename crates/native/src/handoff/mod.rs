@@ -20,7 +20,7 @@ use crate::exit;
 use crate::member::{Aside, Member, Reason, lock};
 use crate::watchdog_sleep;
 use everloop_core::baton::{After, Manner};
-use everloop_core::wait::parker::Wake;
+use everloop_core::wait::Wake;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;

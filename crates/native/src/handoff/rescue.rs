@@ -7,9 +7,9 @@ use crate::event_loop::LoopCore;
 use crate::ffi;
 use crate::member::{Member, Reason};
 use everloop_core::baton::Manner;
+use everloop_core::sys::{self, Activity, CpuClock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
-use std::ffi::c_long;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -32,44 +32,18 @@ pub enum Doing {
 impl Doing {
     /// Looks at the thread of `member`.
     pub fn of(member: &Member) -> Self {
-        std::fs::read_to_string(format!("/proc/self/task/{}/syscall", member.thread))
-            .map_or(Self::Unknown, |line| Self::parse(&line))
-    }
-
-    /// Reads proc_pid_syscall(5): a system call's number and arguments, or "running".
-    fn parse(line: &str) -> Self {
-        let mut words = line.split_whitespace();
-        let Some(first) = words.next() else { return Self::Unknown };
-        if first == "running" {
-            return Self::Runs;
-        }
-        match first.parse() {
-            Ok(FUTEX) => match words.next().and_then(parse_address).and_then(ffi::is_interpreters) {
+        match sys::activity(member.thread) {
+            Activity::Runs => Self::Runs,
+            Activity::Waits => Self::Waits,
+            Activity::WaitsForLock(address) => match ffi::is_interpreters(address) {
                 Some(true) => Self::WaitsForGil,
                 Some(false) => Self::Waits,
                 None => Self::Unknown,
             },
-            // A call that goes on after the process was stopped: which one it is, is not said.
-            Ok(RESTARTED) => Self::Unknown,
-            Ok(0..) => Self::Waits,
-            _ => Self::Unknown, // -1: asleep, but not in a system call
+            Activity::Unknown => Self::Unknown,
         }
     }
 }
-
-/// "0x7f03988a3f16"
-fn parse_address(word: &str) -> Option<usize> {
-    usize::from_str_radix(word.strip_prefix("0x")?, 16).ok()
-}
-
-#[cfg(target_os = "linux")]
-const FUTEX: c_long = libc::SYS_futex;
-#[cfg(target_os = "linux")]
-const RESTARTED: c_long = libc::SYS_restart_syscall;
-#[cfg(not(target_os = "linux"))]
-const FUTEX: c_long = -1;
-#[cfg(not(target_os = "linux"))]
-const RESTARTED: c_long = -2;
 
 /// Where a thread stood when the watchdog looked. Numbers only: a frame or code that is kept lives on after its function, with
 /// all that it names.
@@ -89,7 +63,7 @@ pub struct Sample {
 impl Sample {
     /// Looks at the thread of `member`, which must not be running Python: we hold the GIL.
     pub fn take(py: Python<'_>, member: &Member) -> Self {
-        let cpu = member.cpu.and_then(ffi::CpuClock::now);
+        let cpu = member.cpu.and_then(CpuClock::now);
         match member.top_frame(py) {
             Some(frame) => Self {
                 frame: ffi::address(&frame),
@@ -116,7 +90,7 @@ impl Sample {
 
     /// Whether the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
     pub fn is_computing(&self, member: &Member, elapsed: u64) -> bool {
-        match (member.cpu.and_then(ffi::CpuClock::now), self.cpu) {
+        match (member.cpu.and_then(CpuClock::now), self.cpu) {
             (Some(now), Some(then)) => now.saturating_sub(then) * 2 > elapsed,
             _ => false,
         }

@@ -15,8 +15,7 @@ use crate::event_loop::create_task::new_future;
 use crate::event_loop::{LoopCore, Shared};
 use crate::ffi::{GilCell, name, stay_when_ended};
 use everloop_core::poll::Poller;
-use everloop_core::wait::parker::Wake;
-use everloop_core::wait::spin_then_park::{self, Spot};
+use everloop_core::wait::{self, SpinThenPark, Wake};
 pub use job::Job;
 use job::{Call, Variables};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -36,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Where one thread of the pool waits.
 struct Seat {
     number: u32,
-    spot: Spot,
+    place: SpinThenPark,
 }
 
 #[derive(Default)]
@@ -144,7 +143,7 @@ impl PoolCore {
         match slf.get().state.with(py, |state| state.rouse(prefer)) {
             Rouse::Nobody => Ok(()),
             Rouse::Idle(seat) => {
-                seat.spot.rouse();
+                seat.place.unpark();
                 Ok(())
             }
             Rouse::Start => {
@@ -238,7 +237,7 @@ impl PoolCore {
         stay_when_ended(); // it calls us for each of its jobs, and need not schedule anything
         Worker {
             pool: slf.clone().unbind(),
-            seat: Arc::new(Seat { number, spot: Spot::default() }),
+            seat: Arc::new(Seat { number, place: SpinThenPark::default() }),
             state: GilCell::new(WorkerState { coming: true, job: None, to_wake: None }),
         }
     }
@@ -257,7 +256,7 @@ impl PoolCore {
             (std::mem::take(&mut state.idle), dropped)
         });
         for seat in idle {
-            seat.spot.rouse();
+            seat.place.unpark();
         }
         dropped.iter().map(|job| job.get().future(py)).collect()
     }
@@ -369,13 +368,13 @@ impl Worker {
         let to_wake = self.state.with(py, |state| state.to_wake.take());
         py.detach(|| {
             if let Some(to_wake) = to_wake {
-                spin_then_park::note_free_gil();
+                wait::note_release();
                 to_wake.wake();
             }
             let deadline = Instant::now() + LINGER;
             loop {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if seat.spot.wait(Some(left)) == Wake::Unparked || left.is_zero() {
+                if seat.place.park(Some(left)) == Wake::Unparked || left.is_zero() {
                     break;
                 }
             }

@@ -15,8 +15,8 @@ mod watch;
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::member::lock;
-use crate::watchdog_sleep::DOZE;
-use everloop_core::wait::parker::Wake;
+use crate::watchdog_sleep::{self, IDLE_SLEEP};
+use everloop_core::wait::Wake;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     watchdog.watches.push(watch);
     if watchdog.running {
         drop(watchdog);
-        DOZE.rouse();
+        watchdog_sleep::wake();
         return Ok(());
     }
     let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
@@ -106,7 +106,7 @@ pub fn stop() {
         watchdog.stop = true;
         watchdog.thread.take()
     };
-    DOZE.wake();
+    IDLE_SLEEP.wake();
     if let Some(thread) = thread {
         // It ends at its next look; a panic of it was printed when it happened.
         let _ = thread.join();
@@ -136,7 +136,7 @@ pub fn after_fork() {
     drop(watchdog);
     // Their locks may have been held by the watchdog of the parent.
     std::mem::forget(gone);
-    DOZE.after_fork();
+    IDLE_SLEEP.after_fork();
     watch::after_fork();
 }
 
@@ -155,13 +155,13 @@ fn watch_all() {
         let now = clock::now();
         if watches.is_empty() {
             // Where one loop has just ended another one often begins, and finds the watchdog up.
-            DOZE.parker().park(Some(UP));
+            IDLE_SLEEP.sleep(UP);
             let nothing_to_do = || {
                 let watchdog = lock(&WATCHDOG);
                 watchdog.watches.is_empty() && !watchdog.stop
             };
             let idle = nothing_to_do();
-            if idle && DOZE.sleep_while(Some(LINGER), nothing_to_do) == Wake::TimedOut && retire() {
+            if idle && IDLE_SLEEP.sleep_while(Some(LINGER), nothing_to_do) == Wake::TimedOut && retire() {
                 return;
             }
             // No step of a loop that comes now has begun before this.
@@ -175,10 +175,10 @@ fn watch_all() {
         let before = clock::now();
         let period = watches.iter().map(|watch| watch.period()).min().unwrap_or(1_000_000);
         if watches.iter().all(|watch| watch.is_asleep()) {
-            DOZE.sleep_while(None, || watches.iter().all(|watch| watch.is_asleep()));
+            IDLE_SLEEP.sleep_while(None, || watches.iter().all(|watch| watch.is_asleep()));
             (last, overslept) = (clock::now(), 0);
         } else {
-            DOZE.parker().park(Some(Duration::from_nanos(period)));
+            IDLE_SLEEP.sleep(Duration::from_nanos(period));
             overslept = (clock::now() - before).saturating_sub(period);
         }
     }

@@ -8,6 +8,7 @@ use crate::ffi;
 use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
 use crate::member::{Member, lock};
 use crate::outbox;
+use everloop_core::sys::times_slept;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,7 +84,7 @@ impl Watch {
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
     pub fn look(&self, last: u64, overslept: u64) {
-        self.shared.heartbeat.mark_stale();
+        self.shared.heartbeat.note_look();
         let now = clock::now();
         let tick = self.shared.heartbeat.tick();
         let mut seen = lock(&self.seen);
@@ -165,14 +166,14 @@ impl Watch {
         if (!rescue_on || probing) && !is_due(now) {
             return;
         }
-        let asked = ffi::times_slept();
+        let asked = times_slept();
         self.attached(|core, seen| {
             if self.shared.heartbeat.tick() != tick {
                 return Ok(()); // it ended while we waited for the GIL: the next look judges it
             }
             let Some(member) = holder(core) else { return Ok(()) };
             if rescue_on {
-                self.consider_rescue(core, &member, seen, rescue_due, ffi::times_slept() != asked, now)?;
+                self.consider_rescue(core, &member, seen, rescue_due, times_slept() != asked, now)?;
             }
             if is_due(clock::now()) && self.shared.heartbeat.tick() == tick {
                 seen.reports.begin_stall(core, &member, tick, since)?;

@@ -1,0 +1,14 @@
+//! Linux: what the table in [`super`] asks for.
+
+mod clock;
+mod epoll;
+mod futex;
+mod procfs;
+mod thread;
+
+pub use clock::now;
+pub use epoll::{Events, Poller};
+#[cfg(not(loom))]
+pub use futex::Park;
+pub use procfs::activity;
+pub use thread::{CpuClock, thread_number, times_slept};

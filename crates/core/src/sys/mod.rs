@@ -1,0 +1,40 @@
+//! What differs from one platform to the next. All else of this crate is the same everywhere.
+//!
+//! A port is one folder beside `linux`, with these names and their functions. What belongs to no platform stands beside the
+//! folders: [`Activity`] and [`Wake`].
+//!
+//! | name | functions | on Linux |
+//! |---|---|---|
+//! | `Poller`, `Events` | `new`, `as_raw_fd`, `add`, `modify`, `delete`, `wait`, `notify`, `acknowledge`; `count`, `get`, `clear` | epoll, eventfd |
+//! | `Park` | `park`, `unpark`, `is_unparked` | futex |
+//! | `now` | the only clock of this crate; only threads that spin (`wait/`) read it | CLOCK_MONOTONIC |
+//! | `CpuClock` | `of_this_thread`, `now` | `pthread_getcpuclockid` |
+//! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
+//! | `activity` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
+//!
+//! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal then ends
+//! no sleep: sleep in slices), and `activity` may always be `Unknown`.
+
+mod activity;
+mod wake;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(loom)]
+mod model;
+
+pub use activity::Activity;
+pub use wake::Wake;
+
+#[cfg(target_os = "linux")]
+pub use linux::{CpuClock, activity, now, thread_number, times_slept};
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{Events, Poller};
+
+#[cfg(all(target_os = "linux", not(loom)))]
+pub(crate) use linux::Park;
+#[cfg(loom)]
+pub(crate) use model::Park;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("everloop runs on Linux only, so far: crates/core/src/sys/mod.rs lists what a port provides");
