@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import everloop
-from everloop.bridge.processes import worker_process as worker
+from everloop.bridge.processes import worker_process
 from test_fork import in_child
 
 BRIDGE = str(pathlib.Path(everloop.__file__).parent / "bridge")
@@ -113,6 +113,6 @@ def test_a_limiter_is_used_in_the_middle_of_its_use(loop, waiting):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_in_the_middle_of_the_start_of_a_process():
-    with worker.start_lock:
+    with worker_process.start_lock:
         assert in_child(os.getpid) != repr(os.getpid())
     assert in_child(os.getpid) != repr(os.getpid())

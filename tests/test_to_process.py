@@ -17,7 +17,7 @@ import pytest
 
 import everloop
 import process_work
-from everloop.bridge.processes import process_pool as worker_pool
+from everloop.bridge.processes import process_pool
 from process_support import exists, visit
 from support import PATIENCE, run_script
 
@@ -111,7 +111,7 @@ def test_a_process_is_kept_for_the_next_call(loop):
 def test_there_are_as_many_as_processors_by_default(loop):
     async def main():
         await everloop.to_process(os.getpid)
-        return loop._belongings[worker_pool.WorkerPool]._limit()
+        return loop._belongings[process_pool.ProcessPool]._limit()
 
     assert loop.run_until_complete(main()) == len(os.sched_getaffinity(0))
 
@@ -170,7 +170,7 @@ def test_many_calls_come_back_each_with_its_own_result(loop):
 
 
 def test_an_idle_process_goes_after_a_while_and_the_next_call_has_a_new_one(loop, monkeypatch):
-    monkeypatch.setattr(worker_pool, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(process_pool, "IDLE_SECONDS", 0)
 
     async def main():
         first = await everloop.to_process(os.getpid)
@@ -351,7 +351,7 @@ def test_an_idle_process_that_was_killed_concerns_nobody(loop, pause):
         multiprocessing.connection.wait([descriptor])
         os.close(descriptor)
         if pause:
-            while exists(first) or loop._belongings[worker_pool.WorkerPool]._workers:
+            while exists(first) or loop._belongings[process_pool.ProcessPool]._workers:
                 await asyncio.sleep(0.001)
         assert await everloop.to_process(os.getpid) != first
 

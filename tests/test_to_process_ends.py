@@ -13,7 +13,7 @@ import pytest
 
 import everloop
 import process_work
-from everloop.bridge.processes import process_pool as worker_pool
+from everloop.bridge.processes import process_pool
 from process_support import exists, visit
 from support import run_script, started_script, wait_until
 from test_fork import in_child
@@ -174,7 +174,7 @@ def test_a_process_that_dies_when_it_was_given_to_a_call_is_replaced(loop, hall)
             await asyncio.sleep(0)
 
             # in one step it answers and dies, so the loop hears of both at once
-            [worker] = loop._belongings[worker_pool.WorkerPool]._workers
+            [worker] = loop._belongings[process_pool.ProcessPool]._workers
             visitor.let_go()
             select.select([worker._socket], [], [])
             os.kill(visitor.pid, signal.SIGKILL)
@@ -242,7 +242,7 @@ def test_a_process_that_is_being_started_ends_with_its_loop(loop):
     call = loop.run_until_complete(main())
     loop.close()
     call._log_destroy_pending = False
-    assert loop._belongings[worker_pool.WorkerPool]._workers == set()
+    assert loop._belongings[process_pool.ProcessPool]._workers == set()
 
 
 def test_run_cancels_what_is_left_and_leaves_no_process(hall):

@@ -10,7 +10,7 @@ import contextvars
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from ... import _native
 from ...contexts import loop_of_context
@@ -22,9 +22,6 @@ from ..deadlocks.edges import link
 from ..functions import check_function, name_of
 
 __all__ = ["to_executor"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 type Outcome = tuple[BaseException | None, Any]
 

@@ -13,16 +13,13 @@ import platform
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 from ...loop import EventLoop
 from ..functions import check_function, name_of
 from .to_executor import outcome_of, submit_for
 
 __all__ = ["to_interpreter"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

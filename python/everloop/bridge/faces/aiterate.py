@@ -8,15 +8,13 @@ import inspect
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
 from ..this_process import this_process
 
 __all__ = ["ThreadIterator", "aiterate"]
-
-T = TypeVar("T")
 
 _numbers = itertools.count(1)
 

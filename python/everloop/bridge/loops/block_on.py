@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from asyncio import events
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from ... import _native
 from ... import loop as loops
@@ -16,8 +16,6 @@ from .own_loop import run_here
 from .step_wait import raise_timeout, wait_in_step
 
 __all__ = ["block_on"]
-
-T = TypeVar("T")
 
 
 def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:

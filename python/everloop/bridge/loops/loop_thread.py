@@ -11,7 +11,7 @@ import threading
 from asyncio import events
 from collections.abc import Awaitable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ... import _native
 from ...contexts import loop_of_context
@@ -23,8 +23,6 @@ from .blocking import blocking
 from .loop_future import ExitOfCoroutine, LoopFuture, run_on, submit_to, through
 
 __all__ = ["LoopThread"]
-
-T = TypeVar("T")
 
 EXIT_PATIENCE = 2.0  # seconds that the interpreter's end waits for the clean-up of threads that nobody has closed
 

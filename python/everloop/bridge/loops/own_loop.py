@@ -11,14 +11,12 @@ import os
 import threading
 from asyncio import events
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from ...contexts import loop_of_context
 from ...loop import EventLoop
 
 __all__ = ["run_here"]
-
-T = TypeVar("T")
 
 _here = threading.local()
 _lost: "list[OwnLoop]" = []  # of the parent process: closing or collecting them is not the child's business

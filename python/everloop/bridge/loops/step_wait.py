@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from ... import _native
 from ...loop import EventLoop
 from ..deadlocks.waiting import DeadlockError, pauses, waiting
 
 __all__ = ["raise_timeout", "wait_in_step"]
-
-T = TypeVar("T")
 
 
 def wait_in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | None) -> T:

@@ -1,4 +1,4 @@
-"""WorkerPool: the processes of one loop, which are started when they are needed, kept, and ended with the loop.
+"""ProcessPool: the processes of one loop, which are started when they are needed, kept, and ended with the loop.
 
 | a worker is | until |
 |---|---|
@@ -31,31 +31,31 @@ from ..shielded_wait import wait_shielded
 from ..this_process import this_process
 from .errors import WorkerDiedError
 from .worker_main import Answer
-from .worker_process import Worker, start_lock
+from .worker_process import WorkerProcess, start_lock
 
 IDLE_SECONDS = 60.0  # how long a worker is kept that has nothing to do
 GRACE_SECONDS = 1.0  # how long a worker may take to end when it is hung up on
 THREADS = 8  # more processes than this are started and ended one after the other
 
-_pools: "weakref.WeakSet[WorkerPool]" = weakref.WeakSet()
+_pools: "weakref.WeakSet[ProcessPool]" = weakref.WeakSet()
 
 
-def pool_of(loop: EventLoop) -> "WorkerPool":
+def pool_of(loop: EventLoop) -> "ProcessPool":
     """The pool of a loop, made when it is first needed.
 
     Raises:
         RuntimeError: the loop was made before a fork, in the parent.
         ValueError: `loop.max_processes` is less than 1.
     """
-    pool = loop._belongings.get(WorkerPool)
+    pool = loop._belongings.get(ProcessPool)
     if pool is None:
-        pool = loop._belongings[WorkerPool] = WorkerPool(loop)
-    assert isinstance(pool, WorkerPool)
+        pool = loop._belongings[ProcessPool] = ProcessPool(loop)
+    assert isinstance(pool, ProcessPool)
     pool.check_usable()
     return pool
 
 
-class WorkerPool:
+class ProcessPool:
     """The worker processes of a loop."""
 
     def __init__(self, loop: EventLoop) -> None:
@@ -66,12 +66,12 @@ class WorkerPool:
         self._process_number = this_process.number
         self._closed = False
         # Each takes a slot, from before its start until its process is gone.
-        self._workers: set[Worker] = set()
+        self._workers: set[WorkerProcess] = set()
         # The last used is at the end, and is used first: the others may retire.
-        self._idle: list[Worker] = []
+        self._idle: list[WorkerProcess] = []
         self._starting = 0
         # Calls that have no worker yet, the first come first. None tells them that they will not get one.
-        self._waiting: deque[asyncio.Future[Worker | None]] = deque()
+        self._waiting: deque[asyncio.Future[WorkerProcess | None]] = deque()
         _pools.add(self)
         _close_at_exit()
 
@@ -152,7 +152,7 @@ class WorkerPool:
 
     # ---- which call has which worker
 
-    async def _acquire(self, name: str) -> Worker:
+    async def _acquire(self, name: str) -> WorkerProcess:
         """An idle worker, or the next one that becomes free: first come, first served."""
         worker = self._idle.pop() if self._idle else await self._wait_for_worker(name, self._waiting.append)
         while not worker.is_there():
@@ -163,8 +163,10 @@ class WorkerPool:
             worker.retirement.cancel()
         return worker
 
-    async def _wait_for_worker(self, name: str, queue: "Callable[[asyncio.Future[Worker | None]], None]") -> Worker:
-        waiter: asyncio.Future[Worker | None] = self._loop.create_future()
+    async def _wait_for_worker(
+        self, name: str, queue: "Callable[[asyncio.Future[WorkerProcess | None]], None]"
+    ) -> WorkerProcess:
+        waiter: asyncio.Future[WorkerProcess | None] = self._loop.create_future()
         queue(waiter)
         try:
             self._start_as_needed()
@@ -180,7 +182,7 @@ class WorkerPool:
             raise WorkerDiedError(f"to_process({name}): {_STILLBORN}")
         return worker
 
-    def _release(self, worker: Worker | None) -> None:
+    def _release(self, worker: WorkerProcess | None) -> None:
         """A worker is free for the next call."""
         if worker is None or self._closed:
             return
@@ -208,13 +210,13 @@ class WorkerPool:
 
     def _start_as_needed(self) -> None:
         while self._starting < len(self._waiting) and len(self._workers) < self._limit() and not self._closed:
-            worker = Worker(self._loop, self._on_ready, self._on_lost)
+            worker = WorkerProcess(self._loop, self._on_ready, self._on_lost)
             started = self._in_thread(worker.start, self._context, self._lifeline)
             self._workers.add(worker)
             self._starting += 1
             started.add_done_callback(functools.partial(self._on_started, worker))
 
-    def _on_started(self, worker: Worker, started: "asyncio.Future[None]") -> None:
+    def _on_started(self, worker: WorkerProcess, started: "asyncio.Future[None]") -> None:
         error = started.exception() if not started.cancelled() else None
         if error is None and not self._closed:
             worker.attend()
@@ -222,11 +224,11 @@ class WorkerPool:
             self._workers.discard(worker)
             self._on_stillborn(error)
 
-    def _on_ready(self, worker: Worker) -> None:
+    def _on_ready(self, worker: WorkerProcess) -> None:
         self._starting -= 1
         self._release(worker)
 
-    def _on_lost(self, worker: Worker) -> None:
+    def _on_lost(self, worker: WorkerProcess) -> None:
         """It has ended without a call."""
         if worker in self._idle:
             self._idle.remove(worker)
@@ -240,11 +242,11 @@ class WorkerPool:
         self._fail_next(error)
         self._start_as_needed()
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: WorkerProcess) -> None:
         self._idle.remove(worker)
         self._end(worker, patience=GRACE_SECONDS)
 
-    def _end(self, worker: Worker, patience: float) -> "asyncio.Future[None]":
+    def _end(self, worker: WorkerProcess, patience: float) -> "asyncio.Future[None]":
         """Has a worker ended; the future is done when its process is gone and its slot is free."""
         worker.hang_up()
         if worker.ending is None:
@@ -256,7 +258,7 @@ class WorkerPool:
                 worker.ending.add_done_callback(lambda _: self._on_gone(worker))
         return worker.ending
 
-    def _on_gone(self, worker: Worker) -> None:
+    def _on_gone(self, worker: WorkerProcess) -> None:
         self._workers.discard(worker)
         self._start_as_needed()
 
@@ -273,7 +275,7 @@ _STILLBORN = (
 )
 
 
-def _obituary(worker: Worker, name: str) -> str:
+def _obituary(worker: WorkerProcess, name: str) -> str:
     if worker.exit_code is None:
         how = "ended, nobody knows how,"
     elif worker.exit_code < 0:

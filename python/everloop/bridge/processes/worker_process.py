@@ -1,4 +1,4 @@
-"""Worker: one process of a pool, seen from the loop. It does one call at a time.
+"""WorkerProcess: one process of a pool, seen from the loop. It does one call at a time.
 
 Threads of the pool start and stop it; all else happens in steps of the loop, and none of it blocks.
 """
@@ -30,7 +30,7 @@ RECEIVE_SIZE = 256 * 1024  # a bit more than the buffer of a Unix socket on Linu
 start_lock = threading.RLock()
 
 
-class Worker:
+class WorkerProcess:
     """A process, and the socket on which it is given calls.
 
     Args:
@@ -39,7 +39,9 @@ class Worker:
         lost: Called with the worker when it hangs up while it has no call.
     """
 
-    def __init__(self, loop: "EventLoop", ready: "Callable[[Worker], None]", lost: "Callable[[Worker], None]") -> None:
+    def __init__(
+        self, loop: "EventLoop", ready: "Callable[[WorkerProcess], None]", lost: "Callable[[WorkerProcess], None]"
+    ) -> None:
         self._loop = loop
         self._on_ready = ready
         self._on_lost = lost

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from ... import _native
 from ...contexts import loop_of_context
@@ -12,9 +12,6 @@ from ..functions import loop_for, name_of
 from .limiter import Limiter
 
 __all__ = ["check_cancelled", "to_thread"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 async def to_thread[**P, T](
