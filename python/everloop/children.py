@@ -114,7 +114,7 @@ class Child:
         if status is None:
             status = self.process.returncode
         if status is None:
-            # What Popen cannot know it takes for 0.
+            # Popen takes a status that it cannot know for 0.
             status = self.process.poll()
             if status == 0:
                 logger.warning(

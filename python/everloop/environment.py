@@ -9,7 +9,7 @@ OFF = ("0", "false", "no", "off")
 
 
 def is_on(name: str, unset: bool) -> bool:
-    """What a variable says; `unset` if it is not set, or empty.
+    """The value of an environment variable that is on or off; `unset` if it is not set, or empty.
 
     Raises:
         ValueError: it says something else than on or off.

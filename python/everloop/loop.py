@@ -37,11 +37,11 @@ __all__ = ["EventLoop", "new_event_loop", "run"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Off: to measure what watching costs.
+# Can be off, to measure the cost of the watchdog.
 _native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
 
 _relief_numbers = itertools.count(1)
-# Waits for an awaitable in a step: the bridge, which stands above, puts its `block_on` here.
+# The bridge's `block_on`, which waits for an awaitable in a step. The bridge stands above, and so puts it here.
 wait_in_step: Any = None
 
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
@@ -118,8 +118,8 @@ class EventLoop(
         loop_of_context.set(this)
         self._relief_threads: set[threading.Thread] = set()
         self._own_pool: pool.ThreadPool | None = None
-        self.anyio: Any = None  # what the bridge keeps of anyio's for this loop
-        # What the bridge keeps for this loop, by its class; closed with the loop.
+        self.anyio: Any = None  # anyio's token, limiter and tokens of this loop, kept by the bridge
+        # Objects that the bridge keeps for this loop, by their classes; closed with the loop.
         self._belongings: dict[type, _Belonging] = {}
         _live_loops.add(self)
 
@@ -200,7 +200,7 @@ class EventLoop(
         _native.write_notes()
 
     def has_open_files(self) -> bool:
-        """Whether a transport is open, or a file watched: something would be lost if the loop were closed."""
+        """True if a transport is open or a file is watched: something would be lost if the loop were closed."""
         if any(not transport.is_closing() for transport in self._own_transports()):
             return True
         own = -1 if self._ssock is None else self._ssock.fileno()

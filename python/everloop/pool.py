@@ -38,9 +38,9 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
         self._prefix = thread_name_prefix
         # By number. Written by whoever starts a thread, and by the thread that ends.
         self._threads: dict[int, threading.Thread] = {}
-        # What each of them is doing. Written by the thread.
+        # The native half of each of them, which knows its job. Written by the thread.
         self._workers: dict[int, _native.Worker] = {}
-        # Whether a thread that the interpreter waits for has waited for these, or has been interrupted in it.
+        # True once a thread that is no daemon has waited for these, or was interrupted while it waited.
         self._was_joined = False
         _pools.add(self)
 
@@ -69,17 +69,17 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
             self._join()
 
     def is_idle(self) -> bool:
-        """Whether no thread runs anything, and nothing is queued."""
+        """True if no thread runs anything, and nothing is queued."""
         threads, idle, _, _, queued = self._numbers()
         return threads == 0 or (threads == idle and not queued)  # without any, what is queued was withdrawn
 
     def jobs(self) -> "list[tuple[threading.Thread, _native.Job]]":
-        """What runs now, and where."""
+        """The jobs that run now, each with its thread."""
         workers = [(self._threads.get(number), worker.job) for number, worker in list(self._workers.items())]
         return [(thread, job) for thread, job in workers if thread is not None and job is not None]
 
     def abandon(self) -> None:
-        """Nobody waits for what still runs."""
+        """Has nobody wait for the jobs that still run."""
         for _, job in self.jobs():
             job.abandon()
 
@@ -107,7 +107,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
 
 
 class PoolFuture(concurrent.futures.Future[T]):
-    """What `submit()` returns: a thread of a pool that waits for it lends its slot meanwhile."""
+    """A future that `submit()` returns: a thread of a pool that waits for it lends its slot meanwhile."""
 
     def result(self, timeout: float | None = None) -> T:
         """As that of `concurrent.futures.Future`."""

@@ -45,7 +45,7 @@ def own_ident() -> int:
 
 
 def is_replaced() -> bool:
-    """Whether threads that the program starts are none of the system's."""
+    """True if the threads that the program starts are none of the system's."""
     return _thread.start_new_thread is not _system.start_new_thread
 
 

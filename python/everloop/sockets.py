@@ -84,7 +84,7 @@ class SocketMethods:
             raise ValueError("the socket must be non-blocking")
 
     async def _once_readable(self, sock: socket.socket, receive: Callable[..., T], *args: Any) -> T:
-        """What `receive` returns once it no longer says that it would block."""
+        """Calls `receive` until it no longer says that it would block, and returns its result."""
         descriptor = sock.fileno()
         while True:
             self._ensure_fd_no_transport(descriptor)

@@ -103,7 +103,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._context = contextvars.copy_context()
         self._returncode: int | None = None
         self._ends: set[asyncio.Future[None]] = set()
-        # What the protocol is to be told once it has been told of its connection.
+        # Calls of the protocol that wait until it has been told of its connection.
         self._early_calls: list[tuple[Callable[..., object], tuple[Any, ...]]] | None = []
         process = self._child.process
         files = {0: process.stdin, 1: process.stdout, 2: process.stderr}
@@ -140,7 +140,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     # ---- public
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known: "subprocess" is the Popen object."""
+        """Facts about the process, by name: "subprocess" is the Popen object."""
         return self._child.process if name == "subprocess" else super().get_extra_info(name, default)
 
     def set_protocol(self, protocol: Any) -> None:
@@ -199,7 +199,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self.close()
 
     async def _wait(self) -> int:
-        """What asyncio's Process.wait() waits for: the end of the process alone."""
+        """Waits for the end of the process alone, for asyncio's Process.wait()."""
         if self._returncode is None:
             end = self._loop.create_future()
             self._ends.add(end)

@@ -1,4 +1,4 @@
-"""What the command does to a process, and to those that it starts: asyncio makes everloops there."""
+"""The command's effect on a process, and on those that it starts: asyncio makes everloops there."""
 
 import asyncio
 import warnings

@@ -97,7 +97,7 @@ def check_awaitable(caller: str, awaitable: Any, timeout: float | None = None) -
     return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
 
 
-# What `inspect.markcoroutinefunction` leaves in the dictionary of a function. Its name is not public.
+# The entries that `inspect.markcoroutinefunction` leaves in the dictionary of a function. Their name is not public.
 _MARKS = tuple(vars(inspect.markcoroutinefunction(lambda: None)))
 
 

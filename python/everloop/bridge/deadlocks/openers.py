@@ -1,10 +1,11 @@
-"""What may still open a circle of waits: timers above all, which time-outs are made of, and what is about to run.
+"""Openers: timers, which time-outs are made of, and queued callbacks, if they may still end a wait of a cycle.
 
-Whoever could end a wait of the circle refers to it: by a bound method (`task.cancel`), an argument, a closure, or by a
-time-out that keeps its task. Such a timer, as long as it has not run, is a reason to wait on. Others, a supervisor's
-that sleeps for instance, only lead there through what a suspended coroutine or an object of the program holds. They may
-open the circle, or have nothing to do with it; so those count that were there when the circle was first seen, until
-they have run, and for a while those that come after them. A wait that lasts too long is better than a false alarm.
+A timer that is sure to end a wait refers to it: by a bound method (`task.cancel`), an argument, a closure, or by a
+time-out that keeps its task. As long as such a timer has not run, the cycle is no deadlock. Other timers, that of a
+supervisor which sleeps for instance, lead to a wait only through what a suspended coroutine or an object of the program
+holds. They may open the cycle, or have nothing to do with it. So those count that were there when the cycle was first
+seen, until they have run, and for a while those that come later. A wait that lasts too long is better than a false
+alarm.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ __all__ = ["PATIENCE", "Suspicion", "sure_openers"]
 
 Node = Any
 
-PATIENCE = 3.0  # seconds for which later timers count that may have nothing to do with a circle
+PATIENCE = 3.0  # seconds for which later timers count that may have nothing to do with a cycle
 
 DEPTH = 10  # how many references lead from a handle to a node, at the most
 MOST = 200_000  # objects that are looked at where anything may lead to a node
@@ -74,7 +75,7 @@ def sure_openers(nodes: Collection[Node]) -> Iterator[Node]:
 
 
 class Suspicion:
-    """A circle was seen, and not what opens it: what might do that all the same."""
+    """A cycle was seen, and nothing that is sure to open it: keeps what might open it all the same."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -94,7 +95,7 @@ class Suspicion:
 
 
 def _handles(nodes: Collection[Node]) -> Iterator[Any]:
-    """What loops that run have queued, and timers of `threading`; not of loops that stand still in a circle."""
+    """The handles that running loops have queued, and timers of `threading`; not of loops that stand still in the cycle."""
     for loop in live_loops():
         if loop.is_running():
             yield from itertools.chain(*loop._queued())
@@ -111,7 +112,7 @@ def _loop_of(node: Node) -> asyncio.AbstractEventLoop | None:
 
 
 def _keeps_its_timers(node: Node) -> bool:
-    """Whether a task's loop does not show what it has queued: uvloop's."""
+    """True if a task's loop does not show what it has queued, as uvloop's."""
     loop = _loop_of(node)
     return loop is not None and not isinstance(loop, EventLoop | asyncio.BaseEventLoop)
 
@@ -152,7 +153,7 @@ def _search(
 
 
 def _parts_that_end(each: Any) -> Iterable[Any]:
-    """What is ended, or called, by whoever calls or ends this."""
+    """The objects that are ended, or called, by whoever calls or ends this one."""
     if asyncio.isfuture(each):
         # As far as a cancel goes, which stops at a shield.
         return filter(None, [awaited_by(each), *gathered_by(each), *passes_cancel_to(each)])
@@ -163,7 +164,7 @@ def _parts_that_end(each: Any) -> Iterable[Any]:
 
 
 def _parts(each: Any) -> Iterable[Any]:
-    """All that this refers to, but not the globals of its module."""
+    """All objects that this one refers to, but not the globals of its module."""
     if isinstance(each, types.FunctionType):
         defaults = (each.__defaults__ or (), (each.__kwdefaults__ or {}).values())
         return itertools.chain(each.__closure__ or (), *defaults)
@@ -173,7 +174,7 @@ def _parts(each: Any) -> Iterable[Any]:
 
 
 def _variables(suspended: Any) -> list[Any]:
-    """What a suspended coroutine has in its variables, and those that it awaits: one step, however deep that is."""
+    """The variables of a suspended coroutine, and of those that it awaits: one level, however deep they are nested."""
     variables: list[Any] = []
     while isinstance(suspended, _SUSPENDED):
         referents = gc.get_referents(suspended)

@@ -1,7 +1,7 @@
 """`to_executor()`: a coroutine has an executor call a function.
 
-What comes back takes the same way from each of them: the executor's future ends on some thread, its outcome is taken
-there (a cluster's may have to be fetched), and the loop is told. Nothing here waits on the loop's own thread.
+The outcome takes the same way from each of them: the executor's future ends on some thread, its outcome is taken there
+(a cluster's may have to be fetched), and the loop is told. Nothing here waits on the loop's own thread.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ type Outcome = tuple[BaseException | None, Any]
 
 
 class SubmitsCalls(Protocol):
-    """What to_executor() needs of an executor; every `concurrent.futures.Executor` has it."""
+    """The part of an executor that to_executor() needs; every `concurrent.futures.Executor` has it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Returns a future with `add_done_callback`, `cancel`, and `result`."""
@@ -88,7 +88,7 @@ async def to_executor[**P, R](executor: SubmitsCalls, f: Callable[P, R], /, *arg
 def submit_for(
     caller: str, f: Callable[..., Any], executor: SubmitsCalls, function: Callable[..., Any], args: Any, kwargs: Any
 ) -> Any:
-    """The executor's future; refusals say who was refused."""
+    """Submits a function, and returns the executor's future. An error names the function and the executor."""
     try:
         future = executor.submit(function, *args, **kwargs)
     except RuntimeError as error:
@@ -138,7 +138,7 @@ async def outcome_of(
 
 
 def _waiter_for(executor: SubmitsCalls, future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Outcome]":
-    """Gets the outcome as its result, so that nobody is told of an exception that is not awaited any more."""
+    """A future whose result is the outcome: so nobody is told of an exception that is not awaited any more."""
     waiter: asyncio.Future[Outcome] = loop.create_future()
 
     def deliver(future: Any) -> None:
@@ -204,7 +204,7 @@ def _runs_on_threads_of_this_interpreter(executor: SubmitsCalls) -> bool:
 
 
 def _left_behind_by_a_fork(executor: SubmitsCalls) -> bool:
-    """Whether what the standard library's executors have just taken will never be run: their threads are gone.
+    """True if an executor of the standard library will never run what it has just taken: its threads are gone.
 
     A child inherits the object without the threads, and submit() waits for ever for one that it believes to be idle.
     """

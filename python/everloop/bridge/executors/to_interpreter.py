@@ -182,11 +182,11 @@ def _note_trap(error: ImportError, text: str) -> None:
 
 
 def _not_sent(f: Callable[..., Any], error: BaseException) -> Exception:
-    """The function did not get over there."""
+    """The error of a function that could not be sent to the subinterpreter."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    # What failed over there comes as the text of a chain of tracebacks; the first of them ends with the reason.
+    # The error comes as the text of a chain of tracebacks; the first of them ends with the reason.
     reason = str(cause).split("\n\nThe above exception")[0].strip().splitlines()[-1]
 
     if "ImportError" in reason or "ModuleNotFoundError" in reason:

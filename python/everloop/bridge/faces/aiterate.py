@@ -65,7 +65,7 @@ def aiterate[T](iterable: Iterable[T] | Callable[[], Iterable[T]], block: int = 
 
 
 class ThreadIterator[T](AsyncIterator[T]):
-    """What `aiterate()` returns."""
+    """The iterator that `aiterate()` returns."""
 
     def __init__(self, feed: "_Feed[T]") -> None:
         self._feed = feed
@@ -105,7 +105,7 @@ class ThreadIterator[T](AsyncIterator[T]):
 
 
 class _Waiter:
-    """The consumer, waiting."""
+    """One wait of the consumer."""
 
     __slots__ = ("future", "woken")
 
@@ -115,10 +115,10 @@ class _Waiter:
 
 
 class _Feed[T]:
-    """What the thread and the consumer share; it does not keep the consumer's object.
+    """The queue between the thread and the consumer. It holds no reference to the consumer's object.
 
     Without a mutex: a finalizer may call `abandon()` anywhere, on the thread too, in the middle of anything. Each side
-    writes what the other one looks for, and looks for the other's after that; under the GIL one of them sees it.
+    writes first what the other one reads, and then reads what the other one writes; under the GIL one of them sees it.
     """
 
     def __init__(self, iterable: Any, is_function: bool, block: int) -> None:
@@ -142,7 +142,7 @@ class _Feed[T]:
         return bool(self._items) or self.ended or self._abandoned
 
     def take(self) -> T:
-        """The next item. Only where there are news."""
+        """Returns the next item, or raises at the end. To be called only if `has_news()`."""
         if self._items and not self._abandoned:
             item = self._items.popleft()
             self._wake_thread()
@@ -154,7 +154,7 @@ class _Feed[T]:
             del error
 
     async def wait(self, until: Callable[[], bool]) -> None:
-        """Until the thread has done something, unless the condition holds already."""
+        """Waits until the thread has done something, unless the condition holds already."""
         if self._process != this_process.number:
             raise RuntimeError(
                 "the thread of this aiterate() has stayed with the parent process, which was forked: begin another one"
@@ -223,7 +223,7 @@ class _Feed[T]:
             self._wake_consumer()
 
     def _waits_for_room(self) -> bool:
-        """False: nobody wants more."""
+        """Waits until there is room for another item. False: nobody wants more."""
         while not self._abandoned:
             if len(self._items) < self.block:
                 return True
@@ -242,7 +242,7 @@ class _Feed[T]:
 
 
 def _as_error(error: BaseException) -> BaseException:
-    """The end of an iterator, out of place, must not be taken for that of the coroutine that gets it."""
+    """Wraps a StopIteration that is out of place: it must not be taken for the end of the coroutine that gets it."""
     if not isinstance(error, StopIteration | StopAsyncIteration):
         return error
     wrong = RuntimeError(f"the iterable raised {type(error).__name__}")

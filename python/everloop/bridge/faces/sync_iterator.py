@@ -11,7 +11,7 @@ __all__ = ["SyncIterator"]
 
 
 class SyncIterator[T](Iterator[T]):
-    """What `iterate()` returns. `new_runner` is called for the first item, and says where the task runs."""
+    """The iterator that `iterate()` returns. `new_runner` is called for the first item: where the task runs."""
 
     def __init__(self, iterable: AsyncIterable[T], new_runner: Callable[[], Runner]) -> None:
         self._task: SerialTask | None = None  # from the first item to the last
@@ -75,7 +75,7 @@ class SyncIterator[T](Iterator[T]):
 
 
 class _Source[T]:
-    """The asynchronous side, which must not keep the synchronous one."""
+    """The asynchronous side, which holds no reference to the synchronous one: that can be collected half-way."""
 
     def __init__(self, iterable: AsyncIterable[T]) -> None:
         self._iterable = iterable

@@ -1,4 +1,4 @@
-"""LoopFuture: what a coroutine on another thread's loop will return, and how a thread waits for it."""
+"""LoopFuture: the result of a coroutine on another thread's loop, and how a thread waits for it."""
 
 import asyncio
 import concurrent.futures
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 _NOT_KNOWN: Any = object()
 
-# Most waits are shorter, and so cost no more than a plain one. In seconds.
+# Seconds of a first, plain wait. Most waits end within it, and so need no entry in the wait-for graph.
 _SOON = 0.001
 
-# How many looks at a loop that nobody runs, until that is said: about a second and a half. It may run again.
+# The looks at a loop that nobody runs before a warning: about a second and a half. Somebody may run it again.
 _PATIENCE = 5
 
 
@@ -48,7 +48,7 @@ def submit_to[T](
     if future is None:
         future = LoopFuture(loop)
     context = contextvars.copy_context()
-    # What it starts in turn, threads among it, belongs to the loop it runs on.
+    # Threads and tasks that the coroutine starts in turn belong to the loop on which it runs.
     reference = getattr(loop, "_reference", None)
     if loop_of_context.get() is not reference:
         context.run(loop_of_context.set, reference)
@@ -72,7 +72,7 @@ class ExitOfCoroutine(Exception):
 
 
 class LoopFuture(concurrent.futures.Future[T]):
-    """What a coroutine on another thread's loop will return: a `concurrent.futures.Future` that tells the truth.
+    """The result of a coroutine on another thread's loop: a `concurrent.futures.Future` that tells the truth.
 
     `cancel()` asks the coroutine to end, and the future is done once it has. A `result(timeout)` whose time is up, or
     that Ctrl-C interrupts, cancels the coroutine and waits for its clean-up before it raises. A step of an everloop
@@ -81,7 +81,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     _loop: asyncio.AbstractEventLoop  # where the coroutine runs; the wait graph reads it too
     _task: "asyncio.Future[T] | None" = None  # made by the loop; the wait graph reads it too
-    _process: int  # where all this is
+    _process: int  # the number of the process in which the coroutine runs
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         wait_in_step(loop, self._arrival(loop), timeout)
 
     async def _arrival(self, loop: EventLoop) -> None:
-        """Ends once this is done: cancelled, if it was cancelled from here."""
+        """Ends once this future is done. Raises CancelledError if the future was cancelled because this wait was."""
         asked = False
         while not self.done():
             try:
@@ -178,7 +178,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         return done or self.done()
 
     def _comes(self, waiter: "_native.FutureWaiter", timeout: float | None) -> bool:
-        """Whether it arrives within so many seconds. Looks after the loop meanwhile, and for a deadlock."""
+        """True if the future is done within so many seconds. Looks meanwhile for a deadlock, and after the loop."""
         looks_in_vain = 0
         with waiting(self, timeout=timeout) as wait, lent():
             for pause in pauses(timeout):
@@ -213,7 +213,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         private.remove_waiter(self, waiter)
 
     def _cancel_now(self) -> bool:
-        """Cancels this, and wakes those who wait."""
+        """Cancels this future, and wakes those who wait for it."""
         cancelled = super().cancel()
         if cancelled:
             for waiter in private.waiters(self):

@@ -27,7 +27,7 @@ __all__ = ["LoopThread"]
 EXIT_PATIENCE = 2.0  # seconds that the interpreter's end waits for the clean-up of threads that nobody has closed
 
 _numbers = itertools.count(1)
-# Those whose thread runs, and those that a forked child has inherited without their thread.
+# The LoopThreads whose thread runs, and those that a forked child has inherited without their thread.
 _running: "set[LoopThread]" = set()
 _lost_loops: list[EventLoop] = []  # of the parent: closing or collecting them is not the child's business
 _ending = threading.Event()  # set when the interpreter has begun to end
@@ -196,7 +196,7 @@ class LoopThread:
         return self._lives.get(None)
 
     def _begin(self) -> "_Life":
-        """The life, with a thread that turns its loop, or will do so at once."""
+        """The life of this object, with a thread that turns its loop, or will do so at once."""
         if self._closed:
             raise self._refusal()
         life = self._life
@@ -268,7 +268,7 @@ class _Life:
         return bool(self._unclaimed)
 
     def claim(self) -> bool:
-        """Whether it is the caller who turns the loop."""
+        """True for one caller only: the thread that is to turn the loop."""
         try:
             return self._unclaimed.pop()
         except IndexError:
@@ -310,7 +310,7 @@ async def _nothing() -> None: ...
 
 
 async def _keep_exits[T](awaitable: Awaitable[T]) -> T:
-    """What ends a program ends neither this thread nor what else runs on it: it reaches the one who asked."""
+    """Runs a coroutine. A SystemExit or KeyboardInterrupt reaches who submitted it, and does not end this thread."""
     try:
         return await awaitable
     except (SystemExit, KeyboardInterrupt) as error:
@@ -318,7 +318,7 @@ async def _keep_exits[T](awaitable: Awaitable[T]) -> T:
 
 
 def _end_all() -> None:
-    """At the interpreter's end: those that nobody has closed end too, if they do it soon."""
+    """Ends the threads that nobody has closed, at the interpreter's end, and waits for them for a bounded time."""
     _ending.set()
     portals = list(_running)
     for portal in portals:

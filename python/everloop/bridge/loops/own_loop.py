@@ -19,7 +19,7 @@ from ...loop import EventLoop
 __all__ = ["run_here"]
 
 _here = threading.local()
-_lost: "list[OwnLoop]" = []  # of the parent process: closing or collecting them is not the child's business
+_lost: "list[OwnLoop]" = []  # loops of the parent process, which a child must neither close nor collect
 
 
 def run_here[T](coroutine: Coroutine[Any, Any, T]) -> T:
@@ -65,14 +65,14 @@ class OwnLoop:
                 self._end(left)
 
     def is_idle(self) -> bool:
-        """Whether nobody uses it, and nothing of it is open."""
+        """True if nobody uses the loop, and no file or transport of it is open."""
         return not self._users and not self._loop.has_open_files()
 
     def close(self) -> None:
         self._runner.close()
 
     def _end(self, tasks: "set[asyncio.Task[Any]]") -> None:
-        """As asyncio.run ends: cancels the tasks that are left. What was told to close gets its turn to do it."""
+        """Cancels the tasks that are left, as asyncio.run does at its end. Transports that were told to close do so."""
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(_ended(tasks))
@@ -87,7 +87,7 @@ class OwnLoop:
                 )
 
     def __del__(self) -> None:
-        """Its thread has ended."""
+        """Closes the loop when its thread has ended."""
         if self._process == os.getpid() and not self._loop.is_closed():
             self._loop.close()
 

@@ -1,4 +1,4 @@
-"""A step of a running everloop waits aside, in the middle of itself."""
+"""How a step of a running everloop waits for an awaitable: aside, in the middle of the step."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def _wait[T](future: "asyncio.Future[T]", timeout: float | None, wait: waiting, 
 
 
 def _is_done_within(timeout: float | None, wait: waiting, step: _native.StepWait) -> bool:
-    """Waits aside, and looks for a circle now and then: also one that only the clean-up has closed."""
+    """Waits aside, and looks for a deadlock now and then: also for one that only the clean-up has closed."""
     for pause in pauses(timeout):
         if step.aside(pause):
             return True
@@ -62,7 +62,7 @@ def _is_done_within(timeout: float | None, wait: waiting, step: _native.StepWait
 
 
 def raise_timeout(task: "asyncio.Future[Any]", timeout: float | None) -> None:
-    """The task was cancelled for time. An error of its clean-up comes first; a result given all the same counts."""
+    """Raises TimeoutError if the task was cancelled. Does nothing if it has a result or an error all the same."""
     if task.cancelled():
         raise TimeoutError(f"waited for {timeout} seconds; the awaitable was cancelled")
 

@@ -1,4 +1,4 @@
-"""ThreadsafeFuture: what `asyncio.run_coroutine_threadsafe` returns when it is given an everloop.
+"""ThreadsafeFuture: the future that `asyncio.run_coroutine_threadsafe` returns when it is given an everloop.
 
 asyncio makes a plain future, whose `result()` on the loop's own thread never returns. `call_soon_threadsafe`, through
 which asyncio must go, shows us the callback that holds the future, and the future gets this class: nothing of asyncio
@@ -50,7 +50,7 @@ class ThreadsafeFuture(LoopFuture[T]):
         try:
             wait_in_step(loop, wake_when_done(self, loop), timeout)
         except TimeoutError:
-            pass  # the future's own words follow
+            pass  # the caller raises the TimeoutError of concurrent.futures
         except asyncio.CancelledError:
             self.cancel()  # as an await would
             raise
@@ -84,8 +84,8 @@ class ThreadsafeFuture(LoopFuture[T]):
             self.set_running_or_notify_cancel()
 
 
-def _adopt(callback: Any) -> Callable[[], None] | None:
-    """What is to be called in place of asyncio's callback; None: that itself."""
+def _give_class(callback: Any) -> Callable[[], None] | None:
+    """The function to be called in place of asyncio's callback; None: the callback itself."""
     future, loop, coroutine = threadsafe_call(callback)
     if type(future) is not concurrent.futures.Future:
         return None
@@ -100,4 +100,4 @@ def install() -> None:
     """Has each `run_coroutine_threadsafe` on an everloop give a ThreadsafeFuture from now on."""
     code = threadsafe_code()
     if code is not None:
-        _native.set_adopter(code, _adopt)
+        _native.set_adopter(code, _give_class)

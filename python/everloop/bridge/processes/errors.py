@@ -1,4 +1,4 @@
-"""What can go wrong with a call in another process, besides what the function itself raises."""
+"""The errors of a call in another process, besides those that the function itself raises."""
 
 
 class TransferError(RuntimeError):

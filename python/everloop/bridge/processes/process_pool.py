@@ -70,13 +70,13 @@ class ProcessPool:
         # The last used is at the end, and is used first: the others may retire.
         self._idle: list[WorkerProcess] = []
         self._starting = 0
-        # Calls that have no worker yet, the first come first. None tells them that they will not get one.
+        # Calls that have no worker yet, in the order of arrival. None tells them that they will not get one.
         self._waiting: deque[asyncio.Future[WorkerProcess | None]] = deque()
         _pools.add(self)
         _close_at_exit()
 
     def check_usable(self) -> None:
-        """Raises what `pool_of` says."""
+        """Raises the errors that `pool_of` names."""
         if self._process_number != this_process.number:
             raise RuntimeError(
                 "to_process() was used on this event loop before the process was forked; in the child, run a loop of "
@@ -140,7 +140,7 @@ class ProcessPool:
         self._other_end.close()
 
     def abandon(self) -> None:
-        """In a forked child: the processes are the parent's."""
+        """Lets go of the processes in a forked child: they are the parent's."""
         for worker in self._workers:
             worker.abandon()
         self._lifeline.close()
@@ -183,7 +183,7 @@ class ProcessPool:
         return worker
 
     def _release(self, worker: WorkerProcess | None) -> None:
-        """A worker is free for the next call."""
+        """Gives a worker that is free to the next call."""
         if worker is None or self._closed:
             return
         while self._waiting:
@@ -195,7 +195,7 @@ class ProcessPool:
         worker.retirement = self._loop.call_later(IDLE_SECONDS, self._retire, worker)
 
     def _fail_next(self, error: BaseException | None) -> None:
-        """No worker could be had for the call that has waited longest."""
+        """Fails the call that has waited longest: no worker could be started for it."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if waiter.done():
@@ -229,7 +229,7 @@ class ProcessPool:
         self._release(worker)
 
     def _on_lost(self, worker: WorkerProcess) -> None:
-        """It has ended without a call."""
+        """Notes that a worker has ended while it had no call."""
         if worker in self._idle:
             self._idle.remove(worker)
         ending = self._end(worker, patience=GRACE_SECONDS)
@@ -237,7 +237,7 @@ class ProcessPool:
             ending.add_done_callback(lambda _: self._on_stillborn(None))
 
     def _on_stillborn(self, error: BaseException | None) -> None:
-        """A worker ended before it was ready: the call that has waited longest is told, the others get another one."""
+        """Handles a worker that ended before it was ready: one call fails, the others get another worker."""
         self._starting -= 1
         self._fail_next(error)
         self._start_as_needed()
@@ -290,7 +290,7 @@ def _obituary(worker: WorkerProcess, name: str) -> str:
 
 
 def _processors() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

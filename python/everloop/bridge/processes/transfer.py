@@ -1,4 +1,4 @@
-"""How a call crosses to another process, and its result or exception back: pickles, and what to say when they fail.
+"""How a call, and its result or exception, is transferred between processes: pickles, and the errors if they fail.
 
 The pickler is multiprocessing's, which others have taught their types (sockets; PyTorch's tensors).
 """
@@ -40,7 +40,7 @@ def request(function: Callable[..., Any], args: Any, kwargs: Any, name: str) -> 
 
 
 def _culprit(function: Callable[..., Any], args: Any, kwargs: Any) -> str:
-    """What of a call cannot be pickled."""
+    """The name of the part of a call that cannot be pickled."""
     arguments = [(f"argument {number}", value) for number, value in enumerate(args, 1)]
     arguments += [(f"argument {key!r}", value) for key, value in kwargs.items()]
     for what, value in [("the function", function), *arguments]:

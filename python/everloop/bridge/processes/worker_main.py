@@ -1,4 +1,4 @@
-"""The child's half of `to_process()`: what a worker process does, and the form of what is said on its socket.
+"""The child's half of `to_process()`: the main function of a worker process, and the messages on its socket.
 
 A call is its size and a pickle. An answer is a header and two parts, so that whoever reads it knows its end and its
 status before anything is unpickled: what cannot be unpickled is an error of that one call and of no other.
@@ -8,7 +8,7 @@ status before anything is unpickled: what cannot be unpickled is an error of tha
 | READY | | |
 | RETURNED | | the pickled result |
 | RAISED | the traceback | the pickled exception |
-| FAILED | the traceback | what could not cross, as text |
+| FAILED | the traceback | what could not be pickled or unpickled, as text |
 
 A worker ends when its parent hangs up. In the middle of a call it does not listen, so the kernel watches for it: the
 lifeline is a pipe whose other end the parent holds and never writes to. Its end sends SIGIO, which ends the process by
@@ -106,7 +106,7 @@ def _send(connection: socket.socket, answer: Answer) -> None:
 
 
 def _answer(call: bytes) -> Answer:
-    """Does what was asked for."""
+    """Calls the function of a pickled call."""
     try:
         function, args, kwargs, variables = pickle.loads(call)
     except Exception as error:
@@ -166,7 +166,7 @@ def _traceback_of(error: BaseException) -> str:
 
 
 def _flush() -> None:
-    """What the function printed is out before its caller goes on, whatever becomes of this process."""
+    """Writes out what the function printed, before its caller goes on and whatever becomes of this process."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -49,13 +49,13 @@ class WorkerProcess:
         self._process: BaseProcess | None = None
         self._process_descriptor: int | None = None
         self._socket: socket.socket | None = None
-        # What is yet to be sent of a call, and what has come of an answer.
+        # The part of a call that is yet to be sent, and the part of an answer that has come.
         self._unsent = memoryview(b"")
         self._received = bytearray()
         self._answer: asyncio.Future[Answer | None] | None = None
-        # Whether it has said that it can work.
+        # True once the process has said that it can work.
         self.is_ready = False
-        # What the pool does when it has been idle for long.
+        # Runs when the process has been idle for long. Set by the pool.
         self.retirement: asyncio.TimerHandle | None = None
         # Set by the pool when it has this worker ended: done when the process is gone.
         self.ending: asyncio.Future[None] | None = None
@@ -128,7 +128,7 @@ class WorkerProcess:
         return self._answer
 
     def is_there(self) -> bool:
-        """Whether a worker that has no call is still there, as far as the kernel knows."""
+        """True if a worker that has no call is still there, as far as the kernel knows."""
         if self._socket is None:
             return False
         try:
@@ -140,7 +140,7 @@ class WorkerProcess:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has a call, or is not ready yet: it would not notice that the loop hangs up."""
+        """True if it has a call, or is not ready yet: then it would not notice that the loop hangs up."""
         return not self.is_ready or self._answer is not None
 
     def hang_up(self) -> None:
@@ -208,7 +208,7 @@ class WorkerProcess:
     # ---- in a forked child
 
     def abandon(self) -> None:
-        """It is the parent's: lets go of it, and leaves it alone."""
+        """Lets go of the process, which is the parent's, and leaves it alone."""
         if self._process is not None:
             # Or multiprocessing wants to join it at exit, and takes its exit code from the parent.
             forget_process(self._process)

@@ -101,7 +101,7 @@ class AnyioThreads:
         self._task_states, self._scope_class = parts.task_states, parts.scope_class
         self._threadlocals, self._forget_library = parts.threadlocals, parts.forget_library
         self._last_release = 0.0
-        # Since when those go on that wait in a stall, and how many have.
+        # When the last stall was seen, and how many requests have gone on without a token since.
         self._stall, self._let_go = 0.0, 0
         threads, original = self, parts.originals[parts.run_sync].__func__
 
@@ -184,7 +184,7 @@ class AnyioThreads:
     # ---- the tokens of the default limiter, which all requests share
 
     async def _wait_for_token(self, loop: EventLoop, limiter: Any, task: Any, shared: bool) -> bool:
-        """Waits for a token; True: it goes on without one."""
+        """Waits for a token; True: the call goes on without one."""
         inside = _inside.get() if shared else None
         if inside is None or not inside.depth:
             await limiter.acquire_on_behalf_of(task)
@@ -200,7 +200,7 @@ class AnyioThreads:
         return True
 
     def _goes_beyond(self, now: float, tokens: float) -> bool:
-        """Whether nothing moves, and the next one goes on without a token: a tenth of the limit at a time."""
+        """True if nothing moves, so that the next request goes on without a token: a tenth of the limit at a time."""
         if now - self._last_release < STALLED:
             return False
         if now - self._stall >= STALLED:
@@ -209,7 +209,7 @@ class AnyioThreads:
         return self._let_go <= max(tokens / 10, 1)
 
     def _keep_token(self, loop: EventLoop, kept: dict[Any, Any], limiter: Any, task: Any) -> None:
-        """The task's next call comes in the same step, most likely: it need not queue again behind all others."""
+        """Keeps the token for the task's next call, most likely in the same step, which need not queue again for it."""
         if loop.is_closed():
             limiter.release_on_behalf_of(task)
         else:
@@ -252,14 +252,14 @@ class Tokens:
         """The thread is done."""
 
     def lend(self, job: _native.Job) -> None:
-        """On a thread: it waits in the bridge. A limit that the program has set is kept all the same."""
+        """Does nothing when a thread waits in the bridge: a limit that the program has set is kept all the same."""
 
     def take_back(self, job: _native.Job) -> None:
-        """On a thread: it has waited."""
+        """Does nothing when the thread has waited."""
 
 
 class DefaultTokens(Tokens):
-    """Those of the default limiter, which is there for the number of threads: who waits lets another call run."""
+    """The tokens of the default limiter, which bounds the number of threads: a call that waits lets another one run."""
 
     def __init__(self, limiter: Any) -> None:
         self._limiter = limiter

@@ -1,4 +1,4 @@
-"""A thread that waits in the bridge lends what it has, and what it waits for may need."""
+"""A thread that waits in the bridge lends its slot of the pool and the contexts of its step to others."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ LONGEST_PAUSE = 0.005  # seconds between two looks whether a context is free
 
 @contextlib.contextmanager
 def lent() -> Iterator[None]:
-    """`with lent():` this thread only waits. Others may have its slot of the pool, and the context of its step."""
+    """`with lent():` this thread only waits. What it waits for may run in its slot, and in the contexts of its step."""
     left = _native.leave_contexts()
     job = _native.lend()
     try:

@@ -101,10 +101,10 @@ class Limiter(AnyOf):
         self._hand_out()
 
     def lend(self, job: _native.Job) -> None:
-        """On a thread: it waits in the bridge, and keeps its token. A limit that the program has set is kept."""
+        """Does nothing when a thread waits in the bridge: it keeps its token, as the program has set the limit."""
 
     def take_back(self, job: _native.Job) -> None:
-        """On a thread: it has waited."""
+        """Does nothing when the thread has waited."""
 
     def holding(self) -> Iterable[object]:
         """The holders of all tokens, for the wait-for graph; none where a token is left."""
@@ -138,7 +138,7 @@ class Limiter(AnyOf):
                 self._wake(waiter, holder)
 
     def _grant(self) -> "list[tuple[asyncio.Future[None], object]]":
-        """Who gets a token. Under the lock."""
+        """Takes tokens for those who have waited longest. Under the lock."""
         granted = []
         while self._waiters and len(self._holders) < self._tokens:
             waiter, holder = self._waiters.popitem(last=False)
@@ -159,7 +159,7 @@ class Limiter(AnyOf):
             self._asked = True
 
     def _after_fork(self) -> None:
-        """In the child: who held a token or waited has stayed with the parent."""
+        """Takes all tokens back in a forked child: who held one or waited has stayed with the parent."""
         self._lock = threading.Lock()
         self._asked = False
         self._holders.clear()

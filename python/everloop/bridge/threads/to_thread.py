@@ -86,7 +86,7 @@ async def to_thread[**P, T](
 
 
 async def let_end(job: _native.Job, loop: EventLoop, abandon: bool) -> None:
-    """The task of a running job was cancelled: waits for its thread, whatever comes, unless it is to be abandoned."""
+    """Waits for the thread of a job whose task was cancelled, whatever comes, unless the job is to be abandoned."""
     job.cancel()
     if abandon:
         job.abandon()
