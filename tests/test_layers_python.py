@@ -24,7 +24,7 @@ ORDER = {
         {"cli"},
     ],
     "bridge": [
-        {"functions", "shielded_wait", "this_process"},
+        {"functions", "futures", "this_process"},
         {"deadlocks"},
         {"executors", "processes", "threads"},
         {"loops"},

@@ -95,7 +95,7 @@ class Suspicion:
 
 
 def _handles(nodes: Collection[Node]) -> Iterator[Any]:
-    """The handles that running loops have queued, and timers of `threading`; not of loops that stand still in the cycle."""
+    """The handles that running loops have queued, and timers of `threading`. Loops that stand still are left out."""
     for loop in live_loops():
         if loop.is_running():
             yield from itertools.chain(*loop._queued())

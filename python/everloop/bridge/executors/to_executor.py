@@ -20,6 +20,7 @@ from ...private.threads import threads_of
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
 from ..functions import check_function, name_of
+from ..futures import set_unless_done
 
 __all__ = ["to_executor"]
 
@@ -145,7 +146,7 @@ def _waiter_for(executor: SubmitsCalls, future: Any, loop: asyncio.AbstractEvent
         # On the executor's thread, because taking the outcome of a remote future may block.
         outcome = _take(future)
         try:
-            loop.call_soon_threadsafe(_set_unless_done, waiter, outcome)
+            loop.call_soon_threadsafe(set_unless_done, waiter, outcome)
         except RuntimeError:
             if not loop.is_closed():
                 raise
@@ -171,11 +172,6 @@ def _take(future: Any) -> Outcome:
 
 def _cancelled_by_the_executor() -> asyncio.CancelledError:
     return asyncio.CancelledError("the executor has cancelled the call: it was shut down, or lost its connection")
-
-
-def _set_unless_done(waiter: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
-    if not waiter.done():
-        waiter.set_result(outcome)
 
 
 def _cancel(executor: SubmitsCalls, future: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
+from ..futures import set_unless_done
 from ..this_process import this_process
 
 __all__ = ["ThreadIterator", "aiterate"]
@@ -236,7 +237,7 @@ class _Feed[T]:
             return
         waiter.woken = True
         try:
-            waiter.future.get_loop().call_soon_threadsafe(_set, waiter.future)
+            waiter.future.get_loop().call_soon_threadsafe(set_unless_done, waiter.future)
         except RuntimeError:  # the loop is closed, and the consumer gone
             self.abandon()
 
@@ -248,8 +249,3 @@ def _as_error(error: BaseException) -> BaseException:
     wrong = RuntimeError(f"the iterable raised {type(error).__name__}")
     wrong.__cause__ = error
     return wrong
-
-
-def _set(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
-from ..shielded_wait import wait_shielded
+from ..futures import wait_shielded
 from .serial_thread import SerialThread
 
 __all__ = ["AsyncContext"]

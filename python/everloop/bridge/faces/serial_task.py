@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
 from ..deadlocks.edges import link
-from ..shielded_wait import wait_shielded
+from ..futures import wait_shielded
 
 __all__ = ["Runner", "SerialTask", "TaskEnded"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...real_threads import new_thread
 from ..deadlocks.edges import link
 from ..deadlocks.waiting import working
-from ..shielded_wait import wait_shielded
+from ..futures import wait_shielded
 from ..this_process import this_process
 
 __all__ = ["SerialThread"]

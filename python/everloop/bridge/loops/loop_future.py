@@ -18,6 +18,7 @@ from ...private import futures as private
 from ..deadlocks.edges import link
 from ..deadlocks.waiting import DeadlockError, pauses, waiting
 from ..functions import close_coroutine
+from ..futures import set_unless_done
 from ..this_process import this_process
 from ..threads.lent_slot import lent
 from .step_wait import wait_in_step
@@ -257,13 +258,9 @@ def wake_when_done(future: "concurrent.futures.Future[Any]", loop: EventLoop) ->
     arrived: asyncio.Future[None] = loop.create_future()
     link(arrived, future)
 
-    def arrive() -> None:
-        if not arrived.done():
-            arrived.set_result(None)
-
     def tell(_: object) -> None:
         with contextlib.suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(arrive)
+            loop.call_soon_threadsafe(set_unless_done, arrived)
 
     future.add_done_callback(tell)
     return arrived

@@ -27,7 +27,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from ...loop import EventLoop
-from ..shielded_wait import wait_shielded
+from ..futures import wait_shielded
 from ..this_process import this_process
 from .errors import WorkerDiedError
 from .worker_main import Answer

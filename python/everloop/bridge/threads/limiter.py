@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from ... import _native
 from ..deadlocks.edges import AnyOf, link
 from ..deadlocks.waiting import waiting
+from ..futures import set_unless_done
 
 __all__ = ["Limiter"]
 
@@ -150,10 +151,10 @@ class Limiter(AnyOf):
     def _wake(self, waiter: "asyncio.Future[None]", holder: object) -> None:
         loop = waiter.get_loop()
         if loop is events._get_running_loop():
-            _set(waiter)
+            set_unless_done(waiter)
             return
         try:
-            loop.call_soon_threadsafe(_set, waiter)
+            loop.call_soon_threadsafe(set_unless_done, waiter)
         except RuntimeError:  # closed, and nobody is left there
             self._holders.pop(holder, None)
             self._asked = True
@@ -164,11 +165,6 @@ class Limiter(AnyOf):
         self._asked = False
         self._holders.clear()
         self._waiters.clear()
-
-
-def _set(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 _limiters: "weakref.WeakSet[Limiter]" = weakref.WeakSet()
