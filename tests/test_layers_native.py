@@ -10,8 +10,8 @@ from rust_imports import circles, crate_uses, read, uses_between
 ROOT = pathlib.Path(__file__).parent.parent
 CORE, NATIVE = ROOT / "crates/core", ROOT / "crates/native"
 
-# For each folder of a crate's `src` ("" is that itself): what lies in it, from the bottom up. A folder stands among files
-# as one of them. Those of one line do not use each other; a new file needs its place here.
+# For each folder of a crate's `src` ("" is that itself): what lies in it, from the bottom up. A folder stands among
+# files as one of them. Those of one line do not use each other; a new file needs its place here.
 CORE_ORDER = {
     "": [
         {"descriptor", "registry", "sync", "write_queue"},

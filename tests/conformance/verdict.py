@@ -1,7 +1,8 @@
 """The verdict on a module: which tests the stock loop passes and the loop under test does not.
 
 The loop under test runs the whole module. The stock loop runs what was not passed there, or not even found. Where the
-two differ the test is run again on both, alone and in its module, and it is
+two differ the test is run again on both, alone and in its module. There the tests that neither loop passes are left out:
+the garbage collector finds what those leave behind, a socket for one, in the middle of some other test. The test is
 
     lost        if the stock loop passes every time, and ours never does alone or never does in its module;
     unsteady    if the stock loop passes every time and ours sometimes does not: a bug to be looked at;
@@ -41,7 +42,8 @@ def judge(suite, module, ours):
         return verdict
     stock = run_module(suite, module, STOCK, known=passed)
     suspects = [test for test in stock.tests if stock.passes(test) and not run.passes(test)]
-    weighed = weigh(suite, module, ours, suspects) if len(suspects) <= MOST_WEIGHED else {}
+    hopeless = [test for test in stock.tests if not stock.passes(test) and not run.passes(test)]
+    weighed = weigh(suite, module, ours, suspects, hopeless) if len(suspects) <= MOST_WEIGHED else {}
     for test in suspects:
         kind, runs = weighed.get(test, ("lost", "not run again"))
         result = run.tests.get(test)
@@ -52,8 +54,11 @@ def judge(suite, module, ours):
     return verdict
 
 
-def weigh(suite, module, ours, suspects):
-    """Runs tests again that only the stock loop passed; returns (kind, how often each loop passed it) for each."""
+def weigh(suite, module, ours, suspects, hopeless):
+    """Runs tests again that only the stock loop passed; returns (kind, how often each loop passed it) for each.
+
+    The `hopeless` ones, which no loop passes, are left out.
+    """
     if not suspects:
         return {}
 
@@ -69,7 +74,7 @@ def weigh(suite, module, ours, suspects):
     if any(any(by_ours) for by_ours, _ in alone.values()):
         for _ in range(TIMES_IN_MODULE):
             for position, loop in enumerate((ours, STOCK)):
-                run = run_module(suite, module, loop)
+                run = run_module(suite, module, loop, known=hopeless)
                 for test in suspects:
                     in_module[test][position].append(run.passes(test))
 
