@@ -5,6 +5,7 @@ import functools
 import inspect
 from asyncio import events
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 
 from .. import _native
@@ -89,12 +90,13 @@ def running_loop(caller: str) -> EventLoop:
 
 def check_awaitable(caller: str, awaitable: Any, timeout: float | None = None) -> asyncio.AbstractEventLoop | None:
     """Raises for what cannot be awaited, and for a negative time-out. Returns the loop of a future; else None."""
-    if not inspect.isawaitable(awaitable):
+    is_coroutine = type(awaitable) is CoroutineType  # most are, and need no search
+    if not is_coroutine and not inspect.isawaitable(awaitable):
         raise TypeError(f"{caller}() needs an awaitable, not {type(awaitable).__name__}: {awaitable!r}")
     if timeout is not None and not timeout >= 0:
         close_coroutine(awaitable)
         raise ValueError(f"timeout must not be negative, but is {timeout}")
-    return awaitable.get_loop() if asyncio.isfuture(awaitable) else None
+    return awaitable.get_loop() if not is_coroutine and asyncio.isfuture(awaitable) else None
 
 
 # The entries that `inspect.markcoroutinefunction` leaves in the dictionary of a function. Their name is not public.
