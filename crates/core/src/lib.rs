@@ -3,7 +3,7 @@
 //! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
 //! of), [`registry`], [`descriptor`] and [`poll`] (files), [`write_queue`] (what a file could not take yet), [`waker`] (other
 //! threads), [`wait`] (how a thread waits for another one), [`baton`] (who may run the loop), [`heartbeat`] (what the loop lets
-//! others see).
+//! others see), [`sites`] (where it is known to block).
 
 mod sync;
 
@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod poll;
 pub mod ready;
 pub mod registry;
+pub mod sites;
 pub mod sys;
 pub mod timers;
 pub mod turn;

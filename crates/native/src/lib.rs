@@ -6,6 +6,7 @@
 //! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`driver`] (turning the
 //! loop, and the threads that do). `tests/test_layers_native.py` has them all, file by file.
 
+mod aside;
 mod calls;
 mod clock;
 mod driver;
@@ -14,13 +15,17 @@ mod event_loop;
 mod exit;
 mod ffi;
 mod future_waiter;
+mod gates;
+mod generation;
 mod handle;
 mod handoff;
+mod lock;
 mod member;
 mod outbox;
 mod pool;
 mod private;
 mod starter;
+mod this_thread;
 mod threadsafe_hook;
 mod transport;
 mod watchdog;
@@ -61,10 +66,10 @@ fn after_fork_in_parent() {
 fn after_fork(py: Python<'_>) -> PyResult<()> {
     ffi::children::after_fork();
     exit::after_fork();
-    member::after_fork();
+    generation::after_fork();
     watchdog::after_fork();
     outbox::after_fork();
-    handoff::after_fork(py)
+    gates::after_fork(py)
 }
 
 /// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
@@ -116,9 +121,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(private::private_names, module)?)?;
     module.add_function(wrap_pyfunction!(private::set_teller, module)?)?;
     module.add_function(wrap_pyfunction!(private::rename_private, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::sites::prepare_rescue, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::sites::claim_tool, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::sites::forget_sites, module)?)?;
+    module.add_function(wrap_pyfunction!(handoff::events::prepare_rescue, module)?)?;
+    module.add_function(wrap_pyfunction!(handoff::events::claim_tool, module)?)?;
+    module.add_function(wrap_pyfunction!(gates::sites::forget_sites, module)?)?;
     module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
     module.add_function(wrap_pyfunction!(watchdog::set_foreign_files, module)?)?;
     module.add_function(wrap_pyfunction!(outbox::set_reporter, module)?)?;

@@ -1,12 +1,16 @@
 //! A run of a loop: the lives of the threads that turn it, from `run_forever` to its end, and what is left of them after
 //! a fork.
 
+use crate::aside::Reason;
 use crate::driver::state::Driver;
 use crate::event_loop::{LoopCore, Post};
 use crate::ffi;
+use crate::gates::{codes, sites};
 use crate::handle::Handle;
-use crate::handoff::{self, block_on, rescue, sites};
-use crate::member::{Member, Reason, lock, own_id};
+use crate::handoff;
+use crate::lock::lock;
+use crate::member::Member;
+use crate::this_thread::own_id;
 use crate::watchdog;
 use crate::watchdog_sleep;
 use everloop_core::baton::{Manner, Pending, Spare};
@@ -31,7 +35,7 @@ fn enter_member<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> P
 
 fn leave_member(core: &Bound<'_, LoopCore>, member: &Arc<Member>) {
     // A step in C may have ended without another instruction, and nobody answers after this.
-    if let Err(error) = rescue::end_probe(core.py(), member) {
+    if let Err(error) = member.end_probe(core.py()) {
         error.write_unraisable(core.py(), Some(core));
     }
     let gone = lock(&core.get().members).remove(&member.id());
@@ -70,7 +74,7 @@ impl LoopCore {
         if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
             this.shared.wake(); // whoever is still in the poll has no business there
         }
-        sites::forget_unused(slf.py());
+        codes::forget_unused(slf.py());
         // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
         let fatal = lock(&this.fatal).take();
         outcome.and(fatal.map_or(Ok(()), Err))
@@ -151,7 +155,7 @@ impl LoopCore {
 
     /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
     fn _after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
+        let this = slf.get();
         let me = lock(&this.members).remove(&own_id());
         let me = me.as_ref();
         let aside = me.is_some_and(|member| member.aside_reason().is_some());
@@ -169,11 +173,7 @@ impl LoopCore {
         this.spawning.store(false, Ordering::Relaxed);
         // The dead threads' places hold references that were theirs: let them be.
         mem::forget(gone);
-        block_on::after_fork(slf);
-
-        if let Some(member) = me {
-            handoff::keep_after_fork(py, member)?;
-        }
+        handoff::fork::after_fork(slf, me.map(|member| &**member))?;
         // What waited for the steps that are gone. Where those are in its context for ever, it is told so.
         for handle in mem::take(&mut *lock(&this.deferred)) {
             this.schedule(handle);

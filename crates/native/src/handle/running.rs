@@ -5,7 +5,8 @@
 //! still in its callback, and can come back only when the step that would wait for it has ended.
 
 use crate::ffi::GilCell;
-use crate::member::{generation, own_id};
+use crate::generation::generation;
+use crate::this_thread::own_id;
 use everloop_core::baton::ThreadId;
 use everloop_core::wait::Parker;
 use pyo3::prelude::*;

@@ -1,13 +1,19 @@
 //! The native half of `everloop.block_on()`: a step waits aside until a future of its own loop is done.
 
 use super::contexts::{self, Left};
-use super::{End, SIGNAL_CHECK, current, finish_resume, release, resume, wait_granted};
+use super::current::current;
+use super::grant::{SIGNAL_CHECK, wait_granted};
+use super::{go_on_in_step, release, resume};
+use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
-use crate::member::{Member, Reason, lock, own_id};
+use crate::gates::Gates;
+use crate::lock::lock;
+use crate::member::Member;
 use crate::private;
-use everloop_core::baton::{Baton, Manner, Waiter};
+use crate::this_thread::own_id;
+use everloop_core::baton::{Baton, Waiter};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -177,7 +183,7 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
     let deadline = timeout.map(|seconds| {
         Instant::now() + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX >> 32))
     });
-    if let Err(error) = release(core, member, Reason::BlockOn, None, 0, false, Manner::Loud) {
+    if let Err(error) = release(core, member, Reason::BlockOn, 0, Gates::none()) {
         own.stop();
         resume(core, member)?;
         return Err(error);
@@ -192,7 +198,7 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
             deadline.is_some_and(|deadline| Instant::now() >= deadline)
         });
         if this.baton().is_granted(&member.waiter) {
-            finish_resume(core, member, true, End::InStep)?;
+            go_on_in_step(core, member, true)?;
             return Ok(true);
         }
         let mut signal = py.check_signals();
@@ -203,7 +209,7 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
             let (granted, raised) = wait_granted(py, this, member, || false);
-            finish_resume(core, member, granted, End::InStep)?;
+            go_on_in_step(core, member, granted)?;
             signal = signal.and(raised.map_or(Ok(()), Err));
         } else {
             resume(core, member)?;
@@ -219,7 +225,7 @@ fn come_back(core: &Bound<'_, LoopCore>, member: &Arc<Member>, left: &Left) -> P
     let mut pause = SHORTEST_PAUSE;
     // Without the baton the loop was closed: the step only ends.
     while !left.enter(py)? && core.get().baton().is_held_by(member.id()) {
-        let released = release(core, member, Reason::BlockOn, None, 0, false, Manner::Loud).map(drop);
+        let released = release(core, member, Reason::BlockOn, 0, Gates::none()).map(drop);
         // Seldom, and nobody tells when a context is left.
         member.without_gil(py, || member.waiter.parker().park_briefly(Some(pause)));
         pause = LONGEST_PAUSE.min(pause * 2);

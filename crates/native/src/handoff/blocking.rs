@@ -1,9 +1,11 @@
 //! `everloop.blocking()`: the step says itself that it is going to block.
 
-use super::{current, release, resume};
+use super::current::current;
+use super::{release, resume};
+use crate::aside::Reason;
 use crate::ffi::GilCell;
-use crate::member::{Reason, own_id};
-use everloop_core::baton::Manner;
+use crate::gates::Gates;
+use crate::this_thread::own_id;
 use everloop_core::baton::ThreadId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -26,7 +28,7 @@ impl Blocking {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let serial = match current(slf.py()) {
             // Inside another blocking() the baton is gone already: `release` says None.
-            Some((core, member)) => release(&core, &member, Reason::Blocking, None, 0, false, Manner::Quiet)?,
+            Some((core, member)) => release(&core, &member, Reason::Blocking, 0, Gates::none())?,
             None => None,
         };
         slf.get().entered.with(slf.py(), |entered| entered.push((own_id(), serial)));

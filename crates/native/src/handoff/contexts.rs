@@ -4,10 +4,12 @@
 //! Its thread is in a copy of it as long as that lasts, which is what signal handlers see, and so is its handle: it cannot
 //! run once more before it has ended. The contexts of transports are not left. Their callbacks keep their order by it.
 
-use super::current;
+use super::current::current;
+use crate::aside::Reason;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
-use crate::member::{Member, Reason, lock};
+use crate::lock::lock;
+use crate::member::Member;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 

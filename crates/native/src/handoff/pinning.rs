@@ -4,7 +4,7 @@
 //! cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a step switches
 //! to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
 
-use super::current;
+use super::current::current;
 use crate::event_loop::pins::{Pin, Pins};
 use crate::ffi;
 use crate::handle::Handle;

@@ -97,7 +97,7 @@ pub fn is_full(this: &LoopCore) -> bool {
 }
 
 /// At the bound, a step that waits for another one can only wait if some blocked call is going to return by itself.
-pub fn check_someone_returns(_py: Python<'_>, this: &LoopCore) -> PyResult<()> {
+pub fn check_someone_returns(this: &LoopCore) -> PyResult<()> {
     let counters = &this.shared.counters;
     if counters.aside.load(Ordering::Relaxed) > counters.in_block_on.load(Ordering::Relaxed) {
         return Ok(());

@@ -2,11 +2,12 @@
 //!
 //! All of this runs on the watchdog's thread, on which no Python code may run.
 
-use super::{frames, release, relief, sites};
+use super::{may_release, release, relief};
+use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::member::{Member, Reason};
-use everloop_core::baton::Manner;
+use crate::gates::{Gates, Need, sites, tool};
+use crate::member::Member;
 use everloop_core::sys::{self, Activity, CpuClock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 /// Less CPU time than this, in nanoseconds, is no sign of life.
 const ASLEEP: u64 = 4_000;
 
-/// What the kernel says that a thread does.
+/// A thread's doings, as the kernel tells them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     /// It waits in a system call, and not for the GIL: it is blocked, and has let go of the GIL.
@@ -75,12 +76,12 @@ impl Sample {
         }
     }
 
-    /// Whether the thread stands where it stood.
+    /// True if the thread stands where it stood.
     pub fn is_same_spot(&self, earlier: &Self) -> bool {
         (self.frame, self.code, self.instruction) == (earlier.frame, earlier.code, earlier.instruction)
     }
 
-    /// Whether the thread slept all the time since `earlier`: one that waits for the GIL wakes up every five milliseconds.
+    /// True if the thread slept all the time since `earlier`: one that waits for the GIL wakes up every five milliseconds.
     pub fn has_slept_since(&self, earlier: &Self) -> bool {
         match (self.cpu, earlier.cpu) {
             (Some(now), Some(then)) => now.saturating_sub(then) < ASLEEP,
@@ -88,7 +89,7 @@ impl Sample {
         }
     }
 
-    /// Whether the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
+    /// True if the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
     pub fn is_computing(&self, member: &Member, elapsed: u64) -> bool {
         match (member.cpu.and_then(CpuClock::now), self.cpu) {
             (Some(now), Some(then)) => now.saturating_sub(then) * 2 > elapsed,
@@ -107,49 +108,33 @@ fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i3
 /// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
 /// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
 pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
-    if !sites::has_tool(py) || member.is_probing() {
+    if tool::claimed(py).is_none() || member.is_probing() {
         return Ok(());
     }
     let site = site(py, member);
-    sites::watch(py, site.as_ref().map(|(code, _)| code))?;
-    frames::watch(py);
-    member.begin_probe(site.map(|(code, offset)| (code.unbind(), offset)));
+    member.begin_probe(Gates::open(py, &Need::Stop(site.as_ref().map(|(code, _)| code)))?);
     Ok(())
-}
-
-/// The thread has moved, or it no longer matters whether it does.
-pub fn end_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
-    match member.take_probe() {
-        Some(site) => {
-            frames::unwatch(py);
-            sites::unwatch(py, site)
-        }
-        None => Ok(()),
-    }
 }
 
 /// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
 pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
     let this = core.get();
-    if !this.baton().is_held_by(member.id()) || !sites::has_tool(py) {
+    if !may_release(core, member) || tool::claimed(py).is_none() {
         return Ok(None);
     }
     if !this.baton().has_spare() && !this.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
         relief::tell_full(core)?;
         return Ok(None);
     }
-    end_probe(py, member)?;
+    member.end_probe(py)?;
     let site = site(py, member);
-    let code = site.as_ref().map(|(code, _)| code);
-    sites::watch(py, code)?;
-    if let Some((code, offset)) = &site {
-        sites::learn(code, *offset)?; // now: the next step that comes to this call runs before `release` returns
+    let gates = Gates::open(py, &Need::Stop(site.as_ref().map(|(code, _)| code)))?;
+    if let Some((code, offset)) = &site
+        && let Err(error) = sites::learn(code, *offset)
+    {
+        return gates.close(py).and(Err(error));
     }
-    let aside = site.as_ref().map(|(code, offset)| (code.clone().unbind(), *offset));
-    let Some(serial) = release(core, member, Reason::Rescued, aside, since, true, Manner::Loud)? else {
-        sites::unwatch(py, site.map(|(code, offset)| (code.unbind(), offset)))?;
-        return Ok(None);
-    };
-    Ok(Some(serial))
+    // Learned already: the next step that comes to this call runs before `release` returns.
+    release(core, member, Reason::Rescued, since, gates)
 }

@@ -7,7 +7,8 @@
 
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::member::{Member, lock};
+use crate::lock::lock;
+use crate::member::Member;
 use crate::private;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -43,16 +44,12 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
 ///
 /// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop up in a
 /// dictionary then, up to CPython 3.13.
-pub fn leave(core: &Bound<'_, LoopCore>, member: &Member) {
+pub fn leave(core: &Bound<'_, LoopCore>, member: &Member, gate: fn(&Bound<'_, PyAny>) -> PyResult<()>) {
     static IS_PER_LOOP: PyOnceLock<bool> = PyOnceLock::new();
     if *IS_PER_LOOP.get_or_init(core.py(), || core.py().version_info() < (3, 14)) {
         ffi::gate_hashes(core, gate);
     }
     core.get().task_owner.store(member.id().get(), Ordering::Relaxed);
-}
-
-fn gate(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
-    loop_.cast::<LoopCore>().map_or(Ok(()), super::gate_of_tasks)
 }
 
 /// A step is about to run or to go on, on this thread: the task of another thread's step, which is aside, makes room.

@@ -4,9 +4,11 @@
 //! writes it (`everloop/watch/report.py`).
 
 use super::snapshot::Snapshot;
+use crate::aside::Reason;
 use crate::clock;
 use crate::event_loop::LoopCore;
-use crate::member::{Member, Reason, lock};
+use crate::lock::lock;
+use crate::member::Member;
 use crate::outbox;
 use pyo3::prelude::*;
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
-use crate::handoff::rescue::{Doing, Sample, begin_probe, end_probe, rescue};
+use crate::handoff::rescue::{Doing, Sample, begin_probe, rescue};
 use crate::member::{Member, lock};
 use crate::outbox;
 use everloop_core::sys::times_slept;
@@ -110,7 +110,7 @@ impl Watch {
             seen.looked = now;
             drop(seen);
             if let Some(member) = probed {
-                self.attached(|core, _| end_probe(core.py(), &member));
+                self.attached(|core, _| member.end_probe(core.py()));
             }
         } else {
             let stuck = tick % 2 == 1;
@@ -193,7 +193,7 @@ impl Watch {
         now: u64,
     ) -> PyResult<()> {
         if member.forbids_rescue() {
-            end_probe(core.py(), member)?;
+            member.end_probe(core.py())?;
             (seen.sample, seen.calm) = (None, 0);
             return Ok(());
         }
@@ -204,7 +204,7 @@ impl Watch {
         };
         if !sample.is_same_spot(earlier) {
             // It runs: look again from here.
-            end_probe(core.py(), member)?;
+            member.end_probe(core.py())?;
             (seen.sample, seen.calm) = (Some((sample, now)), 0);
             return Ok(());
         }

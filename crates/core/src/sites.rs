@@ -1,0 +1,139 @@
+//! The learned sites of one function: the places in it where a step was found blocked, and how well each one does.
+//!
+//! A site that turns out not to block is forgotten, because a hand-off there costs more than the call. Times and the order
+//! of uses come in as numbers.
+
+use std::collections::HashMap;
+
+/// A call at a learned site that returns sooner did not block, in nanoseconds.
+pub const SHORT_CALL: u64 = 100_000;
+/// After so many short calls in a row a site is forgotten. One short call says little: the cache was warm, the lock free.
+pub const SHORT_CALLS: u32 = 16;
+
+/// What is known of a learned site.
+#[derive(Default)]
+struct Site {
+    /// Its run of short calls.
+    short: u32,
+    /// When it was used last, in uses of any site.
+    used: u64,
+}
+
+/// The learned sites of one function, by their offset in it.
+#[derive(Default)]
+pub struct Sites(HashMap<i32, Site>);
+
+impl Sites {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Remembers a site, which is used `now`. True if it is new.
+    pub fn learn(&mut self, offset: i32, now: u64) -> bool {
+        self.0.insert(offset, Site { short: 0, used: now }).is_none()
+    }
+
+    /// Notes that a call is about to be made `now`. True if that is at a learned site.
+    #[inline]
+    pub fn note_use(&mut self, offset: i32, now: u64) -> bool {
+        self.0.get_mut(&offset).map(|site| site.used = now).is_some()
+    }
+
+    /// Notes how long a call took. A site whose calls are short, one after the other, is forgotten.
+    #[inline]
+    pub fn note_duration(&mut self, offset: i32, nanoseconds: u64) {
+        let Some(site) = self.0.get_mut(&offset) else { return };
+        site.short = if nanoseconds < SHORT_CALL { site.short + 1 } else { 0 };
+        if site.short >= SHORT_CALLS {
+            self.0.remove(&offset);
+        }
+    }
+
+    /// The site that has not been used for longest: when that was, and its offset.
+    pub fn oldest(&self) -> Option<(u64, i32)> {
+        self.0.iter().map(|(&offset, site)| (site.used, offset)).min()
+    }
+
+    pub fn forget(&mut self, offset: i32) {
+        self.0.remove(&offset);
+    }
+
+    pub fn forget_all(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG_CALL: u64 = SHORT_CALL;
+
+    #[test]
+    fn a_site_is_learned_once() {
+        let mut sites = Sites::default();
+        assert!(!sites.note_use(8, 1));
+        assert!(sites.learn(8, 2));
+        assert!(!sites.learn(8, 3));
+        assert!(sites.note_use(8, 4));
+        assert_eq!(sites.len(), 1);
+    }
+
+    #[test]
+    fn a_run_of_short_calls_ends_a_site() {
+        let mut sites = Sites::default();
+        sites.learn(8, 1);
+        (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, SHORT_CALL - 1));
+        assert!(sites.note_use(8, 2));
+        sites.note_duration(8, 0);
+        assert!(!sites.note_use(8, 3));
+        assert!(sites.is_empty());
+    }
+
+    #[test]
+    fn one_long_call_begins_the_count_anew() {
+        let mut sites = Sites::default();
+        sites.learn(8, 1);
+        (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
+        sites.note_duration(8, LONG_CALL);
+        (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
+        assert!(sites.note_use(8, 2));
+    }
+
+    #[test]
+    fn learning_a_site_again_begins_the_count_anew() {
+        let mut sites = Sites::default();
+        sites.learn(8, 1);
+        (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
+        sites.learn(8, 2);
+        sites.note_duration(8, 0);
+        assert!(sites.note_use(8, 3));
+    }
+
+    #[test]
+    fn the_oldest_is_the_one_not_used_for_longest() {
+        let mut sites = Sites::default();
+        assert_eq!(sites.oldest(), None);
+        sites.learn(8, 1);
+        sites.learn(24, 2);
+        assert_eq!(sites.oldest(), Some((1, 8)));
+        sites.note_use(8, 3);
+        assert_eq!(sites.oldest(), Some((2, 24)));
+        sites.forget(24);
+        assert_eq!(sites.oldest(), Some((3, 8)));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_unknown_to_all_calls() {
+        let mut sites = Sites::default();
+        sites.learn(8, 1);
+        sites.forget_all();
+        sites.note_duration(8, 0);
+        sites.forget(8);
+        assert!(!sites.note_use(8, 2));
+    }
+}

@@ -1,0 +1,70 @@
+//! The step that is aside: what is recorded of it from its release to its resume.
+
+use crate::gates::Gates;
+use everloop_core::baton::Manner;
+use pyo3::prelude::*;
+
+/// Why a step is aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It said so: `everloop.blocking()`.
+    Blocking = 1,
+    /// It waits for an awaitable: `everloop.block_on()`.
+    BlockOn = 2,
+    /// The watchdog found it blocked.
+    Rescued = 3,
+    /// It is at a call that was found blocked before.
+    Learned = 4,
+}
+
+impl Reason {
+    /// The reason of this number, None for 0.
+    #[inline]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Blocking),
+            2 => Some(Self::BlockOn),
+            3 => Some(Self::Rescued),
+            4 => Some(Self::Learned),
+            _ => None,
+        }
+    }
+
+    /// How the baton is given up. Quietly where the call may be over at once: nobody is woken, and the step finds the baton
+    /// where it left it, unless the sentinel has seen it lie there twice.
+    pub fn manner(self) -> Manner {
+        match self {
+            Self::Blocking | Self::Learned => Manner::Quiet,
+            Self::BlockOn | Self::Rescued => Manner::Loud,
+        }
+    }
+
+    /// True if the step does not know that it is aside: it has to be stopped before it runs another line of Python.
+    #[inline]
+    pub fn needs_gates(self) -> bool {
+        matches!(self, Self::Rescued | Self::Learned)
+    }
+}
+
+/// A step that has let go of the baton in its middle. It lies in its thread's `Member`; a thread has one of them at most for
+/// each loop that it turns. Made by `release`, taken by `resume`.
+pub struct Aside {
+    pub reason: Reason,
+    /// When it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks. Read by the report.
+    pub since: u64,
+    /// When it let go of the baton; 0 like `since`. Read by the report.
+    pub released: u64,
+    /// The task that ran, once it had to make room: see handoff/tasks.rs. Written by whoever runs a step next.
+    pub task: Option<Py<PyAny>>,
+    /// What stops it before its next line of Python. Closed when it is back.
+    pub gates: Gates,
+    /// The number of this release, which no other has.
+    pub serial: u64,
+}
+
+/// An [`Aside`]'s numbers.
+pub struct AsideTimes {
+    pub since: u64,
+    pub released: u64,
+    pub serial: u64,
+}

@@ -1,0 +1,190 @@
+//! Gates: what a step that is aside cannot pass without the baton, whatever it does next.
+//!
+//! A step that was put aside without its knowledge comes back in the middle of a C function. Before it runs a line of Python
+//! it has to wait for the baton, and nothing in it asks for that: so the interpreter is made to ask. What can come next, and
+//! which gate is there:
+//!
+//! | what comes next | gate |
+//! |---|---|
+//! | the C function returns, and the next instruction of the frame runs | INSTRUCTION events of its code (`codes.rs`) |
+//! | it raises, and the exception leaves the frame without an instruction | RAISE events, of its code or of all (`raises.rs`) |
+//! | it calls Python before it returns | every frame that begins (`frames.rs`) |
+//! | it was put aside at its call, at a learned site, and returns or raises | C_RETURN and C_RAISE events (`codes.rs`) |
+//!
+//! Two more gates need nothing to be opened, and are not here: where asyncio leaves the task (`ffi/hashing.rs`), and the end
+//! of the step (`handoff::end_of_step`).
+//!
+//! **One value.** [`Gates::open`] opens what one step needs and counts it as one more user of each; whoever has the value
+//! holds them open, and [`Gates::close`] counts it off. It lies in the record of the step that is aside (`aside.rs`), or of
+//! the probe of a thread (`member.rs`). Nothing else opens or closes: no pair of calls is balanced by hand.
+//!
+//! **Who may touch what.** All of it is under the GIL: opened by the step's thread (learned) or by the watchdog (rescue,
+//! probe), closed by the step's thread, or by the watchdog for a probe. What opens and closes may set events, which may
+//! collect garbage, so it is never called with a lock held. On the watchdog's thread nothing collects garbage, and values are
+//! closed, not dropped: it is no thread of Python's, and drops no last reference.
+//!
+//! **Dropped instead of closed.** Where a thread ends by a panic, or a loop goes with a member in it, the value is dropped,
+//! and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
+//!
+//! **Fork.** In the child no step is aside but the forking thread's: [`after_fork`] closes everything at once, and a value
+//! of an earlier generation holds nothing. The record that is left opens its gates anew: [`Gates::reopen`].
+//!
+//! **What was tried.** Threads that are parked before they ask for the GIL: no gate can stand in the interpreter's own calls.
+//! Each of these gates costs others something while it is open (all code, all frames), so none is open longer than a step
+//! needs it. What would change that: an event of the interpreter for "this thread is about to run Python".
+
+pub mod codes;
+pub mod frames;
+mod raises;
+pub mod sites;
+pub mod tool;
+
+use crate::generation::generation;
+use crate::{ffi, outbox};
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+use std::mem;
+
+/// What a step needs to be stopped.
+pub enum Need<'a, 'py> {
+    /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next.
+    Stop(Option<&'a Bound<'py, PyCode>>),
+    /// It is about to make this call, at a learned site; of a C function that may call Python before it returns, or not.
+    Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
+}
+
+/// Where a step comes back.
+#[derive(Default)]
+enum At {
+    #[default]
+    Nowhere,
+    /// At the next instruction of this code.
+    Instruction(Py<PyCode>),
+    /// From the call at this offset.
+    Return(Py<PyCode>, i32),
+}
+
+/// The gates that are open for one step. Dropped, it closes them.
+#[derive(Default)]
+pub struct Gates {
+    at: At,
+    /// True if exceptions of all code come by.
+    raises: bool,
+    /// True if every frame that begins comes by.
+    frames: bool,
+    /// When they were opened: in a process that was forked since, they are not open.
+    generation: u32,
+}
+
+impl Gates {
+    /// For a step that has said itself that it blocks: it takes the baton back by itself.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Opens what a step needs. On an error nothing is left open.
+    pub fn open(py: Python<'_>, need: &Need<'_, '_>) -> PyResult<Self> {
+        let mut gates = Self { at: At::Nowhere, raises: false, frames: false, generation: generation() };
+        match gates.open_each(py, need) {
+            Ok(()) => Ok(gates),
+            Err(error) => gates.close(py).and(Err(error)),
+        }
+    }
+
+    /// Notes each one before what can fail, so that `close` finds it.
+    fn open_each(&mut self, py: Python<'_>, need: &Need<'_, '_>) -> PyResult<()> {
+        let Some(tool) = tool::claimed(py) else { return Ok(()) };
+        self.frames = !matches!(need, Need::Return { may_call_python: false, .. });
+        if self.frames {
+            frames::open(py);
+        }
+        match *need {
+            Need::Return { code, offset, .. } => {
+                codes::go_away(code, offset)?;
+                self.at = At::Return(code.clone().unbind(), offset);
+            }
+            Need::Stop(code) => {
+                self.raises = code.is_none() || !tool.raises_locally;
+                if self.raises {
+                    raises::open(py, tool)?;
+                }
+                if let Some(code) = code {
+                    codes::stop(code)?;
+                    self.at = At::Instruction(code.clone().unbind());
+                    codes::apply(tool, code)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the step comes back from this call.
+    pub fn is_at(&self, code: &Bound<'_, PyCode>, offset: i32) -> bool {
+        matches!(&self.at, At::Return(at, instruction) if at.is(code) && *instruction == offset)
+    }
+
+    /// Closes them: the step has come back. Everything is closed, also where some of it fails.
+    pub fn close(mut self, py: Python<'_>) -> PyResult<()> {
+        self.close_each(py)
+    }
+
+    fn close_each(&mut self, py: Python<'_>) -> PyResult<()> {
+        let (at, raises, frames) = (mem::take(&mut self.at), mem::take(&mut self.raises), mem::take(&mut self.frames));
+        if self.generation != generation() {
+            return Ok(());
+        }
+        let Some(tool) = tool::claimed(py) else { return Ok(()) };
+        if frames {
+            frames::close(py);
+        }
+        let raised = if raises { raises::close(py, tool) } else { Ok(()) };
+        match at {
+            At::Nowhere => raised,
+            At::Instruction(code) => raised.and(codes::go_on(tool, code.bind(py))),
+            At::Return(code, offset) => raised.and(codes::come_back(tool, code.bind(py), offset)),
+        }
+    }
+
+    /// In a forked child, whose forking thread has this value: opens the same once more.
+    pub fn reopen(self, py: Python<'_>) -> PyResult<Self> {
+        match &self.at {
+            At::Return(code, offset) => {
+                let (code, may_call_python) = (code.bind(py), self.frames);
+                Self::open(py, &Need::Return { code, offset: *offset, may_call_python })
+            }
+            At::Instruction(code) => Self::open(py, &Need::Stop(Some(code.bind(py)))),
+            At::Nowhere if self.raises => Self::open(py, &Need::Stop(None)),
+            At::Nowhere => Ok(Self::none()),
+        }
+    }
+}
+
+impl Drop for Gates {
+    fn drop(&mut self) {
+        if matches!(self.at, At::Nowhere) && !self.raises && !self.frames {
+            return;
+        }
+        ffi::attach_quietly(|py| {
+            if let Err(error) = self.close_each(py) {
+                outbox::leave("failed", move |details| details.set_item("error", error.value(details.py())));
+            }
+        });
+    }
+}
+
+/// Takes a tool id for the events, once, and says what is called at the gates. False: steps can only be reported.
+pub fn claim<'py>(
+    py: Python<'py>,
+    gate: frames::Gate,
+    callbacks: impl FnOnce() -> PyResult<tool::Callbacks<'py>>,
+) -> PyResult<bool> {
+    frames::install(gate);
+    tool::claim(py, callbacks)
+}
+
+/// In a forked child: all gates are closed, until the record that is left opens its own anew.
+pub fn after_fork(py: Python<'_>) -> PyResult<()> {
+    let Some(tool) = tool::claimed(py) else { return Ok(()) };
+    frames::after_fork(py);
+    raises::after_fork(py, tool).and(codes::after_fork(py, tool))
+}

@@ -1,0 +1,113 @@
+//! Learned sites: the calls at which a step was rescued once. From then on the hand-off happens there, at the CALL event.
+//!
+//! They are those of the process, not of a loop: what blocks in one loop blocks in all.
+
+use super::codes::{self, Codes, apply, with_code, with_codes};
+use super::tool::{Tool, claimed};
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+
+/// So many sites are learned at most: the one that has not been used for longest goes first.
+const MOST_LEARNED: usize = 1024;
+
+/// What a call is to us that is about to be made.
+pub enum Standing {
+    Learned,
+    /// Forgotten, but steps are away there, whose return is to be seen.
+    Away,
+    Unknown,
+}
+
+impl Codes {
+    fn learned_count(&mut self) -> usize {
+        self.all().map(|known| known.sites.len()).sum()
+    }
+
+    /// Forgets the site that has not been used for longest, and gives back its code. O(sites), of which there are few.
+    fn forget_oldest<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {
+        let oldest =
+            self.all().filter_map(|known| Some((known.sites.oldest()?, known))).min_by_key(|(oldest, _)| *oldest);
+        let ((_, offset), known) = oldest?;
+        known.sites.forget(offset);
+        known.alive(py)
+    }
+}
+
+/// How many sites are learned.
+pub fn learned_count(py: Python<'_>) -> usize {
+    codes::forget_unused(py);
+    with_codes(Codes::learned_count)
+}
+
+/// Remembers a site, if it is a call.
+pub fn learn(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
+    let py = code.py();
+    let Some(tool) = claimed(py) else { return Ok(()) };
+    if !tool.is_call(code, offset)? {
+        return Ok(());
+    }
+    let is_new = with_code(code, |known, uses| {
+        *uses += 1;
+        known.sites.learn(offset, *uses)
+    })?;
+    if is_new {
+        // A place that was silenced stays silent until its events are set anew.
+        tool.set_local(code, 0)?;
+        apply(tool, code)?;
+        forget_surplus(py, tool)?;
+    }
+    Ok(())
+}
+
+/// Makes room, if there are too many sites.
+fn forget_surplus(py: Python<'_>, tool: &Tool) -> PyResult<()> {
+    let is_full = || with_codes(|codes| codes.learned_count() > MOST_LEARNED);
+    if is_full() {
+        codes::forget_unused(py);
+    }
+    while is_full() {
+        let Some(code) = with_codes(|codes| codes.forget_oldest(py)) else { continue };
+        apply(tool, &code)?;
+    }
+    Ok(())
+}
+
+/// Where a call stands that is about to be made.
+#[inline]
+pub fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
+    with_codes(|codes| {
+        codes.uses += 1;
+        let now = codes.uses;
+        let Some(known) = codes.of(code) else { return Standing::Unknown };
+        if known.sites.note_use(offset, now) {
+            Standing::Learned
+        } else if known.has_away(offset) {
+            Standing::Away
+        } else {
+            Standing::Unknown
+        }
+    })
+}
+
+/// Notes how long a call at a learned site took: after some short ones it is no longer one.
+pub fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
+    with_codes(|codes| {
+        if let Some(known) = codes.of(code) {
+            known.sites.note_duration(offset, nanoseconds);
+        }
+    });
+}
+
+/// Forgets every learned site: what blocks is found out anew.
+#[pyfunction]
+pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
+    let Some(tool) = claimed(py) else { return Ok(()) };
+    let codes = with_codes(|codes| {
+        let alive = codes.all().filter_map(|known| {
+            known.sites.forget_all();
+            known.alive(py)
+        });
+        alive.collect::<Vec<_>>()
+    });
+    codes.iter().try_for_each(|code| apply(tool, code))
+}

@@ -1,0 +1,94 @@
+//! What the interpreter's events lead to: a gate for who is rescued, a hand-off at a learned site.
+
+use super::current::{current, current_reason};
+use super::{gate, may_release, release, resume};
+use crate::aside::Reason;
+use crate::clock;
+use crate::ffi;
+use crate::gates::sites::{self, Standing};
+use crate::gates::tool::{self, Callbacks};
+use crate::gates::{self, Gates, Need, frames};
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+use std::sync::atomic::Ordering;
+
+/// Looks for what of the interpreter only rescue needs. False: something is not there, which is told.
+#[pyfunction]
+pub fn prepare_rescue(py: Python<'_>) -> bool {
+    tool::prepare(py)
+}
+
+/// Takes a tool id, once. False: none is free, and steps can only be reported, not rescued.
+#[pyfunction]
+pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
+    let callbacks = || {
+        Ok(Callbacks {
+            instruction: wrap_pyfunction!(on_instruction, py)?.into_any(),
+            raise: wrap_pyfunction!(on_raise, py)?.into_any(),
+            call: wrap_pyfunction!(on_call, py)?.into_any(),
+            c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
+        })
+    };
+    gates::claim(py, gate, callbacks)
+}
+
+#[pyfunction]
+fn on_instruction(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32) -> PyResult<()> {
+    gate(py)
+}
+
+#[pyfunction]
+fn on_raise(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+    gate(py)
+}
+
+/// The hand-off at a learned site.
+#[pyfunction]
+fn on_call(
+    py: Python<'_>,
+    code: &Bound<'_, PyCode>,
+    offset: i32,
+    callable: &Bound<'_, PyAny>,
+    _argument: &Bound<'_, PyAny>,
+) -> PyResult<Option<Py<PyAny>>> {
+    gate(py)?;
+    match sites::standing(code, offset) {
+        Standing::Learned => {}
+        Standing::Away => return Ok(None),
+        Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
+    }
+    // Only for what ends with C_RETURN or C_RAISE, and runs no Python before.
+    if ffi::is_c_function(callable)
+        && let Some((core, member)) = current(py)
+        && core.get().shared.rescue.load(Ordering::Relaxed)
+        && may_release(&core, &member)
+    {
+        let may_call_python = !frames::is_leaf(callable);
+        let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;
+        release(&core, &member, Reason::Learned, clock::now(), gates)?;
+    }
+    Ok(None)
+}
+
+/// The end of a call: at a learned site, that of the hand-off.
+#[pyfunction]
+fn on_c_return(
+    py: Python<'_>,
+    code: &Bound<'_, PyCode>,
+    offset: i32,
+    _callable: &Bound<'_, PyAny>,
+    _argument: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if current_reason() != Some(Reason::Learned) {
+        return gate(py);
+    }
+    let Some((core, member)) = current(py) else { return Ok(()) };
+    // The call of the step itself, or one of what runs beside it: the start of a relief thread, a signal handler.
+    if member.is_ungated() {
+        return Ok(());
+    }
+    if let Some(since) = member.aside_since_at(code, offset) {
+        sites::note_duration(code, offset, clock::now().saturating_sub(since));
+    }
+    resume(&core, &member)
+}
