@@ -8,7 +8,6 @@ afterwards. (The trap: what it starts in between, by whatever means, begins with
 
 import contextlib
 import fcntl
-import logging
 import os
 import signal
 import struct
@@ -18,10 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _native
+from .log import asyncio_logger
 
 __all__ = ["Child"]
-
-logger = logging.getLogger("asyncio")
 
 
 class Child:
@@ -117,7 +115,7 @@ class Child:
             # Popen takes a status that it cannot know for 0.
             status = self.process.poll()
             if status == 0:
-                logger.warning(
+                asyncio_logger.warning(
                     "child process pid %d exit status already read: will report returncode 255", self.process.pid
                 )
                 status = 255

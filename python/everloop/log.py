@@ -1,7 +1,8 @@
-"""The logger of everloop. Its name is public: programs configure `logging.getLogger("everloop")`."""
+"""The loggers. Their names are public: programs configure `logging.getLogger("everloop")`."""
 
 import logging
 
-__all__ = ["logger"]
+__all__ = ["asyncio_logger", "logger"]
 
 logger = logging.getLogger("everloop")
+asyncio_logger = logging.getLogger("asyncio")  # of messages that asyncio's own loops write in the same place

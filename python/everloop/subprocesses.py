@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import logging
 import subprocess
 import warnings
 from asyncio import events, unix_events
@@ -18,10 +17,9 @@ from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 from .children import Child
+from .log import asyncio_logger
 
 __all__ = ["SubprocessMethods", "SubprocessTransport"]
-
-logger = logging.getLogger("asyncio")
 
 _events: Any = events  # child watchers are gone in CPython 3.14
 _unix_events: Any = unix_events
@@ -109,7 +107,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         files = {0: process.stdin, 1: process.stdout, 2: process.stderr}
         self._pipes = {number: _Pipe(self, number, file) for number, file in files.items() if file is not None}
         if loop.get_debug():
-            logger.debug("process %r created: pid %s", process.args, process.pid)
+            asyncio_logger.debug("process %r created: pid %s", process.args, process.pid)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -189,7 +187,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
                 pipe.close()
         if self._returncode is None and self._child.process.poll() is None:
             if self._loop.get_debug():
-                logger.warning("Close running child process: kill %r", self)
+                asyncio_logger.warning("Close running child process: kill %r", self)
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it may run as another user
                 self._child.process.kill()
 
@@ -214,7 +212,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def _process_exited(self, returncode: int) -> None:
         if self._loop.get_debug():
-            logger.info("%r exited with return code %r", self, returncode)
+            asyncio_logger.info("%r exited with return code %r", self, returncode)
         self._returncode = returncode
         self._child.end(returncode)
         self._tell(self._protocol.process_exited)
