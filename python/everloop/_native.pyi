@@ -209,10 +209,10 @@ class Job:
 
     @property
     def future(self) -> Any:
-        """What it is for."""
+        """The future that it is for."""
     @property
     def function(self) -> Any:
-        """What is called."""
+        """The function that is called."""
     @property
     def loop(self) -> LoopCore:
         """The loop that waits for it. AttributeError: a `concurrent.futures.Future` does."""
@@ -228,13 +228,13 @@ class Job:
     def abandon(self) -> None:
         """Nobody waits for its thread any more, not even at the end of the program."""
     def abandoned(self) -> bool:
-        """Whether nobody waits for its thread any more."""
+        """True if nobody waits for its thread any more."""
     def carry_over(self, but: ContextVar[Any]) -> None:
         """Sets in the current context what it has set; not the variable `but`."""
     def cancel(self) -> None:
         """Its caller no longer wants it."""
     def cancelled(self) -> bool:
-        """Whether its caller no longer wants it."""
+        """True if its caller no longer wants it."""
     def tell(self, waiter: Future[None]) -> bool:
         """Sets the result of `waiter`, a future of its loop, once its thread is done with it. False: it is."""
     def withdraw(self) -> bool:
@@ -300,10 +300,10 @@ class Worker:
         """The job that it runs, or None."""
     def next(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None] | None:
         """The next call of this thread, as (function, args, kwargs or None); None: the thread is to end."""
-    def raised(self, error: BaseException) -> None:
-        """The call has raised."""
-    def returned(self, result: Any) -> None:
-        """The call has returned."""
+    def finish(self, result: Any) -> None:
+        """The call has returned this."""
+    def finish_with(self, error: BaseException) -> None:
+        """The call has raised this."""
 
 def carry_over(before: Context, after: Context, but: ContextVar[Any], /) -> None:
     """Sets in the current context what `after`, a copy of `before`, has other than that; not the variable `but`."""
@@ -314,16 +314,16 @@ def current_job() -> Job | None:
 def is_plain_function(function: object, /) -> bool:
     """Whether this is seen at once to be a function, and not one that only makes a coroutine."""
 
-def lend() -> Job | None:
+def lend_slot() -> Job | None:
     """The calling thread is going to wait in the bridge: where it runs a job, another one may run meanwhile.
 
-    Returns the job, for `take_back`.
+    Returns the job, for `reclaim_slot`.
     """
 
 def loop_for(function: object, /) -> Any:
     """The everloop that runs here, if it is seen at once that there is one, and that `function` is a plain function."""
 
-def take_back(job: Job) -> None:
+def reclaim_slot(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""
 
 class Left:

@@ -119,12 +119,12 @@ class PoolFuture(concurrent.futures.Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As that of `concurrent.futures.Future`."""
-        job = None if self.done() else _native.lend()
+        job = None if self.done() else _native.lend_slot()
         try:
             return super().exception(timeout)
         finally:
             if job is not None:
-                _native.take_back(job)
+                _native.reclaim_slot(job)
 
 
 def default_slots() -> int:
@@ -142,9 +142,9 @@ def _work(pool: ThreadPool, number: int) -> None:
             try:
                 result = function(*args, **kwargs) if kwargs else function(*args)
             except BaseException as error:
-                worker.raised(error)
+                worker.finish_with(error)
             else:
-                worker.returned(result)
+                worker.finish(result)
             # Nothing of the call may live until the next one comes.
             call = function = args = kwargs = result = None  # type: ignore[assignment]
     finally:

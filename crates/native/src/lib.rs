@@ -116,8 +116,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(calls::carry_over, module)?)?;
     module.add_function(wrap_pyfunction!(calls::is_plain_function, module)?)?;
     module.add_function(wrap_pyfunction!(calls::loop_for, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::lend, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::take_back, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::lend_slot, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::reclaim_slot, module)?)?;
     module.add_function(wrap_pyfunction!(private::private_names, module)?)?;
     module.add_function(wrap_pyfunction!(private::set_teller, module)?)?;
     module.add_function(wrap_pyfunction!(private::rename_private, module)?)?;

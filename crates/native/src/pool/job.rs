@@ -1,8 +1,10 @@
-//! A call on a thread of the pool, and what becomes of it.
+//! A job: one call on a thread of the pool, and its result on the way back.
 //!
-//! Who touches what: its `Body` its thread and its loop, under the GIL; everything else never changes.
+//! Its life: queued, begun on a thread, *finished* (the call is done, its result stands in the job), *delivered* (in the loop: the
+//! future has the result). Or it is withdrawn before a thread has begun it.
+//!
+//! Who touches what: its thread and its loop write the `Body`, under the GIL; everything else never changes.
 
-use super::{PoolCore, ToWake};
 use crate::calls::carry_over;
 use crate::clock;
 use crate::event_loop::LoopCore;
@@ -13,30 +15,29 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::sync::Arc;
 
-/// What there is to call: a function, its arguments and keywords.
+/// A call: a function, its arguments and keywords.
 pub type Call = (Py<PyAny>, Py<PyTuple>, Option<Py<PyDict>>);
 
 #[derive(Default)]
 struct Body {
-    /// Gone once a thread has begun it, or it was withdrawn.
+    /// The call; None once a thread has begun it, or it was withdrawn.
     call: Option<Call>,
-    /// What came of it, until that is delivered.
+    /// The outcome of the call, until that is delivered.
     outcome: Option<PyResult<Py<PyAny>>>,
-    /// Whether its limiter is still to be told of the end.
+    /// It holds a token of its limiter.
     limited: bool,
     begun: Option<Begun>,
     /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
     waiter: Option<Py<PyAny>>,
     delivered: bool,
-    /// Whether its caller no longer wants it.
+    /// Its caller no longer wants it.
     cancelled: bool,
-    /// Whether nobody waits for its thread either.
+    /// Nobody waits for its thread either.
     abandoned: bool,
 }
 
-/// Where and since when it runs.
+/// A job that runs: on which thread, and since when.
 #[derive(Clone, Copy)]
 struct Begun {
     thread: u64,
@@ -70,9 +71,10 @@ pub struct Job {
     future: Py<PyAny>,
     /// None: it runs in the thread's own context.
     variables: Option<Variables>,
-    /// What is called, for those who look.
+    /// The function that is called, for the report and the wait-for graph.
     function: Py<PyAny>,
-    pool: Py<PoolCore>,
+    /// The pool, which stands above this file.
+    pool: Py<PyAny>,
     /// Who limits such jobs; None: the slots of the pool do.
     limiter: Option<Py<PyAny>>,
 }
@@ -81,7 +83,7 @@ static DELIVER: Native = Native::new("_deliver", |job| job.cast::<Job>()?.get().
 
 impl Job {
     pub fn new(
-        pool: &Bound<'_, PoolCore>,
+        pool: &Bound<'_, PyAny>,
         core: Option<Py<LoopCore>>,
         future: Py<PyAny>,
         call: Call,
@@ -101,12 +103,12 @@ impl Job {
         }
     }
 
-    /// Whether it takes one of the pool's slots.
+    /// True if it takes one of the pool's slots.
     pub fn is_counted(&self) -> bool {
         self.limiter.is_none()
     }
 
-    pub fn pool(&self) -> &Py<PoolCore> {
+    pub fn pool(&self) -> &Py<PyAny> {
         &self.pool
     }
 
@@ -114,7 +116,7 @@ impl Job {
         self.limiter.as_ref()
     }
 
-    /// On its thread, which is in its context from here to `leave`. None: it is not to run.
+    /// On its thread, which is in its context from here to `leave_context`. None: it is not to run.
     pub fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
         if self.body.with(py, |body| body.call.is_none()) {
             return Ok(None); // withdrawn
@@ -137,35 +139,39 @@ impl Job {
         Ok(Some(call))
     }
 
-    /// On its thread: the call has ended.
-    pub fn leave(&self, py: Python<'_>) -> PyResult<()> {
+    /// On its thread, once the call has ended.
+    pub fn leave_context(&self, py: Python<'_>) -> PyResult<()> {
         self.variables.as_ref().map_or(Ok(()), |variables| ffi::leave_context(py, &variables.there))
     }
 
-    /// Hands what came of it to its loop, which the caller wakes soon. A closed loop takes nothing any more.
-    pub(super) fn end(slf: &Bound<'_, Self>, outcome: PyResult<Py<PyAny>>) -> PyResult<Option<ToWake>> {
+    /// Takes the outcome, which `deliver` gives to the future in `context`. Returns the loop that is to be woken soon, if any. (A
+    /// closed loop takes nothing any more.)
+    pub fn finish<'a>(
+        slf: &'a Bound<'_, Self>,
+        outcome: PyResult<Py<PyAny>>,
+        context: &Py<PyAny>,
+    ) -> PyResult<Option<&'a Py<LoopCore>>> {
         let py = slf.py();
         let this = slf.get();
         let old = this.body.with(py, |body| body.outcome.replace(outcome));
         drop(old);
         let Some(core) = &this.core else { return this.deliver(py).map(|()| None) };
         if core.get().is_closed() {
-            return this.give_back(py).map(|()| None); // the limiter may serve other loops
+            return this.release_token(py).map(|()| None); // the limiter may serve other loops
         }
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
-        let handle = Handle::new(job, Args::Native(&DELIVER), this.pool.get().context.clone_ref(py), loop_);
+        let handle = Handle::new(job, Args::Native(&DELIVER), context.clone_ref(py), loop_);
         core.get().post_quietly(Py::new(py, handle)?);
-        let shared = Arc::clone(&core.get().shared);
-        Ok(shared.poller().map(|poller| ToWake { shared, poller }))
+        Ok(Some(core))
     }
 
-    /// In the loop, if there is one: gives the future what came of the job.
+    /// In the loop, if there is one: gives the outcome to the future.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         let (outcome, waiter) = self.body.with(py, |body| {
             body.delivered = true;
             (body.outcome.take(), body.waiter.take())
         });
-        self.give_back(py)?;
+        self.release_token(py)?;
         if let Some(waiter) = waiter
             && !waiter.bind(py).call_method0(name!(py, "done"))?.is_truthy()?
         {
@@ -193,7 +199,8 @@ impl Job {
         }
     }
 
-    fn give_back(&self, py: Python<'_>) -> PyResult<()> {
+    /// Gives its token back to the limiter, once.
+    fn release_token(&self, py: Python<'_>) -> PyResult<()> {
         match &self.limiter {
             Some(limiter) if self.body.with(py, |body| std::mem::take(&mut body.limited)) => {
                 limiter.call_method1(py, name!(py, "release"), (&self.future,)).map(drop)
@@ -220,7 +227,7 @@ impl Job {
         let withdrawn = call.is_some();
         drop(call);
         if withdrawn {
-            self.give_back(py)?;
+            self.release_token(py)?;
         }
         Ok(withdrawn)
     }
@@ -248,7 +255,7 @@ impl Job {
         self.body.with(py, |body| body.cancelled = true);
     }
 
-    /// Whether its caller no longer wants it.
+    /// True if its caller no longer wants it.
     fn cancelled(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| body.cancelled)
     }
@@ -258,12 +265,12 @@ impl Job {
         self.body.with(py, |body| body.abandoned = true);
     }
 
-    /// Whether nobody waits for its thread any more.
+    /// True if nobody waits for its thread any more.
     fn abandoned(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| body.abandoned)
     }
 
-    /// What it is for.
+    /// The future that it is for.
     #[getter]
     pub fn future(&self, py: Python<'_>) -> Py<PyAny> {
         self.future.clone_ref(py)
@@ -276,7 +283,7 @@ impl Job {
         core.ok_or_else(|| PyAttributeError::new_err("no loop waits for this job"))
     }
 
-    /// What is called.
+    /// The function that is called.
     #[getter]
     fn function(&self, py: Python<'_>) -> Py<PyAny> {
         self.function.clone_ref(py)

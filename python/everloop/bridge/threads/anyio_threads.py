@@ -254,7 +254,7 @@ class Tokens:
     def lend(self, job: _native.Job) -> None:
         """Does nothing when a thread waits in the bridge: a limit that the program has set is kept all the same."""
 
-    def take_back(self, job: _native.Job) -> None:
+    def reclaim(self, job: _native.Job) -> None:
         """Does nothing when the thread has waited."""
 
 
@@ -267,7 +267,7 @@ class DefaultTokens(Tokens):
     def lend(self, job: _native.Job) -> None:
         job.loop.call_soon_threadsafe(self._change, 1)
 
-    def take_back(self, job: _native.Job) -> None:
+    def reclaim(self, job: _native.Job) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             job.loop.call_soon_threadsafe(self._change, -1)
 

@@ -15,12 +15,12 @@ LONGEST_PAUSE = 0.005  # seconds between two looks whether a context is free
 def lent() -> Iterator[None]:
     """`with lent():` this thread only waits. What it waits for may run in its slot, and in the contexts of its step."""
     left = _native.leave_contexts()
-    job = _native.lend()
+    job = _native.lend_slot()
     try:
         yield
     finally:
         if job is not None:
-            _native.take_back(job)
+            _native.reclaim_slot(job)
         pause = 0.0001
         while left is not None and not left.enter():
             time.sleep(pause)

@@ -104,7 +104,7 @@ class Limiter(AnyOf):
     def lend(self, job: _native.Job) -> None:
         """Does nothing when a thread waits in the bridge: it keeps its token, as the program has set the limit."""
 
-    def take_back(self, job: _native.Job) -> None:
+    def reclaim(self, job: _native.Job) -> None:
         """Does nothing when the thread has waited."""
 
     def holding(self) -> Iterable[object]:
