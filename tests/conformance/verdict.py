@@ -1,8 +1,8 @@
 """The verdict on a module: which tests the stock loop passes and the loop under test does not.
 
 The loop under test runs the whole module. The stock loop runs what was not passed there, or not even found. Where the
-two differ the test is run again on both, alone and in its module. There the tests that neither loop passes are left out:
-the garbage collector finds what those leave behind, a socket for one, in the middle of some other test. The test is
+two differ the test is run again on both, alone and in its module. There the tests that neither loop passes are left
+out: the garbage collector finds what those leave behind, a socket for one, in some other test. The test is
 
     lost        if the stock loop passes every time, and ours never does alone or never does in its module;
     unsteady    if the stock loop passes every time and ours sometimes does not: a bug to be looked at;
