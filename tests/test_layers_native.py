@@ -14,15 +14,16 @@ CORE, NATIVE = ROOT / "crates/core", ROOT / "crates/native"
 # files as one of them. Those of one line do not use each other; a new file needs its place here.
 CORE_ORDER = {
     "": [
-        {"descriptor", "registry", "sites", "sync", "write_queue"},
+        {"descriptor", "flow", "lock_share", "registry", "sites", "sync", "tls_framing", "write_queue"},
         {"heartbeat", "ready", "sys", "timers"},
-        {"poll", "wait"},
+        {"poll", "wait", "watchdog"},
         {"baton", "turn"},
         {"guarded"},
         {"lib"},
     ],
     "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
     "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
+    "watchdog": [{"pulse", "suspect"}, {"mod"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
 NATIVE_ORDER = {
@@ -89,7 +90,7 @@ NATIVE_ORDER = {
     ],
     "transport/socket": [{"reading", "writing"}, {"mod"}],
     "transport/tls": [
-        {"constants", "framing", "limits", "states"},
+        {"constants", "states"},
         {"session"},
         {"connection"},
         {"failure"},
@@ -101,7 +102,7 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"snapshot"}, {"report"}, {"watch"}, {"mod"}],
+    "watchdog": [{"sight", "snapshot"}, {"report"}, {"watch"}, {"mod"}],
 }
 ORDERS = {CORE: CORE_ORDER, NATIVE: NATIVE_ORDER}
 

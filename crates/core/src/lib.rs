@@ -9,14 +9,18 @@ mod sync;
 
 pub mod baton;
 pub mod descriptor;
+pub mod flow;
 pub mod guarded;
 pub mod heartbeat;
+pub mod lock_share;
 pub mod poll;
 pub mod ready;
 pub mod registry;
 pub mod sites;
 pub mod sys;
 pub mod timers;
+pub mod tls_framing;
 pub mod turn;
 pub mod wait;
+pub mod watchdog;
 pub mod write_queue;

@@ -28,7 +28,7 @@ impl Driver<'_> {
             }
         });
         self.posts = posts;
-        self.share.heard = true;
+        self.share.hear();
     }
 
     /// Queues the timers that are due, at `now` of the system's clock.

@@ -1,6 +1,7 @@
 //! Files are polled, and the loop sleeps if there is nothing else to do.
 
 use crate::clock;
+use crate::driver::gil_share;
 use crate::driver::sleep::check_poll;
 use crate::driver::state::Driver;
 use crate::event_loop::timing;
@@ -45,7 +46,8 @@ impl Driver<'_> {
         if sleeps {
             self.share.was_free();
         } else if self.share.is_due(now) {
-            self.share.lend(self.py, &self.member, now, this.shared.counters.aside.load(Ordering::Relaxed) > 0);
+            let aside = this.shared.counters.aside.load(Ordering::Relaxed) > 0;
+            gil_share::lend(&mut self.share, self.py, &self.member, now, aside);
         }
 
         if found {

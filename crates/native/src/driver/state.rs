@@ -1,11 +1,11 @@
 //! What one thread that turns a loop keeps for it.
 
-use crate::driver::gil_share::GilShare;
 use crate::event_loop::{LoopCore, Post};
 use crate::handle::Handle;
 use crate::handoff::pinning;
 use crate::member::{Member, lock};
 use everloop_core::baton::ThreadId;
+use everloop_core::lock_share::LockShare;
 use everloop_core::poll::{Events, Poller};
 use everloop_core::turn::Turn;
 use everloop_core::wait::AdaptiveSpin;
@@ -24,7 +24,7 @@ pub struct Driver<'py> {
     pub(super) posts: Vec<Post>,
     pub(super) lookout: pinning::Lookout<'py>,
     pub(super) sleeper: Option<Bound<'py, PyAny>>,
-    pub(super) share: GilShare,
+    pub(super) share: LockShare,
     /// The last sleep was one.
     pub(super) idle: bool,
     /// Of sleeping, where other threads end the sleep.
@@ -48,7 +48,7 @@ impl<'py> Driver<'py> {
             posts: Vec::new(),
             lookout: pinning::Lookout::new(py)?,
             sleeper: if home { lock(&core.get().sleeper).as_ref().map(|wait| wait.bind(py).clone()) } else { None },
-            share: GilShare::default(),
+            share: LockShare::default(),
             idle: false,
             habit: AdaptiveSpin::default(),
             steps_left: 0,

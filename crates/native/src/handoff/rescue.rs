@@ -8,95 +8,10 @@ use crate::event_loop::LoopCore;
 use crate::ffi;
 use crate::gates::{Gates, Need, sites, tool};
 use crate::member::Member;
-use everloop_core::sys::{self, Activity, CpuClock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Less CPU time than this, in nanoseconds, is no sign of life.
-const ASLEEP: u64 = 4_000;
-
-/// A thread's doings, as the kernel tells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// It waits in a system call, and not for the GIL: it is blocked, and has let go of the GIL.
-    Waits,
-    /// It waits for the GIL.
-    WaitsForGil,
-    /// It runs, or would if it were given a processor.
-    Runs,
-    /// The kernel does not tell.
-    Unknown,
-}
-
-impl Doing {
-    /// Looks at the thread of `member`.
-    pub fn of(member: &Member) -> Self {
-        match sys::activity(member.thread) {
-            Activity::Runs => Self::Runs,
-            Activity::Waits => Self::Waits,
-            Activity::WaitsForLock(address) => match ffi::is_interpreters(address) {
-                Some(true) => Self::WaitsForGil,
-                Some(false) => Self::Waits,
-                None => Self::Unknown,
-            },
-            Activity::Unknown => Self::Unknown,
-        }
-    }
-}
-
-/// Where a thread stood when the watchdog looked. Numbers only: a frame or code that is kept lives on after its function, with
-/// all that it names.
-///
-/// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. That a
-/// thread has not moved is told by the kernel, by its CPU time or by a probe; this is what makes it worth asking.
-#[derive(Clone, Copy)]
-pub struct Sample {
-    /// The addresses of the frame and of its code, 0 without one.
-    frame: usize,
-    code: usize,
-    instruction: i32,
-    /// CPU time used so far, in nanoseconds.
-    cpu: Option<u64>,
-}
-
-impl Sample {
-    /// Looks at the thread of `member`, which must not be running Python: we hold the GIL.
-    pub fn take(py: Python<'_>, member: &Member) -> Self {
-        let cpu = member.cpu.and_then(CpuClock::now);
-        match member.top_frame(py) {
-            Some(frame) => Self {
-                frame: ffi::address(&frame),
-                code: ffi::address(&ffi::frame_code(&frame)),
-                instruction: ffi::frame_instruction(&frame),
-                cpu,
-            },
-            None => Self { frame: 0, code: 0, instruction: -1, cpu },
-        }
-    }
-
-    /// True if the thread stands where it stood.
-    pub fn is_same_spot(&self, earlier: &Self) -> bool {
-        (self.frame, self.code, self.instruction) == (earlier.frame, earlier.code, earlier.instruction)
-    }
-
-    /// True if the thread slept all the time since `earlier`: one that waits for the GIL wakes up every five milliseconds.
-    pub fn has_slept_since(&self, earlier: &Self) -> bool {
-        match (self.cpu, earlier.cpu) {
-            (Some(now), Some(then)) => now.saturating_sub(then) < ASLEEP,
-            _ => true,
-        }
-    }
-
-    /// True if the thread has had a processor for most of the time since then, `elapsed` nanoseconds. Needs no GIL.
-    pub fn is_computing(&self, member: &Member, elapsed: u64) -> bool {
-        match (member.cpu.and_then(CpuClock::now), self.cpu) {
-            (Some(now), Some(then)) => now.saturating_sub(then) * 2 > elapsed,
-            _ => false,
-        }
-    }
-}
 
 /// The code and instruction that the thread of `member` is at, if its step runs Python code of its own.
 fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i32)> {

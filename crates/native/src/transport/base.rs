@@ -4,13 +4,14 @@
 //! on its way) -> closed. A step never goes back.
 
 use super::file::{Extra, File};
-use super::flow::Flow;
+use super::flow::HIGH_WATER;
 use super::input::Expected;
 use super::output::Output;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, GilCell};
 use crate::handle::Args;
 use crate::private::Name;
+use everloop_core::flow::{Flow, Pauses};
 use everloop_core::registry::Direction;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -112,7 +113,7 @@ impl Transport {
                 writing: false,
                 lost: 0,
                 reason: None,
-                flow: Flow::default(),
+                flow: Flow::new(HIGH_WATER, Pauses::AboveHigh),
                 output,
                 expected: Expected::default(),
                 eof: false,

@@ -3,7 +3,7 @@
 use super::base::{Transport, set_protocol};
 use super::ending::{call_connection_lost, debug_log, fatal_error, force_close, lose};
 use super::file::{Extra, File};
-use super::flow::{Flow, HIGH_WATER};
+use super::flow::{HIGH_WATER, water_marks};
 use super::info::{description, extra};
 use super::readiness::{start_reading, watch};
 use super::sending::maybe_pause_protocol;
@@ -97,7 +97,7 @@ impl Transport {
 
     /// The low and the high water mark, in bytes.
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.body.with(py, |body| (body.flow.low, body.flow.high))
+        self.body.with(py, |body| (body.flow.marks.low, body.flow.marks.high))
     }
 
     /// Sets when the protocol's `pause_writing` and `resume_writing` are called.
@@ -114,8 +114,8 @@ impl Transport {
         high: Option<&Bound<'_, PyAny>>,
         low: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let (high, low) = Flow::limits(high, low, HIGH_WATER)?;
-        slf.get().body.with(slf.py(), |body| (body.flow.high, body.flow.low) = (high, low));
+        let marks = water_marks(high, low, HIGH_WATER)?;
+        slf.get().body.with(slf.py(), |body| body.flow.marks = marks);
         maybe_pause_protocol(slf)
     }
 
@@ -186,7 +186,7 @@ impl Transport {
 
     #[getter]
     fn _protocol_paused(&self, py: Python<'_>) -> bool {
-        self.body.with(py, |body| body.flow.paused)
+        self.body.with(py, |body| body.flow.is_paused)
     }
 
     /// `isinstance(transport, asyncio.Transport)` holds, and whatever else asyncio's own code asks.

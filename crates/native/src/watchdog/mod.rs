@@ -9,6 +9,7 @@
 //! whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
 
 mod report;
+mod sight;
 mod snapshot;
 mod watch;
 

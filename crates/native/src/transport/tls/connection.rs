@@ -3,10 +3,10 @@
 //! Who touches what: the thread that holds the loop's baton, under the GIL, as with every transport. `closed` is shared with
 //! the user's transport, which is read while it is freed.
 
-use super::limits::{self, Limits};
 use super::session::Session;
 use super::states::{AppState, State};
 use crate::ffi::{self, GilCell, Window, name};
+use everloop_core::flow::{Flow, Pauses};
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -14,6 +14,10 @@ use pyo3::types::{IntoPyDict, PyDict, PyType};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// asyncio's defaults, in bytes: what waits to be decrypted, and what waits to be sent.
+pub const READ: usize = 256 * 1024;
+pub const WRITE: usize = 512 * 1024;
 
 /// The user's protocol.
 pub struct App {
@@ -48,14 +52,12 @@ pub struct Connection {
     pub lost_writes: usize,
     /// The transport below wants no more for now.
     pub is_writing_paused: bool,
-    /// The user's protocol was told to write no more for now.
-    pub is_app_writing_paused: bool,
-    pub outgoing_limits: Limits,
+    /// Of what the user writes: paused while the user's protocol was told to write no more.
+    pub outgoing: Flow,
     /// The user wants no more for now.
     pub is_app_reading_paused: bool,
-    /// The transport below was told to read no more for now.
-    pub is_reading_paused: bool,
-    pub incoming_limits: Limits,
+    /// Of what waits to be decrypted: paused while the transport below was told to read no more.
+    pub incoming: Flow,
     pub eof_received: bool,
 }
 
@@ -123,11 +125,9 @@ impl TlsProtocol {
             backlog_size: 0,
             lost_writes: 0,
             is_writing_paused: false,
-            is_app_writing_paused: false,
-            outgoing_limits: Limits::with_default(limits::WRITE),
+            outgoing: Flow::new(WRITE, Pauses::AtHigh),
             is_app_reading_paused: false,
-            is_reading_paused: false,
-            incoming_limits: Limits::with_default(limits::READ),
+            incoming: Flow::new(READ, Pauses::AtHigh),
             eof_received: false,
         };
         Ok(Self {

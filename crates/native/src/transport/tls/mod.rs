@@ -10,7 +10,7 @@
 //! another TLS transport, or somebody else's. (A native socket hands over what it has received without one.)
 //! Semantics, messages and order are those of asyncio in the running interpreter.
 //!
-//! Reading order, each using only what stands before it: [`states`], [`limits`], [`framing`] and [`constants`]; [`session`];
+//! Reading order, each using only what stands before it: [`states`] and [`constants`]; [`session`];
 //! [`connection`] (the data); one file for each stage of its life: [`failure`], [`writing`], [`reading`], [`shutdown`],
 //! [`handshake`]; then its faces: [`transport`], which the user sees, [`protocol`], which the transport below sees, and
 //! [`names`], which keeps asyncio's private names alive. Where a stage needs one that stands above it (the end of reading begins
@@ -19,9 +19,7 @@
 mod connection;
 mod constants;
 mod failure;
-mod framing;
 mod handshake;
-mod limits;
 mod names;
 mod protocol;
 mod reading;

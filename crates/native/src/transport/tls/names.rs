@@ -55,12 +55,12 @@ impl TlsProtocol {
 
     #[getter]
     fn _app_writing_paused(&self, py: Python<'_>) -> bool {
-        self.connection.with(py, |c| c.is_app_writing_paused)
+        self.connection.with(py, |c| c.outgoing.is_paused)
     }
 
     #[getter]
     fn _ssl_reading_paused(&self, py: Python<'_>) -> bool {
-        self.connection.with(py, |c| c.is_reading_paused)
+        self.connection.with(py, |c| c.incoming.is_paused)
     }
 
     #[getter]

@@ -103,14 +103,13 @@ impl TlsProtocol {
 
     /// Has the transport below stop reading while too much waits to be decrypted: the user has paused.
     pub fn control_reading(&self, py: Python<'_>) -> PyResult<()> {
-        let (is_paused, limits) = self.connection.with(py, |c| (c.is_reading_paused, c.incoming_limits));
+        let flow = self.connection.with(py, |c| c.incoming);
         // If no whole record has arrived, so little waits that OpenSSL need not be asked.
-        if !is_paused && limits.high > 2 * RECORD && self.session.readable(py)? == 0 {
+        if !flow.is_paused && flow.marks.high > 2 * RECORD && self.session.readable(py)? == 0 {
             return Ok(());
         }
         let size = self.session.incoming_pending(py)?;
-        let Some(pause) = limits.change(size, is_paused) else { return Ok(()) };
-        self.connection.with(py, |c| c.is_reading_paused = pause);
+        let Some(pause) = self.connection.with(py, |c| c.incoming.change(size)) else { return Ok(()) };
         if let Some(transport) = self.transport(py) {
             transport.call_method0(if pause { "pause_reading" } else { "resume_reading" })?;
         }

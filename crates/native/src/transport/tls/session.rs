@@ -3,10 +3,10 @@
 //! What `ssl` raises when it waits for bytes (`SSLWantReadError`) is no error here but an answer. It costs microseconds to
 //! raise, so nothing is asked that is sure to be answered that way: see [`Framing`].
 
-use super::framing::Framing;
 use crate::ffi::{GilCell, Window, name};
 use crate::member::no_rescue;
 use crate::private;
+use everloop_core::tls_framing::Framing;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};

@@ -1,10 +1,11 @@
 //! TlsTransport: the face that the user sees.
 
 use super::connection::TlsProtocol;
-use super::limits::{self, Limits};
+use super::connection::{READ, WRITE};
 use super::writing::check_data;
 use crate::ffi::GilCell;
 use crate::private;
+use crate::transport::flow::water_marks;
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -163,15 +164,15 @@ impl TlsTransport {
         low: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let protocol = self.need(py, "_set_write_buffer_limits")?;
-        let limits = Limits::new(high, low, limits::WRITE)?;
-        protocol.get().connection.with(py, |c| c.outgoing_limits = limits);
+        let marks = water_marks(high, low, WRITE)?;
+        protocol.get().connection.with(py, |c| c.outgoing.marks = marks);
         TlsProtocol::control_app_writing(&protocol, protocol.get().write_buffer_size(py)?)
     }
 
     /// The low and the high water mark, in bytes.
     fn get_write_buffer_limits(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
-        let limits = self.need(py, "_outgoing_low_water")?.get().connection.with(py, |c| c.outgoing_limits);
-        Ok((limits.low, limits.high))
+        let marks = self.need(py, "_outgoing_low_water")?.get().connection.with(py, |c| c.outgoing.marks);
+        Ok((marks.low, marks.high))
     }
 
     /// How many bytes wait to be encrypted, or to be handed to the transport below.
@@ -195,15 +196,15 @@ impl TlsTransport {
         low: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let protocol = self.need(py, "_set_read_buffer_limits")?;
-        let limits = Limits::new(high, low, limits::READ)?;
-        protocol.get().connection.with(py, |c| c.incoming_limits = limits);
+        let marks = water_marks(high, low, READ)?;
+        protocol.get().connection.with(py, |c| c.incoming.marks = marks);
         protocol.get().control_reading(py)
     }
 
     /// The low and the high water mark of what waits to be decrypted, in bytes.
     fn get_read_buffer_limits(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
-        let limits = self.need(py, "_incoming_low_water")?.get().connection.with(py, |c| c.incoming_limits);
-        Ok((limits.low, limits.high))
+        let marks = self.need(py, "_incoming_low_water")?.get().connection.with(py, |c| c.incoming.marks);
+        Ok((marks.low, marks.high))
     }
 
     /// How many bytes wait to be decrypted.
@@ -250,7 +251,7 @@ impl TlsTransport {
 
     #[getter]
     fn _protocol_paused(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.need(py, "_app_writing_paused")?.get().connection.with(py, |c| c.is_app_writing_paused))
+        Ok(self.need(py, "_app_writing_paused")?.get().connection.with(py, |c| c.outgoing.is_paused))
     }
 
     /// For `sendfile`: the peer has closed, or this side does, and what is written goes nowhere.

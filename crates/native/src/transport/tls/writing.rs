@@ -107,9 +107,7 @@ impl TlsProtocol {
     pub fn control_app_writing(slf: &Bound<'_, Self>, size: usize) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let (is_paused, limits) = this.connection.with(py, |c| (c.is_app_writing_paused, c.outgoing_limits));
-        let Some(pause) = limits.change(size, is_paused) else { return Ok(()) };
-        this.connection.with(py, |c| c.is_app_writing_paused = pause);
+        let Some(pause) = this.connection.with(py, |c| c.outgoing.change(size)) else { return Ok(()) };
         let Some(app) = this.app_protocol(py) else { return Ok(()) };
         let method = if pause { "pause_writing" } else { "resume_writing" };
         match this.in_context(py, || app.call_method0(method).map(drop)) {

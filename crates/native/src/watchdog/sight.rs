@@ -1,0 +1,34 @@
+//! What the watchdog sees of a thread. `everloop_core::watchdog` says what it means.
+
+use crate::ffi;
+use crate::member::Member;
+use everloop_core::sys::{self, CpuClock};
+use everloop_core::watchdog::{Doing, Sight};
+use pyo3::prelude::*;
+
+/// Where a thread stands. Numbers only: a frame or code that is kept lives on after its function, with all that it names.
+///
+/// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. That a
+/// thread has not moved is told by the kernel, by its CPU time or by a probe; this is what makes it worth asking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// The addresses of the frame and of its code, 0 without one.
+    frame: usize,
+    code: usize,
+    instruction: i32,
+}
+
+/// Looks at the thread of `member`, which must not be running Python: we hold the GIL.
+pub fn look_at(py: Python<'_>, member: &Member) -> Sight<Spot> {
+    let spot = member.top_frame(py).map_or(Spot { frame: 0, code: 0, instruction: -1 }, |frame| Spot {
+        frame: ffi::address(&frame),
+        code: ffi::address(&ffi::frame_code(&frame)),
+        instruction: ffi::frame_instruction(&frame),
+    });
+    Sight { spot, cpu: member.cpu.and_then(CpuClock::now) }
+}
+
+/// Asks the kernel what the thread of `member` does.
+pub fn doing(member: &Member) -> Doing {
+    Doing::new(sys::activity(member.thread), ffi::is_interpreters)
+}
