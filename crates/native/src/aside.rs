@@ -56,7 +56,7 @@ pub struct Aside {
     pub released: u64,
     /// The task that ran, once it had to make room: see handoff/tasks.rs. Written by whoever runs a step next.
     pub task: Option<Py<PyAny>>,
-    /// What stops it before its next line of Python. Closed when it is back.
+    /// The gates that stop it before its next line of Python. Closed when it is back.
     pub gates: Gates,
     /// The number of this release, which no other has.
     pub serial: u64,

@@ -243,7 +243,7 @@ impl Member {
         self.end_probe(py)?;
         let Some(closed) = lock(&self.aside).as_mut().map(|aside| mem::take(&mut aside.gates)) else { return Ok(()) };
         let mut opened = Some(closed.reopen(py)?);
-        // What is opened may run Python code, so not under the lock; and the step cannot have come back meanwhile.
+        // Opening may run Python code, so it is not done under the lock. Only this thread could bring the step back.
         if let Some(aside) = lock(&self.aside).as_mut() {
             aside.gates = opened.take().unwrap_or_default();
         }

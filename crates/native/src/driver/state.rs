@@ -22,7 +22,7 @@ pub struct Driver<'py> {
     pub(super) poller: Arc<Poller>,
     pub(super) events: Events,
     pub(super) posts: Vec<Post>,
-    pub(super) lookout: pinning::Lookout<'py>,
+    pub(super) greenlets: pinning::GreenletWatch<'py>,
     pub(super) sleeper: Option<Bound<'py, PyAny>>,
     pub(super) share: LockShare,
     /// The last sleep was one.
@@ -46,7 +46,7 @@ impl<'py> Driver<'py> {
             poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
             events: Events::default(),
             posts: Vec::new(),
-            lookout: pinning::Lookout::new(py)?,
+            greenlets: pinning::GreenletWatch::new(py)?,
             sleeper: if home { lock(&core.get().sleeper).as_ref().map(|wait| wait.bind(py).clone()) } else { None },
             share: LockShare::default(),
             idle: false,
@@ -72,7 +72,7 @@ impl<'py> Driver<'py> {
 
     /// This thread no longer turns the loop.
     pub fn end(self) -> PyResult<()> {
-        self.lookout.end()
+        self.greenlets.end()
     }
 
     /// Steps in blocking calls come back before the loop stops. Those in `block_on` wait for the next run.

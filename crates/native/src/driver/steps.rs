@@ -36,7 +36,7 @@ impl Driver<'_> {
         if let Some(begun) = begun {
             self.tell_if_slow(bound, begun)?;
         }
-        self.lookout.look(&self.member)?;
+        self.greenlets.check(&self.member)?;
         if !this.pins.is_empty() || self.member.has_switched() {
             pinning::settle(self.py, &this.pins, &self.member, bound.get().task(self.py))?;
         }

@@ -15,7 +15,7 @@ use pyo3::types::{PyCode, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// What is known of one code object.
+/// One code object that has events, or learned sites.
 pub struct Code {
     /// Weak: what is learned keeps no code alive. While steps are stopped or away in it, their gates do.
     code: Py<PyWeakrefReference>,

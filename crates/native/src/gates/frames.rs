@@ -19,7 +19,7 @@ pub type Gate = fn(Python<'_>) -> PyResult<()>;
 /// How many steps are aside, or probed, in calls that may call Python. Changed and read with the GIL.
 static USERS: AtomicUsize = AtomicUsize::new(0);
 
-/// What every frame passes. Written once, before the first step can be rescued.
+/// The gate that every frame passes. Written once, before the first step can be rescued.
 static GATE: OnceLock<Gate> = OnceLock::new();
 
 /// Modules whose functions and methods block without calling Python.

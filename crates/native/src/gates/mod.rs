@@ -45,7 +45,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::mem;
 
-/// What a step needs to be stopped.
+/// The needs of a step that is to be stopped.
 pub enum Need<'a, 'py> {
     /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next.
     Stop(Option<&'a Bound<'py, PyCode>>),

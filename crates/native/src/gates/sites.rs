@@ -10,7 +10,7 @@ use pyo3::types::PyCode;
 /// So many sites are learned at most: the one that has not been used for longest goes first.
 const MOST_LEARNED: usize = 1024;
 
-/// What a call is to us that is about to be made.
+/// The standing of a call that is about to be made.
 pub enum Standing {
     Learned,
     /// Forgotten, but steps are away there, whose return is to be seen.

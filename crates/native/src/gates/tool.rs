@@ -13,7 +13,7 @@ use pyo3::types::PyCode;
 /// The tool ids that PEP 669 leaves to anybody; 0 to 2 belong to debuggers, coverage and profilers.
 const TOOL_IDS: [u8; 3] = [4, 3, 5];
 
-/// What is called at our events.
+/// The functions that are called at our events.
 pub struct Callbacks<'py> {
     pub instruction: Bound<'py, PyAny>,
     pub raise: Bound<'py, PyAny>,
@@ -26,7 +26,7 @@ pub struct Callbacks<'py> {
 pub struct Tool {
     monitoring: Py<PyAny>,
     id: u8,
-    /// What a callback returns to hear no more of one place.
+    /// The object that a callback returns to hear no more of one place.
     pub disable: Py<PyAny>,
     /// The numbers of events.
     pub instruction: u32,

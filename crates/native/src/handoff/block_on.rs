@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// The step looks around, with the baton.
+/// The step does not wait: it has the baton, before its wait or after a time-out.
 const IDLE: u8 = 0;
 /// Its thread waits for the future.
 const WAITING: u8 = 1;
@@ -43,11 +43,12 @@ pub struct StepWait {
     future: Py<PyAny>,
     /// The task whose step waits; None in a plain callback.
     task: Option<Py<PyAny>>,
-    /// Both sides hold the GIL when they change it.
+    /// IDLE, WAITING or DONE. Written and read by the thread that waits and by the future's done-callback, with the GIL.
     state: AtomicU8,
-    /// How many cancellations of the task were passed on, with those that it had before this wait. Changed by the holder.
+    /// How many cancellations of the task were passed on, with those that it had before this wait. Written and read by the
+    /// holder.
     passed_on: AtomicU64,
-    /// Whether the future was cancelled because the loop stops. Changed by the holder.
+    /// True once the future was cancelled because the loop stops. Written and read by the holder.
     is_stopped: AtomicBool,
 }
 
@@ -89,7 +90,7 @@ impl StepWait {
 
     /// Waits aside until the future is done, `timeout` seconds at the most; it is cancelled whenever the task is.
     ///
-    /// Returns whether it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
+    /// Returns True if it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
     /// does not run the loop.
     #[pyo3(signature = (timeout=None, /))]
     fn aside(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
@@ -127,12 +128,12 @@ impl StepWait {
         self.core.get().baton()
     }
 
-    /// The thread has stopped waiting. True: the future is done, and its wake-up on its way.
+    /// Ends the wait of this thread. True: the future is done, and its wake-up on its way.
     fn stop(&self) -> bool {
         self.state.compare_exchange(WAITING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err()
     }
 
-    /// Whether the future is to be cancelled now. Called by the holder.
+    /// True if the future is to be cancelled now. Called by the holder.
     fn is_to_pass_on(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(member) = self.member.upgrade() else { return Ok(false) };
         let cancelled = match &self.task {
@@ -143,7 +144,7 @@ impl StepWait {
             }
             _ => false,
         };
-        // The loop cannot leave its home thread while that waits in the middle of a step.
+        // The loop cannot end on its home thread while that waits in the middle of a step.
         let stops = member.home && self.core.get().is_stopping() && !self.is_stopped.swap(true, Ordering::Relaxed);
         Ok(cancelled || stops)
     }
@@ -156,7 +157,7 @@ fn held_here<'py>(core: &Bound<'py, LoopCore>) -> PyResult<(Bound<'py, LoopCore>
         .ok_or_else(|| PyRuntimeError::new_err("this thread does not run a step of the loop"))
 }
 
-/// Whether a task was cancelled while its step runs: it is told at its next await.
+/// True if a task was cancelled while its step runs: it is told at its next await.
 fn is_to_be_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
     private::MUST_CANCEL.of(task)?.map_or(Ok(false), |must_cancel| must_cancel.is_truthy())
 }
@@ -166,9 +167,9 @@ fn cancellations(task: &Bound<'_, PyAny>) -> PyResult<u64> {
     task.call_method0(name!(task.py(), "cancelling"))?.extract()
 }
 
-/// How many of a task's cancellations are no business of a wait that begins: those that an await has told it of, which it
-/// has caught and not taken back, and those that earlier waits of the same step have passed on. The task is still to be
-/// told of these at its next await, as far as asyncio knows; its clean-up must not be cancelled by them once more.
+/// How many of a task's cancellations a wait that begins must not pass on: those that the task was told of at an await, and
+/// caught without taking them back; and those that earlier waits of the same step have passed on. asyncio will tell the task
+/// of the latter once more, at its next await; until then, what its clean-up waits for must not be cancelled by them.
 fn old_cancellations(member: &Member, task: &Bound<'_, PyAny>) -> PyResult<u64> {
     let all = cancellations(task)?;
     Ok(match member.passed_on(task.py()) {

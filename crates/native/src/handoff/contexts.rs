@@ -13,13 +13,13 @@ use crate::member::Member;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// What a step has left.
+/// The contexts that a step has left.
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Left {
     handle: Py<Handle>,
-    /// The innermost first; the last one is the handle's. They are more where the step has called `Context.run`.
+    /// The innermost first; the last one is the handle's. There are several where the step has called `Context.run`.
     contexts: Vec<Py<PyAny>>,
-    /// Where its thread is meanwhile.
+    /// The context that its thread is in meanwhile.
     copy: Py<PyAny>,
 }
 
@@ -60,7 +60,7 @@ pub fn leave_contexts(py: Python<'_>) -> PyResult<Option<Left>> {
         return Ok(None);
     };
     let left = leave(py, &member)?;
-    // What has been held up by it can run.
+    // Steps that were held up by this context can run.
     let deferred = std::mem::take(&mut *lock(&core.get().deferred));
     deferred.into_iter().for_each(|handle| core.get().schedule(handle));
     Ok(left)
@@ -68,7 +68,7 @@ pub fn leave_contexts(py: Python<'_>) -> PyResult<Option<Left>> {
 
 #[pymethods]
 impl Left {
-    /// Back into them. False: another thread is in one of them.
+    /// Enters them again. False: another thread is in one of them.
     pub fn enter(&self, py: Python<'_>) -> PyResult<bool> {
         ffi::leave_context(py, &self.copy)?;
         if enter_all(py, &self.contexts).is_err() {

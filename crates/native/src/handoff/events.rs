@@ -1,4 +1,4 @@
-//! What the interpreter's events lead to: a gate for who is rescued, a hand-off at a learned site.
+//! The callbacks of the interpreter's events: a gate for a step that was rescued, a hand-off at a learned site.
 
 use super::current::{current, current_reason};
 use super::{gate, may_release, release, resume};

@@ -190,7 +190,7 @@ pub fn end_of_step(core: &Bound<'_, LoopCore>, member: &Member) -> bool {
 
 fn take_back(core: &Bound<'_, LoopCore>, member: &Member, end: End) -> PyResult<()> {
     let mut outcome = take_back_once(core, member, end);
-    // What that ran may have let go of the GIL for so long that the watchdog put the step aside again.
+    // Coming back runs Python code, which may let go of the GIL for so long that the watchdog puts the step aside again.
     while matches!(member.aside_reason(), Some(Reason::Rescued)) {
         outcome = outcome.and(take_back_once(core, member, end));
     }
@@ -226,7 +226,7 @@ fn go_on_in_step(core: &Bound<'_, LoopCore>, member: &Member, granted: bool) -> 
     go_on(core, member, granted, End::InStep)
 }
 
-/// What is left to do once the baton is here, or will never be.
+/// Makes the step go on, once the baton is here or will never be.
 fn go_on(core: &Bound<'_, LoopCore>, member: &Member, granted: bool, end: End) -> PyResult<()> {
     let this = core.get();
     let Some(aside) = member.take_aside() else { return Ok(()) };

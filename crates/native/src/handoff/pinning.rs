@@ -72,34 +72,36 @@ impl Tracer {
     }
 }
 
-/// Looks from step to step whether greenlet has been imported.
-pub struct Lookout<'py> {
+/// The watch over this thread's greenlets: until greenlet is imported, it only looks for that from step to step.
+pub struct GreenletWatch<'py> {
+    /// `sys.modules`
     modules: Bound<'py, PyDict>,
+    /// How many modules there were when it was last looked for greenlet.
     seen: usize,
     /// The module, and who traced this thread before.
     tracing: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
 }
 
-impl<'py> Lookout<'py> {
+impl<'py> GreenletWatch<'py> {
     /// Begins for a thread that is about to turn the loop.
     pub fn new(py: Python<'py>) -> PyResult<Self> {
         let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
-        let mut lookout = Self { modules, seen: 0, tracing: None };
-        lookout.look_again()?;
-        Ok(lookout)
+        let mut watch = Self { modules, seen: 0, tracing: None };
+        watch.look_for_greenlet()?;
+        Ok(watch)
     }
 
     /// Called after every step. Until greenlet is imported, the length of a dict is all it costs.
     #[inline]
-    pub fn look(&mut self, member: &Member) -> PyResult<()> {
-        if self.tracing.is_none() && self.modules.len() != self.seen && self.look_again()? {
+    pub fn check(&mut self, member: &Member) -> PyResult<()> {
+        if self.tracing.is_none() && self.modules.len() != self.seen && self.look_for_greenlet()? {
             self.find_untraced(member)?;
         }
         Ok(())
     }
 
     /// Starts to watch this thread's greenlets if there can be any.
-    fn look_again(&mut self) -> PyResult<bool> {
+    fn look_for_greenlet(&mut self) -> PyResult<bool> {
         self.seen = self.modules.len();
         let Some(greenlet) = self.modules.get_item("greenlet")? else { return Ok(false) };
         if !greenlet.hasattr("settrace")? {

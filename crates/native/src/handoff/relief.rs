@@ -91,7 +91,7 @@ pub fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether the bound is reached.
+/// True if the bound is reached.
 pub fn is_full(this: &LoopCore) -> bool {
     this.shared.counters.relief.load(Ordering::Relaxed) >= this.shared.max_relief.load(Ordering::Relaxed)
 }

@@ -26,7 +26,7 @@ fn swap<'py>(core: &Bound<'py, LoopCore>, task: Py<PyAny>) -> PyResult<Bound<'py
     }
 }
 
-/// The same by what is documented for those who write loops.
+/// Does the same by the functions that asyncio documents for authors of loops.
 #[cold]
 fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let tasks = core.py().import("asyncio.tasks")?;
