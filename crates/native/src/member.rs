@@ -10,6 +10,7 @@
 use crate::aside::{Aside, AsideTimes, Reason};
 use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
+use crate::lock::lock;
 use crate::this_thread::{own_no_rescue, own_waiter};
 use everloop_core::baton::{ThreadId, Waiter};
 use everloop_core::sys::{self, CpuClock};
@@ -20,10 +21,6 @@ use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
-
-// Other rooms ask for these here.
-pub use crate::lock::lock;
-pub use crate::this_thread::{no_rescue, own_id};
 
 /// One thread that turns the loop, or did and is blocked.
 pub struct Member {

@@ -7,7 +7,7 @@
 
 use crate::exit;
 use crate::ffi;
-use crate::member::lock;
+use crate::lock::lock;
 use crate::starter::start_elsewhere;
 use everloop_core::wait::{Parker, Wake};
 use pyo3::prelude::*;

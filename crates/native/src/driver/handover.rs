@@ -4,7 +4,7 @@ use crate::driver::state::Driver;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::handoff;
-use crate::member::lock;
+use crate::lock::lock;
 use crate::watchdog_sleep;
 use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;

@@ -3,7 +3,8 @@
 use crate::event_loop::{LoopCore, Post};
 use crate::handle::Handle;
 use crate::handoff::pinning;
-use crate::member::{Member, lock};
+use crate::lock::lock;
+use crate::member::Member;
 use everloop_core::baton::ThreadId;
 use everloop_core::lock_share::LockShare;
 use everloop_core::poll::{Events, Poller};

@@ -4,7 +4,7 @@ use crate::errors::os_error;
 use crate::event_loop::state::LoopCore;
 use crate::ffi;
 use crate::handle::Handle;
-use crate::member::lock;
+use crate::lock::lock;
 use everloop_core::poll::Event;
 use everloop_core::registry::{Direction, Registry};
 use pyo3::prelude::*;

@@ -3,7 +3,8 @@
 use crate::event_loop::state::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::Handle;
-use crate::member::{lock, own_id};
+use crate::lock::lock;
+use crate::this_thread::own_id;
 use everloop_core::registry::Change;
 use everloop_core::turn::Turn;
 use pyo3::prelude::*;

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::event_loop::state::LoopCore;
-use crate::member::lock;
+use crate::lock::lock;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::member::lock;
+use crate::lock::lock;
 
 /// One pinned task.
 pub struct Pin {

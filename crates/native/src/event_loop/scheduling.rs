@@ -2,7 +2,8 @@
 
 use crate::event_loop::state::{LoopCore, Post};
 use crate::handle::Handle;
-use crate::member::{lock, own_id};
+use crate::lock::lock;
+use crate::this_thread::own_id;
 use everloop_core::baton::{After, Pending, ThreadId};
 use everloop_core::turn::Wait;
 use pyo3::prelude::*;

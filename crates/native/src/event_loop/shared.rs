@@ -1,7 +1,7 @@
 //! What other threads see of a loop without the GIL.
 
 use crate::event_loop::counters::Counters;
-use crate::member::lock;
+use crate::lock::lock;
 use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;

@@ -15,7 +15,7 @@ mod watch;
 
 use crate::clock;
 use crate::event_loop::LoopCore;
-use crate::member::lock;
+use crate::lock::lock;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
 use everloop_core::wait::Wake;
 use pyo3::prelude::*;

@@ -4,8 +4,8 @@
 //! raise, so nothing is asked that is sure to be answered that way: see [`Framing`].
 
 use crate::ffi::{GilCell, Window, name};
-use crate::member::no_rescue;
 use crate::private;
+use crate::this_thread::no_rescue;
 use everloop_core::tls_framing::Framing;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
