@@ -327,10 +327,10 @@ def reclaim_slot(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""
 
 class Left:
-    """What a step has left."""
+    """The contexts that a step has left."""
 
     def enter(self) -> bool:
-        """Back into them. False: another thread is in one of them."""
+        """Enters them again. False: another thread is in one of them."""
 
 def leave_contexts() -> Left | None:
     """Leaves the contexts of the step that is aside on this thread, in a blocking call that waits for its own loop.
@@ -347,7 +347,7 @@ class StepWait:
     def aside(self, timeout: float | None = None, /) -> bool:
         """Waits aside until the future is done, `timeout` seconds at the most; it is cancelled whenever the task is.
 
-        Returns whether it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
+        Returns True if it is done. Raises what a signal handler raises meanwhile, and RuntimeError where this thread
         does not run the loop.
         """
 
@@ -742,7 +742,7 @@ def forget_sites() -> None:
     """Forgets every learned site: what blocks is found out anew."""
 
 def is_in_step() -> bool:
-    """Whether this thread is in the middle of a step of a running everloop, and holds its baton."""
+    """True if this thread is in the middle of a step of a running everloop, and holds its baton."""
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
     """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.

@@ -57,7 +57,7 @@ pub fn gated<'py>(py: Python<'py>) -> Vec<(Bound<'py, LoopCore>, Arc<Member>)> {
     })
 }
 
-/// Returns whether this thread is in the middle of a step of a running everloop, and holds its baton.
+/// True if this thread is in the middle of a step of a running everloop, and holds its baton.
 #[pyfunction]
 pub fn is_in_step() -> bool {
     CURRENT.with_borrow(|all| all.last().is_some_and(|(core, member)| core.get().baton().is_held_by(member.id())))
