@@ -363,7 +363,7 @@ class Blocking:
     ) -> bool: ...
 
 class Transport(asyncio.Transport):
-    """What all transports of everloop are: asyncio's transports, written in Rust."""
+    """The base class of all transports of everloop: asyncio's transports, written in Rust."""
 
     _closing: bool
     _conn_lost: int

@@ -4,10 +4,10 @@
 //! Python code may run there, and no last reference may be dropped: nothing is imported, gates are closed and not dropped.
 //!
 //! **What has to be proved.** A step that only waits for the GIL, or for a processor, looks like one that is blocked, and must
-//! not be put aside: other steps would run in the middle of its Python lines. The same place at two looks ([`Sample`]) is
-//! what makes it worth asking; a proof is one of these:
+//! not be put aside: other steps would run in the middle of its Python lines. The same place at two looks is what
+//! makes it worth asking; a proof is one of these (it is decided in `everloop_core::watchdog`):
 //!
-//! - The kernel says that the thread waits in a system call, and that is no wait for the GIL ([`Doing`]).
+//! - The kernel says that the thread waits in a system call, and that is no wait for the GIL.
 //! - It was found asleep at several looks in a row while nobody else wanted the GIL, where the kernel does not tell.
 //! - It has computed for 10 ms, and a probe was not answered: any instruction of Python would have answered it. So it
 //!   computes without the GIL (a password hash, a compression).
