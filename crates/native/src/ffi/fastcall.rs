@@ -114,30 +114,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// Whether keywords may be among these names: they are not where there is only `context`.
+    /// Whether some are given by another name than `context`.
     #[inline]
-    fn may_name(&self, names: &[&str]) -> bool {
-        match self.keywords {
-            Some(keywords) if !names.is_empty() => !KNOWN.is(self.py, &keywords) && !self.is_only_context(keywords),
-            _ => false,
-        }
-    }
-
-    /// Whether there is one name, and that is `context`. C code's names, which are not the interned one, are remembered.
-    fn is_only_context(&self, keywords: Borrowed<'a, 'py, PyTuple>) -> bool {
-        let expected = name!(self.py, "context");
-        let name = match keywords.get_borrowed_item(0) {
-            Ok(name) if keywords.len() == 1 => name,
-            _ => return keywords.is_empty(),
-        };
-        if name.is(&expected) {
-            return true;
-        }
-        let is_equal = name.eq(&expected).unwrap_or(false);
-        if is_equal {
-            KNOWN.replace(self.py, keywords.to_owned());
-        }
-        is_equal
+    fn has_other_names(&self) -> bool {
+        self.keywords.is_some_and(|keywords| !KNOWN.is(self.py, &keywords) && !is_only_context(keywords))
     }
 
     /// The only keyword that the methods of a loop know besides those: `context`, where None means as good as absent.
@@ -158,19 +138,32 @@ impl<'a, 'py> Arguments<'a, 'py> {
         let mut context = None;
         for (name, &value) in names.iter_borrowed().zip(self.values) {
             let expected = name!(self.py, "context");
-            if !name.is(&expected) {
-                if !name.eq(&expected)? {
-                    let name = name.cast::<PyString>()?.to_cow()?.into_owned();
-                    return Err(PyTypeError::new_err(format!(
-                        "{method}() got an unexpected keyword argument '{name}'"
-                    )));
-                }
-                KNOWN.replace(self.py, names.to_owned());
+            if !name.is(&expected) && !name.eq(&expected)? {
+                let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+                return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{name}'")));
             }
             context = Some(borrow(self.py, value)).filter(|value| !value.is_none());
         }
         Ok(context)
     }
+}
+
+/// Whether there is one name, and that is `context`. C code's names, which are not the interned one, are remembered.
+fn is_only_context(names: Borrowed<'_, '_, PyTuple>) -> bool {
+    let py = names.py();
+    let expected = name!(py, "context");
+    let name = match names.get_borrowed_item(0) {
+        Ok(name) if names.len() == 1 => name,
+        _ => return names.is_empty(),
+    };
+    if name.is(&expected) {
+        return true;
+    }
+    let is_equal = name.eq(&expected).unwrap_or(false);
+    if is_equal {
+        KNOWN.replace(py, names.to_owned());
+    }
+    is_equal
 }
 
 /// The last names of a call that were "context" alone, without being the interned object that they are in Python code:
@@ -232,7 +225,10 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
             let all = if count + values == 0 { &[] } else { std::slice::from_raw_parts(arguments, count + values) };
             let (positional, values) = all.split_at(count);
             let arguments = Arguments { py, positional, keywords, values };
-            if arguments.may_name(M::BY_NAME) { call_by_position::<M>(slf, arguments) } else { M::call(slf, arguments) }
+            let moves = !M::BY_NAME.is_empty() && arguments.has_other_names();
+            let moved = if moves { Some(Moved::of::<M>(&arguments)?) } else { None };
+            // In one place, where it can be inlined.
+            M::call(slf, moved.as_ref().map_or(arguments, Moved::arguments))
         }
     }));
     match result {
@@ -242,34 +238,42 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
     }
 }
 
-/// Puts the arguments that were given by name where they belong.
-#[cold]
-fn call_by_position<'py, M: FastMethod>(
-    slf: Borrowed<'_, 'py, M::Class>,
-    arguments: Arguments<'_, 'py>,
-) -> PyResult<Py<PyAny>> {
-    let py = slf.py();
-    let (mut named, mut names, mut values) = (vec![None; M::BY_NAME.len()], Vec::new(), Vec::new());
-    for (name, &value) in arguments.keywords.iter().flat_map(|names| names.iter_borrowed()).zip(arguments.values) {
-        let text = name.cast::<PyString>()?.to_cow()?.into_owned();
-        match M::BY_NAME.iter().position(|known| *known == text) {
-            Some(at) if at < arguments.len() => {
-                let method = M::NAME.to_string_lossy();
-                return Err(PyTypeError::new_err(format!("{method}() got multiple values for argument '{text}'")));
-            }
-            Some(at) => named[at] = Some(value),
-            None => {
-                names.push(name);
-                values.push(value);
+/// Arguments of a call that gave some by name, now where they belong.
+struct Moved<'a, 'py> {
+    positional: Vec<*mut ffi::PyObject>,
+    names: Bound<'py, PyTuple>,
+    values: Vec<*mut ffi::PyObject>,
+    given: Arguments<'a, 'py>,
+}
+
+impl<'a, 'py> Moved<'a, 'py> {
+    #[cold]
+    fn of<M: FastMethod>(given: &Arguments<'a, 'py>) -> PyResult<Self> {
+        let (mut named, mut names, mut values) = (vec![None; M::BY_NAME.len()], Vec::new(), Vec::new());
+        for (name, &value) in given.keywords.iter().flat_map(|names| names.iter_borrowed()).zip(given.values) {
+            let text = name.cast::<PyString>()?.to_cow()?.into_owned();
+            match M::BY_NAME.iter().position(|known| *known == text) {
+                Some(at) if at < given.len() => {
+                    let method = M::NAME.to_string_lossy();
+                    return Err(PyTypeError::new_err(format!("{method}() got multiple values for argument '{text}'")));
+                }
+                Some(at) => named[at] = Some(value),
+                None => {
+                    names.push(name);
+                    values.push(value);
+                }
             }
         }
+        // What comes after one that is missing is not reached: the method says that it is missing.
+        let mut positional = given.positional.to_vec();
+        positional.extend(named.into_iter().skip(given.len()).map_while(|value| value));
+        Ok(Self { positional, names: PyTuple::new(given.py, names)?, values, given: *given })
     }
-    // What comes after one that is missing is not reached: the method says that it is missing.
-    let mut positional = arguments.positional.to_vec();
-    positional.extend(named.into_iter().skip(arguments.len()).map_while(|value| value));
-    let names = PyTuple::new(py, names)?;
-    let keywords = (!values.is_empty()).then(|| names.as_borrowed());
-    M::call(slf, Arguments { py, positional: &positional, keywords, values: &values })
+
+    fn arguments(&self) -> Arguments<'_, 'py> {
+        let keywords = (!self.values.is_empty()).then(|| self.names.as_borrowed());
+        Arguments { positional: &self.positional, keywords, values: &self.values, ..self.given }
+    }
 }
 
 #[cold]
