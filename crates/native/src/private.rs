@@ -55,8 +55,8 @@ impl Name {
 
     /// What it is called.
     pub fn attribute<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        let last = self.place.rsplit('.').next().unwrap_or(self.place);
-        self.attribute.get(py, |py| Ok(PyString::intern(py, last))).expect("a name can always be made")
+        let last = || self.place.rsplit('.').next().unwrap_or(self.place);
+        self.attribute.get(py, |py| Ok(PyString::intern(py, last()))).expect("a name can always be made")
     }
 
     /// What an object has by this name. None: nothing, and the loss is told.
@@ -70,8 +70,8 @@ impl Name {
 
     /// As [`of`](Self::of), of the module that its place names.
     pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let (module, _) = self.place.rsplit_once('.').unwrap_or(("builtins", self.place));
-        let names = self.module.get(py, |py| Ok(py.import(module)?.dict()))?;
+        let module = || self.place.rsplit_once('.').map_or("builtins", |(module, _)| module);
+        let names = self.module.get(py, |py| Ok(py.import(module())?.dict()))?;
         let found = names.get_item(self.attribute(py))?;
         if found.is_none() {
             self.tell_loss(py);

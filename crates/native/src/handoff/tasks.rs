@@ -15,13 +15,19 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::atomic::Ordering;
 
+/// Whether asyncio keeps one current task per loop: up to CPython 3.13.
+fn is_per_loop(py: Python<'_>) -> bool {
+    static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
+    *ANSWER.get_or_init(py, || py.version_info() < (3, 14))
+}
+
 /// Makes another task the current one, or none: of those tasks of which there is one per loop. Returns the one before.
 fn swap<'py>(core: &Bound<'py, LoopCore>, task: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
-    let name = if py.version_info() >= (3, 14) { &private::SWAP_PYTHON_TASK } else { &private::SWAP_TASK };
+    let name = if is_per_loop(py) { &private::SWAP_TASK } else { &private::SWAP_PYTHON_TASK };
     match name.look_up(py)? {
         Some(swap) => swap.call1((core, task)),
-        None if py.version_info() < (3, 14) => swap_slowly(core, task.bind(py)),
+        None if is_per_loop(py) => swap_slowly(core, task.bind(py)),
         None => Ok(py.None().into_bound(py)),
     }
 }
@@ -45,8 +51,7 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
 /// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop up in a
 /// dictionary then, up to CPython 3.13.
 pub fn leave(core: &Bound<'_, LoopCore>, member: &Member, gate: fn(&Bound<'_, PyAny>) -> PyResult<()>) {
-    static IS_PER_LOOP: PyOnceLock<bool> = PyOnceLock::new();
-    if *IS_PER_LOOP.get_or_init(core.py(), || core.py().version_info() < (3, 14)) {
+    if is_per_loop(core.py()) {
         ffi::gate_hashes(core, gate);
     }
     core.get().task_owner.store(member.id().get(), Ordering::Relaxed);
