@@ -28,9 +28,9 @@ CORE_ORDER = {
 }
 NATIVE_ORDER = {
     "": [
-        {"errors", "future_waiter", "generation", "lock", "watchdog_sleep"},
+        {"errors", "generation", "lock", "watchdog_sleep"},
         {"clock", "ffi", "private"},
-        {"exit", "this_thread", "threadsafe_hook"},
+        {"exit", "future_waiter", "this_thread", "threadsafe_hook"},
         {"handle", "starter"},
         {"outbox"},
         {"gates"},

@@ -744,6 +744,21 @@ def forget_sites() -> None:
 def is_in_step() -> bool:
     """True if this thread is in the middle of a step of a running everloop, and holds its baton."""
 
+def is_future_done(future: Any, /) -> bool:
+    """As `future.done()`."""
+
+def is_future_cancelled(future: Any, /) -> bool:
+    """Whether a future was cancelled, and who waits for it in `concurrent.futures.wait` has not been told."""
+
+def returned_by_future(future: Any, otherwise: Any, /) -> Any:
+    """What a future has returned; `otherwise`: it has not, or that cannot be seen without its lock."""
+
+def add_future_waiter(future: Any, waiter: Any, /) -> None:
+    """Calls `waiter.add_result(future)`, or one of its like, when a future is done: unless it is done already.
+
+    Without the lock: who ends it sets the state, and then tells those in the list.
+    """
+
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
     """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
 

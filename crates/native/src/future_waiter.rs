@@ -1,7 +1,10 @@
-//! Who waits on a thread for a future of `concurrent.futures`.
+//! Who waits on a thread for a future of `concurrent.futures`, and what of that can be seen without its lock.
 
+use crate::ffi::name;
+use crate::private;
 use everloop_core::wait::SpinThenPark;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,6 +52,63 @@ impl FutureWaiter {
             }
             py.detach(|| self.place.park(left));
             py.check_signals()?;
+        }
+    }
+}
+
+/// Whether a future's state is one of these.
+fn is_one_of(state: &Bound<'_, PyAny>, states: &[&str]) -> bool {
+    state.cast::<PyString>().is_ok_and(|state| states.iter().any(|known| state == *known))
+}
+
+/// As `future.done()`.
+#[pyfunction]
+#[pyo3(signature = (future, /))]
+pub fn is_future_done(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match private::FUTURE_STATE.of(future)? {
+        Some(state) => Ok(is_one_of(&state, &["FINISHED", "CANCELLED_AND_NOTIFIED", "CANCELLED"])),
+        None => future.call_method0(name!(future.py(), "done"))?.is_truthy(),
+    }
+}
+
+/// Whether a future was cancelled, and who waits for it in `concurrent.futures.wait` has not been told.
+#[pyfunction]
+#[pyo3(signature = (future, /))]
+pub fn is_future_cancelled(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match private::FUTURE_STATE.of(future)? {
+        Some(state) => Ok(is_one_of(&state, &["CANCELLED"])),
+        None => future.call_method0(name!(future.py(), "cancelled"))?.is_truthy(),
+    }
+}
+
+/// What a future has returned; `otherwise`: it has not, or that cannot be seen without its lock.
+#[pyfunction]
+#[pyo3(signature = (future, otherwise, /))]
+pub fn returned_by_future<'py>(
+    future: &Bound<'py, PyAny>,
+    otherwise: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let state = private::FUTURE_STATE.of(future)?;
+    if !state.is_some_and(|state| is_one_of(&state, &["FINISHED"])) {
+        return Ok(otherwise);
+    }
+    let has_returned = private::FUTURE_EXCEPTION.of(future)?.is_some_and(|exception| exception.is_none());
+    let result = if has_returned { private::FUTURE_RESULT.of(future)? } else { None };
+    Ok(result.unwrap_or(otherwise))
+}
+
+/// Calls `waiter.add_result(future)`, or one of its like, when a future is done: unless it is done already.
+///
+/// Without the lock: who ends it sets the state, and then tells those in the list.
+#[pyfunction]
+#[pyo3(signature = (future, waiter, /))]
+pub fn add_future_waiter(future: &Bound<'_, PyAny>, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = future.py();
+    match private::FUTURE_WAITERS.of(future)? {
+        Some(waiters) => waiters.call_method1(name!(py, "append"), (waiter,)).map(drop),
+        None => {
+            let tell = waiter.getattr(name!(py, "add_result"))?;
+            future.call_method1(name!(py, "add_done_callback"), (tell,)).map(drop)
         }
     }
 }

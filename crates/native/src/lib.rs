@@ -112,6 +112,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Job>()?;
     module.add_class::<pool::Worker>()?;
     module.add_class::<future_waiter::FutureWaiter>()?;
+    module.add_function(wrap_pyfunction!(future_waiter::is_future_done, module)?)?;
+    module.add_function(wrap_pyfunction!(future_waiter::is_future_cancelled, module)?)?;
+    module.add_function(wrap_pyfunction!(future_waiter::returned_by_future, module)?)?;
+    module.add_function(wrap_pyfunction!(future_waiter::add_future_waiter, module)?)?;
     module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
     module.add_function(wrap_pyfunction!(calls::carry_over, module)?)?;
     module.add_function(wrap_pyfunction!(calls::is_plain_function, module)?)?;

@@ -159,7 +159,17 @@ pub static CONVERT_ERROR: Name = Name::new(
     "errors of concurrent.futures stay what they are when a thread raises them",
 );
 
-static ALL: [&Name; 20] = [
+const LOCKS: &str = "futures are looked at under their lock, which costs more";
+pub static FUTURE_STATE: Name = Name::new("concurrent.futures.Future._state", "whether it is queued, or done", LOCKS);
+pub static FUTURE_RESULT: Name = Name::new("concurrent.futures.Future._result", "what it has returned", LOCKS);
+pub static FUTURE_EXCEPTION: Name = Name::new("concurrent.futures.Future._exception", "what it has raised", LOCKS);
+pub static FUTURE_WAITERS: Name = Name::new(
+    "concurrent.futures.Future._waiters",
+    "who waits, as concurrent.futures.wait() does",
+    "each wait for a future leaves a callback there until it is done",
+);
+
+static ALL: [&Name; 24] = [
     &SOCKET_TRANSPORT,
     &DATAGRAM_TRANSPORT,
     &READ_PIPE_TRANSPORT,
@@ -180,6 +190,10 @@ static ALL: [&Name; 20] = [
     &SWAP_PYTHON_TASK,
     &FORMAT_CALLBACK,
     &CONVERT_ERROR,
+    &FUTURE_STATE,
+    &FUTURE_RESULT,
+    &FUTURE_EXCEPTION,
+    &FUTURE_WAITERS,
 ];
 
 /// All entries of the native half.

@@ -230,10 +230,11 @@ def threadsafe_code() -> CodeType | None:
 
 def threadsafe_call(callback: Any) -> tuple[Any, Any, Any]:
     """Of such a callback: the future, the loop and the coroutine."""
+    cells = callback.__closure__
     return (
-        THREADSAFE_FUTURE.in_closure(callback),
-        THREADSAFE_LOOP.in_closure(callback),
-        THREADSAFE_COROUTINE.in_closure(callback),
+        cells[THREADSAFE_FUTURE.cell].cell_contents,
+        cells[THREADSAFE_LOOP.cell].cell_contents,
+        cells[THREADSAFE_COROUTINE.cell].cell_contents,
     )
 
 

@@ -68,9 +68,11 @@ class Inner(Name):
     Args:
         code: The function's code; None where there is none.
         variable: Its name, also of the place.
+
+    `cell` is its place in the closure.
     """
 
-    __slots__ = ("_cell", "code", "variable")
+    __slots__ = ("cell", "code", "variable")
 
     def __init__(self, place: str, code: CodeType | None, variable: str, use: str, loss: str) -> None:
         super().__init__(f"{place}.{variable}", use, loss)
@@ -78,7 +80,7 @@ class Inner(Name):
         local = () if code is None else (*code.co_varnames, *code.co_cellvars)
         self.code = code if variable in free or variable in local else None
         self.variable = variable
-        self._cell = free.index(variable) if variable in free else -1
+        self.cell = free.index(variable) if variable in free else -1
 
     def is_known(self) -> bool:
         """Whether it can be found. If not, the loss is told."""
@@ -89,7 +91,7 @@ class Inner(Name):
     def in_closure(self, function: Any) -> Any:
         """What the variable holds for a function that has this code; None: nothing any more."""
         try:
-            return function.__closure__[self._cell].cell_contents
+            return function.__closure__[self.cell].cell_contents
         except ValueError:  # emptied
             return None
 
