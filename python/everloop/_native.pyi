@@ -19,6 +19,7 @@ class LoopCore:
     rescue: bool
     rescue_after: float
     slow_callback_duration: float
+    _aside: int
     _closed: bool
     _debug: bool
     _stopping: bool
@@ -146,8 +147,8 @@ class LoopCore:
         """A handle that is not queued yet: for files."""
     def _relieve(self, name: str) -> None:
         """The life of a relief thread."""
-    def _run(self, name: str) -> None:
-        """Turns the loop on this thread until it is stopped."""
+    def _run(self, name: str, sleeper: Callable[[int, float | None], object] | None = None, /) -> None:
+        """Turns the loop on this thread until it is stopped. It sleeps in `sleeper(fd, seconds or None)`, if given."""
     def _staying(self) -> list[int]:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:
@@ -164,9 +165,6 @@ class LoopCore:
         """The transport that has this descriptor, if any."""
     def _claim(self, fd: int, transport: Any, claimed: bool) -> None:
         """Nobody else may watch this descriptor from now on (True), or others may for a while (False)."""
-    def _sleep_in(self, wait: Callable[[int, float | None], object] | None) -> None:
-        """From the next run on, home sleeps in `wait(fd, seconds or None)`; None: by itself."""
-
     def _write_to_self(self) -> None:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
 

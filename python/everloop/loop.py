@@ -134,10 +134,12 @@ class EventLoop(
             raise RuntimeError("This event loop is already running")
         if self.rescue:
             self._prepare_rescue()
-        self._sleep_in(real_threads.sleeper())
-        if self.rescue and real_threads.is_replaced():
-            self.rescue = False
-            _warn_replaced()
+        sleeper = None
+        if real_threads.is_replaced():
+            sleeper = real_threads.sleeper()
+            if self.rescue:
+                self.rescue = False
+                _warn_replaced()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
         outer = events._get_running_loop()
@@ -145,7 +147,7 @@ class EventLoop(
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
-            self._run(threading.current_thread().name)
+            self._run(threading.current_thread().name, sleeper)
         finally:
             events._set_running_loop(outer)
             self._set_coroutine_origin_tracking(False)
@@ -184,10 +186,9 @@ class EventLoop(
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        aside = self.statistics()["aside"]
-        if aside:
+        if self._aside:
             logger.warning(
-                "%r is closed while %d of its steps are still in a blocking call: they are lost", self, aside
+                "%r is closed while %d of its steps are still in a blocking call: they are lost", self, self._aside
             )
         for belonging in self._belongings.values():
             belonging.close()

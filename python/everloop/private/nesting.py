@@ -79,17 +79,19 @@ class Unturned:
                 f"natively: {_WAY_OUT}; or use asyncio's own loop with that"
             )
 
+    # asyncio's close() clears both: of a closed loop they are empty lists, and nobody's.
+
     @property
-    def _ready(self) -> "_Queue":
-        return _Queue(self, 0)
+    def _ready(self: Any) -> "_Queue | list[Any]":
+        return [] if self._closed else _Queue(self, 0)
 
     @_ready.setter
     def _ready(self, queue: Any) -> None:
         _refuse_items(queue, "_ready")  # asyncio's constructor sets it, empty
 
     @property
-    def _scheduled(self) -> "_Queue":
-        return _Queue(self, 1)
+    def _scheduled(self: Any) -> "_Queue | list[Any]":
+        return [] if self._closed else _Queue(self, 1)
 
     @_scheduled.setter
     def _scheduled(self, queue: Any) -> None:
@@ -118,8 +120,7 @@ class _Queue:
         self._loop._add_callback(handle)
 
     def clear(self) -> None:
-        if not self._loop.is_closed():  # asyncio's close() does it
-            raise NotImplementedError("everloop keeps its queues natively: cancel the handles")
+        raise NotImplementedError("everloop keeps its queues natively: cancel the handles")
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"everloop keeps its queues natively, and they have no {name!r}: use the loop's methods")

@@ -44,8 +44,9 @@ fn leave_member(core: &Bound<'_, LoopCore>, member: &Arc<Member>) {
 
 #[pymethods]
 impl LoopCore {
-    /// Turns the loop on this thread until it is stopped.
-    fn _run(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
+    /// Turns the loop on this thread until it is stopped. It sleeps in `sleeper(fd, seconds or None)`, if given.
+    #[pyo3(signature = (name, sleeper=None, /))]
+    fn _run<'py>(slf: &Bound<'py, Self>, name: String, sleeper: Option<Bound<'py, PyAny>>) -> PyResult<()> {
         let this = slf.get();
         if let Some(panic) = &*lock(&this.panic) {
             let text = format!("everloop has panicked in this loop ({panic}): close it, and make another one");
@@ -63,7 +64,7 @@ impl LoopCore {
         handoff::enter(slf, &member);
         let outcome = watchdog::begin(slf).and_then(|()| {
             this.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // by the last run, which is long ago
-            surviving(slf, || turn_home(slf, &member))
+            surviving(slf, || turn_home(slf, &member, sleeper))
         });
         leave_baton(slf, &member);
         watchdog::end(slf);
@@ -87,7 +88,7 @@ impl LoopCore {
         relief.fetch_add(1, Ordering::Relaxed);
         let member = enter_member(slf, false, name)?;
         handoff::enter(slf, &member);
-        let driver = Driver::new(slf, Arc::clone(&member));
+        let driver = Driver::new(slf, Arc::clone(&member), None);
         this.spawning.store(false, Ordering::Relaxed);
         let outcome = match driver {
             Ok(mut driver) => {
@@ -183,8 +184,12 @@ impl LoopCore {
 }
 
 /// Turns the loop on the thread that called `run_forever`.
-fn turn_home(core: &Bound<'_, LoopCore>, member: &Arc<Member>) -> PyResult<()> {
-    let mut driver = Driver::new(core, Arc::clone(member))?;
+fn turn_home<'py>(
+    core: &Bound<'py, LoopCore>,
+    member: &Arc<Member>,
+    sleeper: Option<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let mut driver = Driver::new(core, Arc::clone(member), sleeper)?;
     let outcome = driver.drive();
     driver.end().and(outcome)
 }

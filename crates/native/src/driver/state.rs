@@ -3,7 +3,6 @@
 use crate::event_loop::{LoopCore, Post};
 use crate::handle::Handle;
 use crate::handoff::pinning;
-use crate::lock::lock;
 use crate::member::Member;
 use everloop_core::baton::ThreadId;
 use everloop_core::lock_share::LockShare;
@@ -38,8 +37,9 @@ pub struct Driver<'py> {
 }
 
 impl<'py> Driver<'py> {
-    pub fn new(core: &Bound<'py, LoopCore>, member: Arc<Member>) -> PyResult<Self> {
-        let (py, home) = (core.py(), member.home);
+    /// `sleeper`: `wait(fd, seconds or None)`, in which this thread sleeps if its greenlets are to go on meanwhile.
+    pub fn new(core: &Bound<'py, LoopCore>, member: Arc<Member>, sleeper: Option<Bound<'py, PyAny>>) -> PyResult<Self> {
+        let py = core.py();
         Ok(Self {
             py,
             core: core.clone(),
@@ -48,7 +48,7 @@ impl<'py> Driver<'py> {
             events: Events::default(),
             posts: Vec::new(),
             greenlets: pinning::GreenletWatch::new(py)?,
-            sleeper: if home { lock(&core.get().sleeper).as_ref().map(|wait| wait.bind(py).clone()) } else { None },
+            sleeper,
             share: LockShare::default(),
             idle: false,
             habit: AdaptiveSpin::default(),

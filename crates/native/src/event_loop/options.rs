@@ -2,7 +2,6 @@
 
 use crate::clock;
 use crate::event_loop::state::LoopCore;
-use crate::lock::lock;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
@@ -12,6 +11,12 @@ impl LoopCore {
     /// Whether the loop is in debug mode. Every future asks for it.
     fn get_debug(&self) -> bool {
         self.is_debug()
+    }
+
+    /// How many steps are aside now.
+    #[getter(_aside)]
+    fn get_aside(&self) -> usize {
+        self.shared.counters.aside.load(Ordering::Relaxed)
     }
 
     /// Seconds that a step may take before it is reported.
@@ -71,11 +76,5 @@ impl LoopCore {
             .map_err(|_| PyValueError::new_err(format!("max_relief_threads must not be negative, not {count}")))?;
         self.shared.max_relief.store(count, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// From the next run on, home sleeps in `wait(fd, seconds or None)`; None: by itself.
-    fn _sleep_in(&self, wait: Option<Py<PyAny>>) {
-        let before = std::mem::replace(&mut *lock(&self.sleeper), wait);
-        drop(before);
     }
 }

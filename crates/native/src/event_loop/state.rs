@@ -63,8 +63,6 @@ pub struct LoopCore {
     pub task_owner: AtomicU32,
     /// A relief thread is being started.
     pub spawning: AtomicBool,
-    /// `wait(fd, seconds or None)`, in which home sleeps where greenlets of its thread are to go on meanwhile.
-    pub sleeper: Mutex<Option<Py<PyAny>>>,
     /// The machinery has failed on a relief thread: none goes on with this run, whose end home tells.
     pub failed: AtomicBool,
     /// What a panic said that has ended this loop.
@@ -131,7 +129,6 @@ impl LoopCore {
             closed: AtomicBool::new(false),
             task_owner: AtomicU32::new(0),
             spawning: AtomicBool::new(false),
-            sleeper: Mutex::default(),
             failed: AtomicBool::new(false),
             panic: Mutex::default(),
             told_full: AtomicBool::new(false),

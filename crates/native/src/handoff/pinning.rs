@@ -6,7 +6,7 @@
 
 use super::current::current;
 use crate::event_loop::pins::{Pin, Pins};
-use crate::ffi;
+use crate::ffi::{self, Made};
 use crate::handle::Handle;
 use crate::member::Member;
 use everloop_core::baton::ThreadId;
@@ -85,7 +85,8 @@ pub struct GreenletWatch<'py> {
 impl<'py> GreenletWatch<'py> {
     /// Begins for a thread that is about to turn the loop.
     pub fn new(py: Python<'py>) -> PyResult<Self> {
-        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        static MODULES: Made<PyDict> = Made::new();
+        let modules = MODULES.get(py, |py| Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?))?;
         let mut watch = Self { modules, seen: 0, tracing: None };
         watch.look_for_greenlet()?;
         Ok(watch)
