@@ -4,96 +4,9 @@
 //! also tells a loss, once. tests/test_private.py has a test for each entry: that it is there and means what we believe, and
 //! that only what it says is lost without it. Those of CPython's C interface stand in ffi/private.rs.
 
-use crate::ffi::{self, Made};
+use crate::ffi::{self, Name, Version};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
-
-/// A version of CPython, major and minor.
-type Version = (u8, u8);
-
-/// One entry.
-pub struct Name {
-    /// Where it stands, as an import path, then attributes.
-    place: &'static str,
-    /// What it is for.
-    purpose: &'static str,
-    /// What does not work without it.
-    loss: &'static str,
-    /// The first and the last version of CPython that are known to have it.
-    versions: [Version; 2],
-    /// The last part of the place; a test may write another name.
-    attribute: Made<PyString>,
-    /// What the module has that it stands in, if it stands in one.
-    module: Made<PyDict>,
-}
-
-/// The versions that all of them are known for, if an entry says nothing else.
-const KNOWN: [Version; 2] = [(3, 12), (3, 15)];
-
-impl Name {
-    pub const fn new(place: &'static str, purpose: &'static str, loss: &'static str) -> Self {
-        Self { place, purpose, loss, versions: KNOWN, attribute: Made::new(), module: Made::new() }
-    }
-
-    const fn since(mut self, version: Version) -> Self {
-        self.versions[0] = version;
-        self
-    }
-
-    pub const fn until(mut self, version: Version) -> Self {
-        self.versions[1] = version;
-        self
-    }
-
-    /// Whether this version of CPython is known to have it.
-    pub fn is_expected(&self, py: Python<'_>) -> bool {
-        let [since, until] = self.versions;
-        let version = py.version_info();
-        (since..=until).contains(&(version.major, version.minor))
-    }
-
-    /// What it is called.
-    pub fn attribute<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        let last = || self.place.rsplit('.').next().unwrap_or(self.place);
-        self.attribute.get(py, |py| Ok(PyString::intern(py, last()))).expect("a name can always be made")
-    }
-
-    /// What an object has by this name. None: nothing, and the loss is told.
-    pub fn of<'py>(&self, owner: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let found = owner.getattr_opt(self.attribute(owner.py()))?;
-        if found.is_none() {
-            self.tell_loss(owner.py());
-        }
-        Ok(found)
-    }
-
-    /// As [`of`](Self::of), of the module that its place names.
-    pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let module = || self.place.rsplit_once('.').map_or("builtins", |(module, _)| module);
-        let names = self.module.get(py, |py| Ok(py.import(module())?.dict()))?;
-        let found = names.get_item(self.attribute(py))?;
-        if found.is_none() {
-            self.tell_loss(py);
-        }
-        Ok(found)
-    }
-
-    /// The class that an instance of ours claims to be of.
-    pub fn class_for<'py, T>(&self, instance: &Bound<'py, T>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.look_up(instance.py())?.unwrap_or_else(|| instance.as_any().get_type().into_any()))
-    }
-
-    /// Says what is lost, once.
-    #[cold]
-    pub fn tell_loss(&self, py: Python<'_>) {
-        if let Some(teller) = TELLER.get(py)
-            && let Err(error) = teller.call1(py, (self.place,))
-        {
-            error.write_unraisable(py, None);
-        }
-    }
-}
+use pyo3::types::PyString;
 
 const NO_CLAIM: &str = "isinstance() does not take everloop's own for one of asyncio's, which its code may ask for";
 pub static SOCKET_TRANSPORT: Name =
@@ -203,30 +116,23 @@ fn all() -> impl Iterator<Item = &'static Name> {
 
 // ---- what Python's half of the list needs
 
-/// `tell(place)` of `everloop.private`, which is above us.
-static TELLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
 /// Has `tell(place)` called where a name is missing. Once.
 #[pyfunction]
 pub fn set_teller(py: Python<'_>, tell: Py<PyAny>) {
-    // A second call is of no effect: the module may have been imported anew.
-    _ = TELLER.set(py, tell);
+    ffi::set_teller(py, tell);
     ffi::private::tell_unprotected(py);
 }
 
 /// The entries of the native half: place, purpose, loss, and the first and the last version that are known.
 #[pyfunction]
 pub fn private_names() -> Vec<(&'static str, &'static str, &'static str, Version, Version)> {
-    all().map(|name| (name.place, name.purpose, name.loss, name.versions[0], name.versions[1])).collect()
+    all().map(|name| name.entry()).collect()
 }
 
 /// For tests: has an entry look for another name, as if this interpreter had renamed it; None: for its own again.
 #[pyfunction]
 pub fn rename_private(py: Python<'_>, place: &str, other: Option<Bound<'_, PyString>>) {
-    for name in all().filter(|name| name.place == place) {
-        name.attribute.forget(py);
-        if let Some(other) = &other {
-            _ = name.attribute.get(py, |_| Ok(other.clone()));
-        }
+    for name in all().filter(|name| name.place() == place) {
+        name.rename(py, other.as_ref());
     }
 }

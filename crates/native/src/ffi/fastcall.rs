@@ -1,6 +1,7 @@
 //! Methods without PyO3's trampoline: those that are called too often for its parsing of arguments.
 
-use super::{Made, name, panicked};
+use super::cells::{Made, name};
+use super::panics::panicked;
 use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -2,7 +2,7 @@
 //!
 //! PyO3 knows only `Drop`, which comes too late to hand the object to anybody.
 
-use super::stay_when_ended;
+use super::ended::stay_when_ended;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;

@@ -1,9 +1,11 @@
-//! What a thread may do in the interpreter that must run none of the program's code: the watchdog's.
+//! An onlooker: a thread that looks at the interpreter, and must run none of the program's code. It is the watchdog.
 //!
 //! Looking at frames, code objects and callbacks without asking them: an attribute may be a property, a metaclass may have
 //! `__getattribute__`, and whoever drops the last reference runs a destructor.
 
-use super::{PyMethod_Function, PyMethod_Type};
+use super::cells::name;
+use super::ended::stay_when_ended;
+use super::functions::{PyMethod_Function, PyMethod_Type};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyDict, PyFrame, PyFunction, PyModule, PyString, PyType};
@@ -39,7 +41,7 @@ pub fn attach_quietly<R>(f: impl FnOnce(Python<'_>) -> R) -> Option<R> {
         }
     }
 
-    super::stay_when_ended();
+    stay_when_ended();
     // SAFETY: these may be called by any thread. From `Ensure` on this one has the GIL, until `attached` is dropped.
     unsafe {
         if ffi::Py_IsInitialized() == 0 {
@@ -114,7 +116,7 @@ fn plain_text(text: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
 
 // ---- callbacks
 
-/// Whose method a callback is, if it is one of C, of Python, or the step of a task.
+/// The object whose method a callback is, if it is a method of C or Python, or the step of a task.
 pub fn bound_to<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = callback.py();
     // SAFETY: each function is called for an object of exactly the type that it is for, and lends what that object keeps;
@@ -125,7 +127,7 @@ pub fn bound_to<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> 
         } else if is_method(callback) {
             Bound::from_borrowed_ptr_or_opt(py, PyMethod_Self(callback.as_ptr()))
         } else if is_step_wrapper(&callback.get_type()) {
-            let name = super::name!(py, "__self__");
+            let name = name!(py, "__self__");
             Bound::from_owned_ptr_or_err(py, ffi::PyObject_GenericGetAttr(callback.as_ptr(), name.as_ptr())).ok()
         } else {
             None
@@ -138,7 +140,7 @@ fn is_method(callback: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::Py_IS_TYPE(callback.as_ptr(), &raw mut PyMethod_Type) != 0 }
 }
 
-/// Whether it is the type of what calls the next step of a task, which has no public name.
+/// True for the type of the callables that step a task, which has no public name.
 fn is_step_wrapper(class: &Bound<'_, PyType>) -> bool {
     static_name(class).is_some_and(|name| name == c"_asyncio.TaskStepMethWrapper")
 }
@@ -153,7 +155,7 @@ fn static_name<'a>(class: &'a Bound<'_, PyType>) -> Option<&'a CStr> {
     }
 }
 
-/// What a callback is called: its qualified name, after its module where that is not the program's own.
+/// The name of a callback: its qualified name, after its module where that is not the program's own.
 pub fn callback_name(callback: &Bound<'_, PyAny>) -> String {
     let py = callback.py();
     if callback.is_exact_instance_of::<PyFunction>() {
@@ -211,7 +213,7 @@ fn class_name(class: &Bound<'_, PyType>) -> String {
     with_module(module, qualified_name(class))
 }
 
-/// What a class is called.
+/// The qualified name of a class.
 pub fn qualified_name(class: &Bound<'_, PyType>) -> String {
     // SAFETY: a live type; a new reference, or NULL with an error set.
     let name = unsafe { Bound::from_owned_ptr_or_err(class.py(), ffi::PyType_GetQualName(class.as_type_ptr())) };
@@ -225,7 +227,7 @@ fn with_module(module: Option<Bound<'_, PyString>>, name: String) -> String {
     }
 }
 
-/// Whether an object is of a class, or of one that is derived from it: by its real type, whatever the classes say.
+/// True if an object is of a class, or of one that is derived from it: by its real type, whatever the classes say.
 pub fn is_of_class(object: &Bound<'_, PyAny>, class: &Bound<'_, PyType>) -> bool {
     // SAFETY: both types are alive.
     unsafe { ffi::PyType_IsSubtype(object.get_type_ptr(), class.as_type_ptr()) != 0 }

@@ -5,7 +5,7 @@
 //! takes from the headers of each version (`plain_code`), and that the collector finds one object in a context that nobody is
 //! in, its map (`have_same_variables`). Tests look at what comes of them.
 
-use crate::private::Name;
+use super::private_name::Name;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{CStr, CString, c_void};

@@ -1,7 +1,8 @@
 //! Memory that C code of other modules fills and reads, through the buffer protocol.
 
 use super::buffers::_PyBytes_Resize;
-use super::{GilCell, is_unshared};
+use super::cells::GilCell;
+use super::objects::is_unshared;
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -52,7 +52,7 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
 /// dictionary then, up to CPython 3.13.
 pub fn leave(core: &Bound<'_, LoopCore>, member: &Member, gate: fn(&Bound<'_, PyAny>) -> PyResult<()>) {
     if is_per_loop(core.py()) {
-        ffi::gate_hashes(core, gate);
+        ffi::hook_hashes(core, gate);
     }
     core.get().task_owner.store(member.id().get(), Ordering::Relaxed);
 }

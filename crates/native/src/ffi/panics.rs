@@ -1,0 +1,10 @@
+//! The error that a panic becomes: it must not leave Rust.
+
+use pyo3::exceptions::PySystemError;
+use pyo3::prelude::*;
+
+/// The error of a panic, whose message was printed.
+#[cold]
+pub fn panicked() -> PyErr {
+    PySystemError::new_err("everloop panicked; the message is on stderr")
+}
