@@ -71,7 +71,7 @@ NATIVE_ORDER = {
         {"mod"},
     ],
     "gates": [{"frames", "tool"}, {"codes", "raises"}, {"mod", "sites"}],
-    "handle": [{"running"}, {"mod"}, {"timer"}],
+    "handle": [{"native", "running"}, {"args"}, {"mod"}, {"description"}, {"timer"}],
     "handoff": [
         {"current", "grant", "relief", "tasks"},
         {"mod", "pinning"},

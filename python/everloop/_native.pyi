@@ -176,7 +176,7 @@ class Handle(asyncio.Handle):
     def cancel(self) -> None:
         """Cancels the callback; of no effect if it was cancelled or run before."""
     def cancelled(self) -> bool:
-        """Whether the callback was cancelled."""
+        """True if the callback was cancelled."""
     def get_context(self) -> Context:
         """The context that the callback runs in."""
     def _run(self) -> None:
@@ -186,6 +186,8 @@ class Handle(asyncio.Handle):
 
 class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return."""
+    def cancel(self) -> None:
+        """Cancels the callback; of no effect if it was cancelled or run before."""
     def when(self) -> float:
         """The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given."""
 

@@ -1,4 +1,4 @@
-//! Whether a callback of `call_soon_threadsafe` runs now: from CPython 3.14 on, other threads that cancel its handle, or ask
+//! Running: the time in which a callback of `call_soon_threadsafe` runs. From CPython 3.14 on, other threads that cancel its handle, or ask
 //! whether it was cancelled, wait until it has returned.
 //!
 //! asyncio's handle has a lock that its callback runs under. Here no thread of the loop waits: one whose step is aside is
@@ -20,6 +20,7 @@ struct State {
     waiting: Vec<Arc<Parker>>,
 }
 
+/// Written by the thread that runs the callback; other threads wait for it. All under the GIL.
 pub struct Running(GilCell<State>);
 
 impl Running {
@@ -59,7 +60,7 @@ impl Running {
     }
 }
 
-/// Whether the calling thread is in a step of the loop, or turns it.
+/// True if the calling thread is in a step of the loop, or turns it.
 fn runs_here(py: Python<'_>, loop_: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     let running = py.import("asyncio.events")?.call_method0("_get_running_loop")?;
     Ok(loop_.is_none_or(|loop_| loop_.is(&running)))

@@ -5,17 +5,19 @@ use crate::ffi::GilCell;
 use everloop_core::timers::Cancelled;
 use pyo3::basic::CompareOp::{self, Eq, Ge, Gt, Le, Lt, Ne};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyList, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyList, PyString, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 
 /// A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return.
 #[pyclass(frozen, extends = Handle, module = "everloop._native")]
 pub struct TimerHandle {
+    /// The time at which it is due, of the loop's clock.
     seconds: f64,
-    /// What the program calls that: an int stays an int. None until somebody asks for a float that only the loop knows.
+    /// The same as the program has written it: an int stays an int. None until somebody asks for a float that only the loop knows.
     when: GilCell<Option<Py<PyAny>>>,
-    /// How many timers of its loop are dead.
+    /// The number of cancelled timers in the heap of its loop.
     cancelled: Arc<Cancelled>,
 }
 
@@ -33,11 +35,6 @@ impl TimerHandle {
         Ok(timer.into_bound(py).into_super().unbind())
     }
 
-    /// It is dead, and in the heap of its loop until it is due.
-    pub fn note_cancelled(&self) {
-        self.cancelled.add();
-    }
-
     fn is_equal(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
         let py = slf.py();
         if slf.is(other) {
@@ -53,6 +50,19 @@ impl TimerHandle {
 
 #[pymethods]
 impl TimerHandle {
+    /// Cancels the callback; of no effect if it was cancelled or run before.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        // It is dead, and stays in the heap of its loop until it is due, or until there are many of its kind.
+        Handle::cancel_noting(slf.as_super(), || slf.get().cancelled.add())
+    }
+
+    /// `isinstance(handle, asyncio.TimerHandle)` holds.
+    #[getter]
+    fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        Ok(TIMER.import(slf.py(), "asyncio", "TimerHandle")?.clone().into_any())
+    }
+
     /// The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given.
     fn when(&self, py: Python<'_>) -> Py<PyAny> {
         if let Some(when) = self.when.with(py, |when| when.as_ref().map(|when| when.clone_ref(py))) {
