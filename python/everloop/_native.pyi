@@ -218,7 +218,7 @@ class Job:
         """The loop that waits for it. AttributeError: a `concurrent.futures.Future` does."""
     @property
     def since(self) -> float | None:
-        """Since when it runs, in seconds of the loop's clock; None before."""
+        """The time at which it began, in seconds of the loop's clock; None before."""
     @property
     def thread(self) -> int | None:
         """The thread that runs it, as `threading.get_ident()`; None before."""
@@ -252,7 +252,7 @@ class PoolCore:
         counts no more, so whatever it gives back is taken without asking.
         """
     def _enter(self, number: int) -> Worker:
-        """What a thread of the pool asks for its calls. Made on that thread."""
+        """Makes the worker of a thread of the pool, on that thread."""
     def _numbers(self) -> tuple[int, int, int, int, int]:
         """(threads, idle, running counted jobs, lent slots, queued jobs)"""
     def _call(
@@ -293,7 +293,7 @@ class PoolCore:
         """
 
 class Worker:
-    """What a thread of the pool asks for its calls."""
+    """A thread of the pool: it asks this for its calls."""
 
     @property
     def job(self) -> Job | None:
@@ -312,7 +312,7 @@ def current_job() -> Job | None:
     """The job that the calling thread runs, or None."""
 
 def is_plain_function(function: object, /) -> bool:
-    """Whether this is seen at once to be a function, and not one that only makes a coroutine."""
+    """True for a function that is known at once not to make a coroutine."""
 
 def lend_slot() -> Job | None:
     """The calling thread is going to wait in the bridge: where it runs a job, another one may run meanwhile.
@@ -321,7 +321,7 @@ def lend_slot() -> Job | None:
     """
 
 def loop_for(function: object, /) -> Any:
-    """The everloop that runs here, if it is seen at once that there is one, and that `function` is a plain function."""
+    """The everloop that runs here, if there is one, and `function` is known at once to be a plain function."""
 
 def reclaim_slot(job: Job) -> None:
     """The thread has waited, and goes on at once, whatever runs."""
@@ -377,20 +377,20 @@ class Transport(asyncio.Transport):
     def abort(self) -> None:
         """Throws away what waits to be sent, and calls the protocol's `connection_lost(None)` in the next turn."""
     def is_closing(self) -> bool:
-        """Whether the transport is closing or closed."""
+        """True if the transport is closing or closed."""
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol that is told what happens; None once the connection is lost."""
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Has another protocol told from now on."""
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection.
+        """A fact about the connection.
 
         Args:
             name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
             default: What is returned for a name that is not known.
         """
     def is_reading(self) -> bool:
-        """Whether the protocol is told of what comes in."""
+        """True if the protocol is told of what comes in."""
     def pause_reading(self) -> None:
         """Reads nothing more until `resume_reading()`. Of no effect if paused already."""
     def resume_reading(self) -> None:
@@ -614,9 +614,9 @@ class TlsProtocol(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is lost, or closed (None). The user's protocol learns of it in a step of its own."""
     def get_buffer(self, n: int) -> memoryview:
-        """Where the next bytes go."""
+        """The buffer for the next bytes."""
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes have arrived."""
+        """The buffer has as many new bytes."""
     def eof_received(self) -> bool | None:
         """The peer sends no more bytes, with or without close_notify. True: the transport below is closed later."""
     def pause_writing(self) -> None:
@@ -635,7 +635,7 @@ class TlsTransport(asyncio.Transport):
     _ssl_protocol: TlsProtocol | None
     _start_tls_compatible: bool
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection.
+        """A fact about the connection.
 
         Args:
             name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
@@ -647,7 +647,7 @@ class TlsTransport(asyncio.Transport):
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol that is told what happens; None once the connection is lost."""
     def is_closing(self) -> bool:
-        """Whether the transport is closing or closed."""
+        """True if the transport is closing or closed."""
     def close(self) -> None:
         """Sends what was written, says close_notify, and waits for the peer's. Nothing more is received."""
     def abort(self) -> None:
@@ -655,7 +655,7 @@ class TlsTransport(asyncio.Transport):
     def _force_close(self, exc: BaseException | None) -> None:
         """asyncio's own code, TLS in TLS among it, ends a transport with an error like this."""
     def is_reading(self) -> bool:
-        """Whether the protocol is told of what comes in."""
+        """True if the protocol is told of what comes in."""
     def pause_reading(self) -> None:
         """Keeps what comes in from the protocol until `resume_reading()`."""
     def resume_reading(self) -> None:

@@ -1,4 +1,4 @@
-//! Calls that are made elsewhere: what needs no search before, and the context variables that come back.
+//! Calls that are made on another thread: functions that are known at once to be plain, and the context variables that come back.
 
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Made, name};
@@ -8,7 +8,7 @@ use pyo3::types::{PyCFunction, PyDict};
 /// `inspect.CO_COROUTINE`
 const IS_COROUTINE: u32 = 0x80;
 
-/// Whether this is seen at once to be a function, and not one that only makes a coroutine.
+/// True for a function that is known at once not to make a coroutine.
 #[pyfunction]
 #[pyo3(signature = (function, /))]
 pub fn is_plain_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -20,7 +20,7 @@ pub fn is_plain_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(flags & IS_COROUTINE == 0)
 }
 
-/// The everloop that runs here, if it is seen at once that there is one, and that `function` is a plain function.
+/// The everloop that runs here, if there is one, and `function` is known at once to be a plain function.
 #[pyfunction]
 #[pyo3(signature = (function, /))]
 pub fn loop_for(function: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {

@@ -134,7 +134,7 @@ impl Pinned {
         Self { memory: &raw const bytes.as_bytes()[from..], owner: bytes.clone().unbind() }
     }
 
-    /// What a view shows from `from` on, if it shows a bytes object: the memory of others may change.
+    /// The bytes that a view shows from `from` on. None unless it shows a bytes object: the memory of others may change.
     pub fn view(object: &Bound<'_, PyMemoryView>, view: &View<'_>, from: usize) -> Option<Self> {
         let owner = object.getattr("obj").ok()?.cast_into_exact::<PyBytes>().ok()?;
         Some(Self { owner: owner.unbind(), memory: &raw const view.bytes()[from..] })

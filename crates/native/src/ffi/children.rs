@@ -4,10 +4,10 @@ use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
 
-/// Which children somebody wants to know the end of.
+/// The children whose end somebody waits for.
 struct Kept {
     count: usize,
-    /// What the process had done with SIGCHLD, where that was changed.
+    /// The action for SIGCHLD that the process had, if we have changed it.
     before: Option<libc::sigaction>,
 }
 
@@ -49,7 +49,7 @@ fn restore(kept: &mut Kept) {
         return;
     }
     set(&before);
-    // What has ended in between would have left nothing behind.
+    // A child that has ended in between would have left nothing behind.
     // SAFETY: no status is asked for.
     while unsafe { libc::waitpid(-1, null_mut(), libc::WNOHANG) } > 0 {}
 }

@@ -80,7 +80,7 @@ mod handler {
         }
     }
 
-    /// Whether the interpreter is ending. Needs no GIL.
+    /// True if the interpreter is ending. Needs no GIL.
     fn is_finalizing() -> bool {
         // 3.13 gave it its public name; later versions end no thread.
         let function = find(c"Py_IsFinalizing").or_else(|| find(c"_Py_IsFinalizing"));

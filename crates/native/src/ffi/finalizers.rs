@@ -1,4 +1,4 @@
-//! Classes whose instances have something to say before they go: what `__del__` is for classes written in Python.
+//! Finalizers: a class can warn of an instance before that goes, as `__del__` does for classes written in Python.
 //!
 //! PyO3 knows only `Drop`, which comes too late to hand the object to anybody.
 
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 pub trait Finalize: pyo3::PyClass {
     fn finalize(slf: &Bound<'_, Self>);
 
-    /// Where the class keeps the deallocator that PyO3 gave it.
+    /// The place in which the class keeps the deallocator that PyO3 gave it.
     fn original() -> &'static OnceLock<ffi::destructor>;
 }
 

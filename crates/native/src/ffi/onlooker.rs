@@ -13,7 +13,7 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 
 unsafe extern "C" {
-    /// Where an instruction stands in the source; in the public headers, but missing in pyo3-ffi.
+    /// The place of an instruction in the source. It is in the public headers, but missing in pyo3-ffi.
     fn PyCode_Addr2Location(
         code: *mut ffi::PyObject,
         offset: c_int,

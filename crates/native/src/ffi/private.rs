@@ -1,4 +1,5 @@
-//! What of CPython's C interface is not public: looked up when it is needed, so that its absence costs no more than that.
+//! The names of CPython's C interface that are not public. They are looked up when they are needed, so that the absence of one
+//! costs no more than its use.
 //!
 //! Linked is only what is documented (`_PyBytes_Resize`, in spite of its name), and what PyO3 itself cannot do without. What
 //! cannot be looked up, as it has no name that could be missing: the place of `func_dict` in `PyFunctionObject`, which PyO3
@@ -68,7 +69,7 @@ pub fn tell_unprotected(py: Python<'_>) {
     }
 }
 
-/// What rescue needs: looked up once, when it is switched on for the first time.
+/// The functions that rescue needs. Looked up once, when rescue is switched on for the first time.
 pub struct ForRescue {
     pub evaluators: Evaluators,
     /// The address of `_PyRuntime`.
@@ -96,7 +97,7 @@ pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
     for_rescue()
 }
 
-/// What rescue needs; None: it has not been switched on, or cannot be.
+/// The functions that rescue needs; None: it has not been switched on, or cannot be.
 pub fn for_rescue() -> Option<&'static ForRescue> {
     FOR_RESCUE.get().and_then(Option::as_ref)
 }

@@ -10,7 +10,7 @@ pub type Version = (u8, u8);
 
 /// One entry of the lists in private.rs and ffi/private.rs.
 pub struct Name {
-    /// Where it stands, as an import path, then attributes.
+    /// The place where it stands, as an import path, then attributes.
     place: &'static str,
     /// Its use.
     purpose: &'static str,

@@ -38,9 +38,9 @@ struct Body {
     /// None only between `tp_clear` and the end.
     context: Option<Py<PyAny>>,
     loop_: Option<Py<PyAny>>,
-    /// Where it was scheduled (debug mode).
+    /// The place where it was scheduled (debug mode).
     source_traceback: Option<Py<PyAny>>,
-    /// How it looked before it was cancelled (debug mode).
+    /// The `repr` from before it was cancelled (debug mode).
     old_repr: Option<Py<PyAny>>,
     /// Of `call_soon_threadsafe`, from CPython 3.14 on.
     running: Option<Arc<Running>>,

@@ -3,7 +3,7 @@
 //! Its life: queued, begun on a thread, *finished* (the call is done, its result stands in the job), *delivered* (in the loop: the
 //! future has the result). Or it is withdrawn before a thread has begun it.
 //!
-//! Who touches what: its thread and its loop write the `Body`, under the GIL; everything else never changes.
+//! **Who touches what.** Its thread and its loop write the `Body`, under the GIL; everything else never changes.
 
 use crate::calls::carry_over;
 use crate::clock;
@@ -75,7 +75,7 @@ pub struct Job {
     function: Py<PyAny>,
     /// The pool, which stands above this file.
     pool: Py<PyAny>,
-    /// Who limits such jobs; None: the slots of the pool do.
+    /// The limiter whose token it holds; None: it takes a slot of the pool.
     limiter: Option<Py<PyAny>>,
 }
 
@@ -295,7 +295,7 @@ impl Job {
         self.body.with(py, |body| body.begun.map(|begun| begun.thread))
     }
 
-    /// Since when it runs, in seconds of the loop's clock; None before.
+    /// The time at which it began, in seconds of the loop's clock; None before.
     #[getter]
     fn since(&self, py: Python<'_>) -> Option<f64> {
         self.body.with(py, |body| body.begun.map(|begun| clock::to_seconds(begun.since)))

@@ -38,7 +38,7 @@ struct WorkerState {
     to_wake: Option<ToWake>,
 }
 
-/// What a thread of the pool asks for its calls.
+/// A thread of the pool: it asks this for its calls.
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Worker {
     pool: Py<PoolCore>,
@@ -53,7 +53,7 @@ thread_local! {
 
 #[pymethods]
 impl PoolCore {
-    /// What a thread of the pool asks for its calls. Made on that thread.
+    /// Makes the worker of a thread of the pool, on that thread.
     fn _enter(slf: &Bound<'_, Self>, number: u32) -> Worker {
         stay_when_ended(); // it calls us for each of its jobs, and need not schedule anything
         Worker {

@@ -254,7 +254,7 @@ fn send_to(
         }
     }
 
-    // What waits must not change.
+    // Data that waits must not change.
     let kept = match object.cast_exact::<PyBytes>() {
         Ok(bytes) => bytes.clone(),
         Err(_) => PyBytes::new(py, data.bytes()),

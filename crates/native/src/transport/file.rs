@@ -1,4 +1,4 @@
-//! What a transport owns: a socket or a pipe, and what is known of it.
+//! The file of a transport, a socket or a pipe, and the answers of `get_extra_info`.
 
 use crate::private;
 use everloop_core::descriptor::Descriptor;
@@ -9,19 +9,19 @@ use pyo3::types::{IntoPyDict, PyDict, PyType};
 use rustix::net::SocketAddrAny;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-/// What a transport owns.
+/// The file that a transport owns.
 pub enum File {
     /// Made by somebody in Python: a socket or a pipe.
     Object(Py<PyAny>),
-    /// The same; if its factories closes it, it stays open until the transport closes it too. (As files do that
+    /// The same, but a socket that stays open until the transport closes it too, whoever else does. (As files do that
     /// `socket.makefile` made. Otherwise the transport would go on with a number that may be another file's.)
     Held(Py<PyAny>),
-    /// Accepted natively: it becomes a socket object when somebody asks for it. With its family, type and protocol.
+    /// Accepted natively, with its family, type and protocol. It becomes a socket object when somebody asks for it.
     Descriptor(Descriptor, [i32; 3]),
     Closed,
 }
 
-/// What `get_extra_info` knows.
+/// The answers of `get_extra_info`.
 pub enum Extra {
     Known(Py<PyDict>),
     /// Of a socket that was accepted natively: a dictionary when somebody asks.

@@ -12,18 +12,19 @@ use rustix::net::RecvFlags;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-/// So much at once is much.
+/// A read of as many bytes is a large one.
 const SMALL: usize = 64 * 1024;
-/// The most that one read takes, as asyncio's `max_size`. Where messages have an end, what is longer is cut off.
+/// The most that one read takes, as asyncio's `max_size`. A datagram that is longer is cut off.
 pub const LARGE: usize = 256 * 1024;
 
-/// Also a socket that somebody has made blocking again must not block: the GIL is held.
+/// A read never blocks, also of a socket that somebody has made blocking again: the GIL is held.
 pub const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
 
-/// One for all transports: it is filled and emptied under the GIL, with no Python code in between.
+/// The scratch buffer of all transports: it is filled and emptied under the GIL, with no Python code in between.
 static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();
 
-/// So many small reads in a row, and the next one is expected to be small: the last part of a large message is.
+/// After so many small reads in a row the next one is expected to be small too. (Not after one: the last part of a large message
+/// is small.)
 const SMALL_IN_A_ROW: u8 = 4;
 
 /// How much a transport is expected to receive at once.
@@ -31,7 +32,7 @@ const SMALL_IN_A_ROW: u8 = 4;
 pub enum Expected {
     #[default]
     Small,
-    /// Much; with the number of small reads since the last large one.
+    /// Much. Counts the small reads since the last large one.
     Large(u8),
 }
 

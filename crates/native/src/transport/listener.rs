@@ -21,9 +21,9 @@ struct Parts {
     sock: Py<PyAny>,
     protocol_factory: Py<PyAny>,
     server: Option<Py<PyAny>>,
-    /// What connections get copies of, where asyncio's server has one; else of the current one.
+    /// The context of the server, where asyncio's has one. Each connection has a copy of it, else one of the current context.
     context: Option<Py<PyAny>>,
-    /// What TLS needs: the context and two time-outs. Such connections are made by asyncio's own code.
+    /// The context of TLS, and two time-outs. Such connections are made by asyncio's own code.
     tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
 }
 
@@ -53,7 +53,7 @@ impl Listener {
         ssl_shutdown_timeout: Py<PyAny>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        // What has no numbers is no socket, but may accept like one.
+        // An object without these numbers is no socket, but may accept like one.
         let number = |name: &str| sock.getattr(name).and_then(|number| number.extract()).unwrap_or(0);
         Ok(Self {
             numbers: [number("family"), number("type"), number("proto")],
@@ -123,7 +123,7 @@ impl Listener {
     }
 }
 
-/// Accepts what waits, but no more than the backlog: others want their turn too.
+/// Accepts the connections that wait, but no more than the backlog: others want their turn too.
 fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     let Some(sock) = this.with(py, |parts| parts.sock.clone_ref(py)) else { return Ok(()) };
@@ -158,7 +158,8 @@ fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
     Ok(())
 }
 
-/// Out of descriptors or memory: the kernel would report the socket as ready over and over, so look away for a while.
+/// Stops accepting for a while. The process is out of descriptors or memory, and the kernel would report the socket as ready
+/// over and over.
 #[cold]
 fn back_off(slf: &Bound<'_, Listener>, fd: i32, error: PyErr) -> PyResult<()> {
     let py = slf.py();
@@ -216,7 +217,7 @@ fn serve(slf: &Bound<'_, Listener>, connection: OwnedFd, peer: Option<SocketAddr
     }
 }
 
-/// The way of asyncio's own code: a task for each connection, which waits for the handshake and tells of errors.
+/// Serves a connection with asyncio's own code: a task for each, which waits for the handshake and reports errors.
 fn serve_socket(slf: &Bound<'_, Listener>, connection: &Bound<'_, PyAny>, peer: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let parts = slf.get().with(py, |parts| {

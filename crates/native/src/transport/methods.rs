@@ -34,7 +34,7 @@ impl Transport {
         force_close(slf, None)
     }
 
-    /// Whether the transport is closing or closed.
+    /// True if the transport is closing or closed.
     fn is_closing(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| body.closing)
     }
@@ -50,7 +50,7 @@ impl Transport {
         set_protocol(slf, protocol)
     }
 
-    /// What is known of the connection.
+    /// A fact about the connection.
     ///
     /// Args:
     ///     name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
@@ -64,7 +64,7 @@ impl Transport {
         Ok(extra(slf)?.get_item(name)?.or(default))
     }
 
-    /// Whether the protocol is told of what comes in.
+    /// True if the protocol is told of what comes in.
     fn is_reading(&self, py: Python<'_>) -> bool {
         self.is_open_for_reading(py)
     }

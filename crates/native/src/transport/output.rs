@@ -1,4 +1,4 @@
-//! Bytes that go out: what a protocol may write, and what could not be sent at once.
+//! Bytes that go out: the data that a protocol may write, and the queues of what could not be sent at once.
 
 use crate::ffi::{Pinned, View};
 use everloop_core::write_queue::WriteQueue;
@@ -10,8 +10,8 @@ use rustix::net::{SendFlags, SocketAddrAny};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// No signal for a connection that is gone. And also a socket that somebody has made blocking again must not block: the GIL
-/// is held.
+/// A write sends no signal where the connection is gone, and never blocks, also on a socket that somebody has made blocking again:
+/// the GIL is held.
 pub const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Bytes that wait: those that cannot change stay where they are, others are copied.
@@ -45,7 +45,7 @@ pub struct DatagramQueue {
 }
 
 impl DatagramQueue {
-    /// What asyncio adds to the size of each datagram.
+    /// The bytes that asyncio adds to the size of each datagram.
     const HEADER: usize = 8;
 
     pub fn push(&mut self, py: Python<'_>, datagram: Datagram) {
@@ -67,7 +67,7 @@ impl DatagramQueue {
     }
 }
 
-/// What waits in a transport.
+/// The data that waits in a transport.
 pub enum Output {
     /// It does not write.
     None,
@@ -136,7 +136,7 @@ pub fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
         || object.is_instance_of::<PyMemoryView>()
 }
 
-/// What a protocol writes.
+/// The data of one call of `write`.
 pub enum Data<'a, 'py> {
     Bytes(&'a Bound<'py, PyBytes>),
     View(&'a Bound<'py, PyAny>, View<'py>),
@@ -170,7 +170,8 @@ impl<'a, 'py> Data<'a, 'py> {
         }
     }
 
-    /// What is to wait, from `from` on. The small rest of something large is copied: it must not keep all of that in memory.
+    /// The piece that is to wait, from `from` on. The small rest of something large is copied: it must not keep all of that in
+    /// memory.
     pub fn piece(&self, from: usize) -> Piece {
         let rest = &self.bytes()[from..];
         if rest.len() <= from / 3 {

@@ -1,4 +1,4 @@
-//! What a socket receives: one `recv` for each event, then the protocol is told.
+//! Receiving from a socket: one `recv` for each event, then the protocol is told.
 
 use crate::errors::os_error;
 use crate::ffi::{View, borrow_fd, name};

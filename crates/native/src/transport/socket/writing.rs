@@ -1,4 +1,4 @@
-//! What a socket sends, until `write_eof` or the end.
+//! Sending through a socket, until `write_eof` or the end.
 
 use crate::errors::os_error;
 use crate::ffi::{View, borrow_fd};

@@ -1,7 +1,7 @@
 //! TlsProtocol: the data of one connection, for the stages of its life, which stand in files of their own.
 //!
-//! Who touches what: the thread that holds the loop's baton, under the GIL, as with every transport. `closed` is shared with
-//! the user's transport, which is read while it is freed.
+//! Who touches what: the thread that holds the loop's baton reads and writes, under the GIL, as with every transport. The flag
+//! `app_transport_closed` is shared with the user's transport, which reads it while it is freed.
 
 use super::session::Session;
 use super::states::{AppState, State};
@@ -32,7 +32,7 @@ pub struct Connection {
     pub state: State,
     pub app_state: AppState,
     pub app: App,
-    /// What the user writes to. Made when first asked for; gone once the connection is lost.
+    /// The transport that the user writes to. Made when first asked for; gone once the connection is lost.
     pub app_transport: Option<Py<PyAny>>,
     pub app_transport_made: bool,
     /// The transport below, between connection_made and connection_lost.

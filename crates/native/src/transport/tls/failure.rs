@@ -1,4 +1,4 @@
-//! What becomes of errors.
+//! Errors of a TLS connection: reported, and the end of the transport below.
 
 use super::connection::TlsProtocol;
 use crate::errors::{call_exception_handler, is_exception, log};

@@ -124,13 +124,13 @@ impl TlsProtocol {
         this.cancel_handshake_timer(py)
     }
 
-    /// Where the next bytes go.
+    /// The buffer for the next bytes.
     fn get_buffer(&self, py: Python<'_>, n: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let _ = n; // asyncio's too is always as large
         Ok(self.receive_buffer(py)?.1.clone_ref(py))
     }
 
-    /// So many bytes have arrived.
+    /// The buffer has as many new bytes.
     fn buffer_updated(slf: &Bound<'_, Self>, nbytes: usize) -> PyResult<()> {
         let (window, _) = slf.get().receive_buffer(slf.py())?;
         Self::received(slf, window, nbytes)

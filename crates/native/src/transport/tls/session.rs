@@ -1,7 +1,7 @@
 //! The `ssl.SSLObject` of a connection between its two `ssl.MemoryBIO`s: bytes in, plain text out, and the reverse.
 //!
-//! What `ssl` raises when it waits for bytes (`SSLWantReadError`) is no error here but an answer. It costs microseconds to
-//! raise, so nothing is asked that is sure to be answered that way: see [`Framing`].
+//! When `ssl` waits for bytes it raises `SSLWantReadError`: here that is no error but an answer. It costs microseconds to raise, so
+//! OpenSSL is not asked when it is sure to answer that way: see [`Framing`].
 
 use crate::ffi::{GilCell, Window, name};
 use crate::private;
@@ -15,7 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 /// How much plain text one record can hold.
 pub const RECORD: usize = 16 * 1024;
 
-/// What there was to read.
+/// The result of a read.
 #[derive(Default)]
 pub struct Plain {
     pub bytes: Option<Py<PyBytes>>,
@@ -26,13 +26,13 @@ pub struct Plain {
 struct Calls {
     /// The `ssl.SSLObject`, which users see.
     object: Py<PyAny>,
-    /// What reads and writes are asked of: the `_ssl._SSLSocket` within, if the class is `ssl`'s own.
+    /// The object that reads and writes: the `_ssl._SSLSocket` within, if the class is `ssl`'s own.
     direct: Py<PyAny>,
-    /// Whether they are asked of it.
+    /// `direct` is the object within.
     is_direct: bool,
-    /// Where OpenSSL writes to, and we read from.
+    /// OpenSSL writes to it, and we read from it.
     outgoing: Py<PyAny>,
-    /// Whether OpenSSL may hold text that did not fit in a buffer.
+    /// OpenSSL may hold text that did not fit in a buffer.
     holds: bool,
     framing: Framing,
 }
@@ -40,7 +40,7 @@ struct Calls {
 /// One connection's cryptography.
 pub struct Session {
     calls: GilCell<Calls>,
-    /// Where we write to, and OpenSSL reads from.
+    /// We write to it, and OpenSSL reads from it.
     incoming: Py<PyAny>,
 }
 
@@ -66,7 +66,7 @@ impl Session {
         self.calls.with(py, |calls| calls.outgoing.clone_ref(py))
     }
 
-    /// Where received bytes go, for somebody who may put some there.
+    /// The object for received bytes, for somebody who may put some there.
     pub fn incoming(&self, py: Python<'_>) -> Py<PyAny> {
         self.calls.with(py, |calls| calls.framing.lose());
         self.incoming.clone_ref(py)
@@ -101,7 +101,7 @@ impl Session {
         self.outgoing(py).bind(py).getattr(name!(py, "pending"))?.extract()
     }
 
-    /// What is to be sent: a bytes object, often an empty one.
+    /// The bytes that are to be sent, often none.
     pub fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.outgoing(py).bind(py).call_method0(name!(py, "read"))
     }
@@ -225,7 +225,7 @@ impl Session {
         Ok((count, count == 0))
     }
 
-    /// So much was read, where there was room for so much. OpenSSL reads one record at a time.
+    /// Notes a read of `count` bytes with room for `room`. OpenSSL reads one record at a time.
     fn note_read(&self, py: Python<'_>, count: usize, room: usize) {
         self.calls.with(py, |calls| {
             calls.holds = count >= room;

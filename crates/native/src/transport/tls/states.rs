@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-/// Where the connection is. Moves down the list one by one, and to `Unwrapped` from everywhere.
+/// The stage of a connection. It moves down the list one by one, and to `Unwrapped` from everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Unwrapped,
@@ -11,7 +11,7 @@ pub enum State {
     Wrapped,
     /// `close()` was called: what was written before still goes out.
     Flushing,
-    /// Ours is out, or going out: waiting for the peer's close_notify.
+    /// Our close_notify is sent, or on its way; the peer's is waited for.
     Shutdown,
 }
 
@@ -44,13 +44,13 @@ impl State {
         }
     }
 
-    /// Whether nothing more is taken from the user.
+    /// True if nothing more is taken from the user.
     pub fn is_ending(self) -> bool {
         matches!(self, Self::Flushing | Self::Shutdown | Self::Unwrapped)
     }
 }
 
-/// What the user's protocol was told: connection_made, then perhaps eof_received, then connection_lost.
+/// The last call that the user's protocol has got: connection_made, then perhaps eof_received, then connection_lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppState {
     Init,

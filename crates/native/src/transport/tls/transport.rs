@@ -64,7 +64,7 @@ impl TlsTransport {
         modes.map(|modes| modes.getattr("FALLBACK").map(Bound::unbind)).transpose()
     }
 
-    /// What is known of the connection.
+    /// A fact about the connection.
     ///
     /// Args:
     ///     name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
@@ -91,7 +91,7 @@ impl TlsTransport {
         Ok(self.need(py, "_app_protocol")?.get().app_protocol(py))
     }
 
-    /// Whether the transport is closing or closed.
+    /// True if the transport is closing or closed.
     fn is_closing(&self, py: Python<'_>) -> PyResult<bool> {
         if self.closed.load(Ordering::Relaxed) {
             return Ok(true);
@@ -113,7 +113,7 @@ impl TlsTransport {
             return Ok(());
         }
         let protocol = self.need(py, "_start_shutdown")?;
-        // What has arrived already is told first.
+        // The protocol is told of bytes that have arrived already, before the shutdown begins.
         protocol.get().in_context(py, || TlsProtocol::start_shutdown(&protocol))
     }
 
@@ -132,7 +132,7 @@ impl TlsTransport {
         }
     }
 
-    /// Whether the protocol is told of what comes in.
+    /// True if the protocol is told of what comes in.
     fn is_reading(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(!self.need(py, "_app_reading_paused")?.get().connection.with(py, |c| c.is_app_reading_paused))
     }
