@@ -182,7 +182,7 @@ class Handle(asyncio.Handle):
     def _run(self) -> None:
         """Runs the callback now: asyncio's own code calls this of handles that it did not make."""
     def _report_exception(self, exception: BaseException) -> None:
-        """What asyncio tells the exception handler."""
+        """Tells the exception handler of the loop, in asyncio's words."""
 
 class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return."""

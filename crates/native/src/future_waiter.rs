@@ -1,4 +1,4 @@
-//! Who waits on a thread for a future of `concurrent.futures`, and what of that can be seen without its lock.
+//! FutureWaiter: a thread waits for a future of `concurrent.futures`; and looks at such a future without its lock.
 
 use crate::ffi::name;
 use crate::private;

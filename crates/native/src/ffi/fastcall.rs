@@ -115,7 +115,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// Whether some are given by another name than `context`.
+    /// True if some are given by another name than `context`.
     #[inline]
     fn has_other_names(&self) -> bool {
         self.keywords.is_some_and(|keywords| !KNOWN.is(self.py, &keywords) && !is_only_context(keywords))
@@ -149,7 +149,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 }
 
-/// Whether there is one name, and that is `context`. C code's names, which are not the interned one, are remembered.
+/// True if there is one name, and that is `context`. The names that C code gives are remembered: they are not the interned one.
 fn is_only_context(names: Borrowed<'_, '_, PyTuple>) -> bool {
     let py = names.py();
     let expected = name!(py, "context");
