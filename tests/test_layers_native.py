@@ -14,7 +14,7 @@ CORE, NATIVE = ROOT / "crates/core", ROOT / "crates/native"
 # files as one of them. Those of one line do not use each other; a new file needs its place here.
 CORE_ORDER = {
     "": [
-        {"descriptor", "flow", "lock_share", "registry", "sites", "sync", "tls_framing", "write_queue"},
+        {"descriptor", "flow", "lock_share", "registry", "sites", "slots", "sync", "tls_framing", "write_queue"},
         {"heartbeat", "ready", "sys", "timers"},
         {"poll", "wait", "watchdog"},
         {"baton", "turn"},

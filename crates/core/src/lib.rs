@@ -17,6 +17,7 @@ pub mod poll;
 pub mod ready;
 pub mod registry;
 pub mod sites;
+pub mod slots;
 pub mod sys;
 pub mod timers;
 pub mod tls_framing;

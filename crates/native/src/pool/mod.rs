@@ -4,7 +4,7 @@
 //! takes one of the pool's slots from the moment that a thread takes it until its call has returned, whatever becomes of the
 //! task that waits. Jobs that a limiter counts take none.
 //!
-//! **Who touches what.** Every thread may touch the `State`, under the GIL. It is never held over a call of Python code: each
+//! **Who touches what.** Every thread may touch the `Slots`, under the GIL: they decide (`everloop_core::slots`). The cell is never held over a call of Python code: each
 //! function decides inside `with`, and acts after it.
 //!
 //! **Who wakes whom.** Whoever queues a job wakes one idle thread, or starts one. A thread that takes a job wakes the next one if
@@ -37,6 +37,7 @@ mod worker;
 use crate::event_loop::LoopCore;
 use crate::event_loop::create_task::new_future;
 use crate::ffi::{GilCell, name, stay_when_ended};
+use everloop_core::slots::{Slots, Wanted};
 use everloop_core::wait::SpinThenPark;
 pub use job::Job;
 use job::Variables;
@@ -44,7 +45,6 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::collections::VecDeque;
 use std::sync::Arc;
 pub use worker::{Worker, current_job, lend_slot, reclaim_slot};
 
@@ -54,72 +54,10 @@ pub struct Parking {
     pub place: SpinThenPark,
 }
 
-#[derive(Default)]
-struct State {
-    /// Jobs that take a slot.
-    counted: VecDeque<Py<Job>>,
-    /// Jobs that a limiter counts.
-    free: VecDeque<Py<Job>>,
-    /// Threads without work, the latest last.
-    idle: Vec<Arc<Parking>>,
-    /// Threads that live, or are being started.
-    threads: usize,
-    /// Threads that were woken or started, and have not looked for a job yet: one at the most.
-    coming: usize,
-    /// Slots that are taken.
-    running: usize,
-    /// Slots whose threads wait in the bridge, and have lent them to other jobs meanwhile.
-    lent: usize,
-    /// How many counted jobs may run at once.
-    slots: usize,
-    /// No more jobs are taken.
-    closed: bool,
-    /// The number of the next thread.
-    next_number: u32,
-}
-
-/// The thread that the next job needs.
-enum Wanted {
-    Nobody,
-    Idle(Arc<Parking>),
-    Start,
-}
-
-impl State {
-    /// True if a thread that came now would find a job.
-    fn has_work(&self) -> bool {
-        !self.free.is_empty() || (!self.counted.is_empty() && self.running < self.slots + self.lent)
-    }
-
-    /// The next job, which takes a slot if it is counted.
-    fn take(&mut self) -> Option<Py<Job>> {
-        if let Some(job) = self.free.pop_front() {
-            return Some(job);
-        }
-        if self.running < self.slots + self.lent {
-            let job = self.counted.pop_front()?;
-            self.running += 1;
-            return Some(job);
-        }
-        None
-    }
-
-    /// The thread that is to come for what is queued; nobody, if one is coming already: that wakes the next one.
-    fn wake_next(&mut self, prefer: Option<u32>) -> Wanted {
-        if self.coming > 0 || !self.has_work() {
-            return Wanted::Nobody;
-        }
-        self.coming += 1;
-        let preferred = prefer.and_then(|number| self.idle.iter().rposition(|parking| parking.number == number));
-        let parking = preferred.map(|at| self.idle.remove(at)).or_else(|| self.idle.pop());
-        parking.map_or(Wanted::Start, Wanted::Idle)
-    }
-}
-
 /// The threads of a default executor. `everloop.pool.ThreadPool` is the other half: use that.
 #[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
 pub struct PoolCore {
-    state: GilCell<State>,
+    state: GilCell<Slots<Py<Job>, Arc<Parking>>>,
     /// The context in which results are delivered.
     context: Py<PyAny>,
 }
@@ -131,7 +69,7 @@ impl PoolCore {
     /// The job no longer takes a slot, if it took one.
     fn release_slot(&self, py: Python<'_>, job: &Job) {
         if job.is_counted() {
-            self.state.with(py, |state| state.running = state.running.saturating_sub(1));
+            self.state.with(py, Slots::release);
         }
     }
 
@@ -149,7 +87,7 @@ impl PoolCore {
     ) -> PyResult<Py<Job>> {
         let py = slf.py();
         let this = slf.get();
-        if this.state.with(py, |state| state.closed) {
+        if this.state.with(py, |state| state.is_closed()) {
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         }
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
@@ -158,9 +96,9 @@ impl PoolCore {
         let counted = job.is_counted();
         let job = Py::new(py, job)?;
         let queued = job.clone_ref(py);
-        this.state.with(py, |state| if counted { &mut state.counted } else { &mut state.free }.push_back(queued));
+        this.state.with(py, |state| state.push(queued, counted));
         if let Err(error) = Self::wake_next(slf, prefer)
-            && this.state.with(py, |state| state.threads == 0)
+            && this.state.with(py, |state| state.threads() == 0)
         {
             job.get().withdraw(py)?;
             return Err(error);
@@ -177,19 +115,10 @@ impl PoolCore {
                 parking.place.unpark();
                 Ok(())
             }
-            Wanted::Start => {
+            Wanted::Start(number) => {
                 stay_when_ended();
-                let number = slf.get().state.with(py, |state| {
-                    state.threads += 1;
-                    state.next_number += 1;
-                    state.next_number - 1
-                });
-                slf.call_method1(name!(py, "_start_thread"), (number,)).map(drop).inspect_err(|_| {
-                    slf.get().state.with(py, |state| {
-                        state.threads -= 1;
-                        state.coming -= 1;
-                    });
-                })
+                let started = slf.call_method1(name!(py, "_start_thread"), (number,));
+                started.map(drop).inspect_err(|_| slf.get().state.with(py, Slots::thread_failed))
             }
         }
     }
@@ -209,8 +138,7 @@ impl PoolCore {
             return Err(PyValueError::new_err(format!("a pool needs at least one thread, not {slots}")));
         }
         let context = py.import("contextvars")?.call_method0("Context")?.unbind();
-        let state = State { slots: usize::try_from(slots)?, ..State::default() };
-        Ok(Self { state: GilCell::new(state), context })
+        Ok(Self { state: GilCell::new(Slots::new(usize::try_from(slots)?)), context })
     }
 
     /// Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.
@@ -267,15 +195,7 @@ impl PoolCore {
     ///
     /// With `drop_queued`, the futures of what was queued are returned, to be cancelled.
     fn _shut(&self, py: Python<'_>, drop_queued: bool) -> Vec<Py<PyAny>> {
-        let (idle, dropped) = self.state.with(py, |state| {
-            state.closed = true;
-            let mut dropped = Vec::new();
-            if drop_queued {
-                dropped.extend(state.free.drain(..));
-                dropped.extend(state.counted.drain(..));
-            }
-            (std::mem::take(&mut state.idle), dropped)
-        });
+        let (idle, dropped) = self.state.with(py, |state| state.close(drop_queued));
         for parking in idle {
             parking.place.unpark();
         }
@@ -285,35 +205,29 @@ impl PoolCore {
     /// The number of slots: how many counted jobs run at once, beside those that wait in the bridge.
     #[getter]
     fn get_slots(&self, py: Python<'_>) -> usize {
-        self.state.with(py, |state| state.slots)
+        self.state.with(py, |state| state.slots())
     }
 
     /// (threads, idle, running counted jobs, lent slots, queued jobs)
     fn _numbers(&self, py: Python<'_>) -> (usize, usize, usize, usize, usize) {
-        self.state.with(py, |state| {
-            (state.threads, state.idle.len(), state.running, state.lent, state.counted.len() + state.free.len())
-        })
+        self.state
+            .with(py, |state| (state.threads(), state.idle(), state.running(), state.lent(), state.queued().count()))
     }
 
     /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
     /// counts no more, so whatever it gives back is taken without asking.
     fn _after_fork(&self, py: Python<'_>) {
-        let old = self.state.with(py, |state| {
-            let slots = state.slots;
-            let closed = state.closed;
-            let next_number = state.next_number;
-            std::mem::replace(state, State { slots, closed, next_number, ..State::default() })
-        });
+        let old = self.state.with(py, Slots::after_fork);
         std::mem::forget(old); // the dead threads' references are let be
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context)?;
-        self.state.traverse(|state| state.counted.iter().chain(&state.free).try_for_each(|job| visit.call(job)))
+        self.state.traverse(|state| state.queued().try_for_each(|job| visit.call(job)))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let queued = self.state.with(py, |state| (std::mem::take(&mut state.counted), std::mem::take(&mut state.free)));
+        let queued = self.state.with(py, Slots::take_queued);
         drop(queued);
     }
 }

@@ -5,6 +5,7 @@ use super::{Parking, PoolCore};
 use crate::event_loop::Shared;
 use crate::ffi::{GilCell, name, stay_when_ended};
 use everloop_core::poll::Poller;
+use everloop_core::slots::Slots;
 use everloop_core::wait::{self, SpinThenPark, Wake};
 use pyo3::prelude::*;
 use std::cell::RefCell;
@@ -68,25 +69,16 @@ impl Worker {
     /// The next job. From here on the pool no longer counts on this thread.
     fn take(&self, py: Python<'_>) -> Option<Py<Job>> {
         let coming = self.state.with(py, |state| std::mem::replace(&mut state.coming, false));
-        self.pool.get().state.with(py, |state| {
-            state.coming = state.coming.saturating_sub(usize::from(coming));
-            state.take()
-        })
+        self.pool.get().state.with(py, |state| state.take(coming))
     }
 
     /// Waits to be woken. False: nobody needs this thread any more.
     fn park(&self, py: Python<'_>) -> bool {
         let pool = self.pool.get();
-        let closed = pool.state.with(py, |state| {
-            if !state.closed {
-                state.idle.push(Arc::clone(&self.parking));
-            }
-            state.closed
-        });
-        if closed {
+        let parking = &self.parking;
+        if !pool.state.with(py, |state| state.begin_idle(parking.number, Arc::clone(parking))) {
             return false;
         }
-        let parking = &self.parking;
         let to_wake = self.state.with(py, |state| state.to_wake.take());
         py.detach(|| {
             if let Some(to_wake) = to_wake {
@@ -101,13 +93,7 @@ impl Worker {
                 }
             }
         });
-        let (woken, closed) = pool.state.with(py, |state| {
-            let at = state.idle.iter().position(|idle| Arc::ptr_eq(idle, parking));
-            if let Some(at) = at {
-                state.idle.remove(at);
-            }
-            (at.is_none(), state.closed)
-        });
+        let (woken, closed) = pool.state.with(py, |state| (state.end_idle(parking.number), state.is_closed()));
         // Whoever has taken this thread off the list counts on it, unless that was the end of the pool.
         self.state.with(py, |state| state.coming = woken && !closed);
         woken
@@ -153,7 +139,7 @@ impl Worker {
                     continue;
                 }
                 self.wake_now(py);
-                self.pool.get().state.with(py, |state| state.threads = state.threads.saturating_sub(1));
+                self.pool.get().state.with(py, Slots::thread_ended);
                 return Ok(None);
             };
             self.wake_now(py);
@@ -204,7 +190,7 @@ pub fn lend_slot(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
         Some(limiter) => limiter.call_method1(py, name!(py, "lend"), (&job,)).map(drop)?,
         None => {
             let pool = job.get().pool().bind(py).cast::<PoolCore>()?;
-            pool.get().state.with(py, |state| state.lent += 1);
+            pool.get().state.with(py, Slots::lend);
             PoolCore::wake_next(pool, None)?;
         }
     }
@@ -219,7 +205,7 @@ pub fn reclaim_slot(job: &Bound<'_, Job>) -> PyResult<()> {
         Some(limiter) => limiter.call_method1(py, name!(py, "reclaim"), (job,)).map(drop),
         None => {
             let pool = job.get().pool().bind(py).cast::<PoolCore>()?;
-            pool.get().state.with(py, |state| state.lent = state.lent.saturating_sub(1));
+            pool.get().state.with(py, Slots::reclaim);
             Ok(())
         }
     }
