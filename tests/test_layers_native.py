@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 
 import pytest
 
@@ -156,13 +157,35 @@ def test_no_files_use_each_other_in_a_circle(crate):
     assert [sorted(circle) for circle in circles(crate_uses(crate / "src"))] == []
 
 
+def without_tests(text):
+    """What stands before a Rust file's module of tests."""
+    return text.partition("\n#[cfg(all(test")[0]
+
+
+def words(text):
+    return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()))
+
+
 def test_the_core_knows_nothing_of_python():
-    sources = [CORE / "Cargo.toml", *(CORE / "src").rglob("*.rs")]
-    assert len(sources) > 1
+    sources = [CORE / "Cargo.toml", *(CORE / "src").rglob("*.rs"), *(CORE / "tests").rglob("*.rs")]
+    assert len(sources) > 2
     for path in sources:
-        text = path.read_text()
-        assert "pyo3" not in text.lower(), path
-        assert "everloop_native" not in text, path
+        named = words(path.read_text()) & {"cpython", "gil", "interpreter", "pyo", "python"}
+        assert not named, f"{path} speaks of {named}"
+
+
+def test_the_core_reads_a_clock_in_one_place_and_only_threads_that_spin_ask_it():
+    """All other time comes in as a number, so that each decision can be tested at any time."""
+    clocks = r"\b(Instant|SystemTime|clock_gettime)\b|\bsys::now\b"
+    sources = {path.relative_to(CORE / "src").as_posix(): path.read_text() for path in (CORE / "src").rglob("*.rs")}
+    readers = {name: set(re.findall(clocks, without_tests(text))) for name, text in sources.items()}
+    assert {name for name, found in readers.items() if found} == {
+        "sys/linux/clock.rs",
+        "sys/linux/thread.rs",  # CPU time
+        "wait/adaptive_spin.rs",
+        "wait/mod.rs",  # says so
+        "wait/spin_then_park.rs",
+    }
 
 
 def test_rust_files_stay_readable():

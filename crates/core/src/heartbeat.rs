@@ -10,7 +10,7 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Heartbeat {
     /// Written by the holder of the baton, and by whoever takes the baton from a blocked one. Relaxed: the watchdog
-    /// only compares it with what it saw before, and takes the GIL before it acts.
+    /// only compares it with what it saw before, and takes the global lock (see [`wait`](crate::wait)) before it acts.
     tick: AtomicU64,
     /// Set by the watchdog every time it looks, cleared by the holder: at the latest now, look at files and clock again.
     looked: AtomicBool,

@@ -1,4 +1,4 @@
-//! The parts of everloop that know nothing of Python.
+//! The parts of everloop that know no language: what a loop does, who may run it, and what its watchdog concludes.
 //!
 //! Reading order: [`turn`] (what a loop does, without a clock or a system call), [`ready`] and [`timers`] (what it is made
 //! of), [`registry`], [`descriptor`] and [`poll`] (files), [`write_queue`] (what a file could not take yet), [`waker`] (other

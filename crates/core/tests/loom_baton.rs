@@ -221,17 +221,17 @@ fn a_thread_that_has_left_its_poll_is_watched() {
     check(|| {
         let world = World::new();
         let (home, other) = (waiter(1), waiter(2));
-        let doze = Arc::new(IdleSleep::default());
+        let sleep = Arc::new(IdleSleep::default());
         assert!(world.baton.enter(&home));
         let watchdog = {
-            let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));
-            thread::spawn(move || doze.sleep_while(None, || world.baton.is_polling()))
+            let (world, sleep) = (Arc::clone(&world), Arc::clone(&sleep));
+            thread::spawn(move || sleep.sleep_while(None, || world.baton.is_polling()))
         };
         let resumes = {
-            let (world, doze) = (Arc::clone(&world), Arc::clone(&doze));
+            let (world, sleep) = (Arc::clone(&world), Arc::clone(&sleep));
             thread::spawn(move || {
                 world.resume(&other);
-                doze.rouse();
+                sleep.wake_if_asleep();
                 world.step();
                 if world.baton.give_way(&other, IDLE).is_none() {
                     let _ = world.release(&other, Manner::Quiet);
@@ -241,7 +241,7 @@ fn a_thread_that_has_left_its_poll_is_watched() {
         if world.baton.begin_poll(&home, None) && !world.baton.end_poll(&home) && !world.baton.queue_home(&home) {
             assert!(world.baton.wait_granted(&home, None));
         }
-        doze.rouse();
+        sleep.wake_if_asleep();
         // This step blocks until the watchdog has looked at it.
         watchdog.join().expect("the watchdog is awake while a step runs");
         let _ = world.release(&home, Manner::Quiet);
@@ -311,7 +311,7 @@ fn a_blocked_step_is_put_aside_by_another_thread_while_it_comes_back() {
         let other = Arc::clone(&world);
         let spare = Plain::clone(&relief);
         let relieving = thread::spawn(move || other.relieve(&spare));
-        // What the GIL guards: whether the call has returned, and whether its step was put aside.
+        // What the global lock guards: whether the call has returned, and whether its step was put aside.
         let state = Arc::new(Mutex::new((false, false)));
         let rescuer = {
             let (world, state, home) = (Arc::clone(&world), Arc::clone(&state), Plain::clone(&home));

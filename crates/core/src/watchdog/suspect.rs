@@ -13,7 +13,7 @@
 //!
 //! What was tried: CPU time alone. A step whose turn for the lock had come, and which had no processor yet, was taken for a
 //! blocked one (once in 180 rescues), and a step at a lock beside a busy thread never was. That is why the kernel is asked for
-//! the address of the lock. What would change this: a kernel or interpreter that tells who waits for the global lock.
+//! the address of the lock. What would change this: a kernel, or a global lock, that tells who waits for the global lock.
 
 use crate::sys::Activity;
 

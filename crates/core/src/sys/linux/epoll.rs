@@ -45,7 +45,7 @@ impl Events {
     pub fn get(&self, index: usize) -> (Token, bool, bool) {
         // SAFETY: the kernel has filled in the first `len` entries in `wait`; nobody wrote to them since.
         let event = unsafe { self.raw[..self.len][index].assume_init_ref() };
-        // An error or a hang-up concerns both sides: whoever tries will learn of it (as in Python's selectors).
+        // An error or a hang-up concerns both sides: whoever tries will learn of it.
         let flags = event.flags;
         let (readable, writable) =
             (flags.intersects(!epoll::EventFlags::OUT), flags.intersects(!epoll::EventFlags::IN));

@@ -2,6 +2,7 @@
 
 mod clock;
 mod epoll;
+#[cfg(not(loom))]
 mod futex;
 mod procfs;
 mod thread;
