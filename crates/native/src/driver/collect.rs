@@ -14,11 +14,11 @@ const INTAKE: usize = 256 * 1024;
 impl Driver<'_> {
     /// Queues what other threads have sent.
     pub(super) fn take_posts(&mut self) {
-        if !self.this().inbox.is_filled() {
+        if !self.this().queues.inbox.is_filled() {
             return;
         }
         let mut posts = mem::take(&mut self.posts);
-        self.this().inbox.take(&mut posts);
+        self.this().queues.inbox.take(&mut posts);
         self.on_turn(|turn| {
             for post in posts.drain(..) {
                 match post {
@@ -79,7 +79,7 @@ impl Driver<'_> {
     pub(super) fn swap_found(&mut self) {
         let this = self.core.get();
         let events = &mut self.events;
-        let swapped = this.turn.with(this.baton(), self.member.id(), |turn| mem::swap(&mut turn.found, events));
+        let swapped = this.queues.turn.with(this.baton(), self.member.id(), |turn| mem::swap(&mut turn.found, events));
         debug_assert!(swapped.is_some(), "a driver holds the baton between its waits");
     }
 }

@@ -33,17 +33,17 @@ impl Driver<'_> {
     /// A pinned task's step: the baton goes to its thread. True: it cannot go there now, go on with the next.
     pub(super) fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
-        let there = lock(&this.members).get(&thread).cloned();
+        let there = lock(&this.threads.members).get(&thread).cloned();
         match there {
             Some(there) if there.aside_reason().is_some() => {
-                lock(&this.deferred).push(handle);
+                lock(&this.queues.deferred).push(handle);
                 return Ok(true);
             }
             Some(_) => {}
             None => {
                 // Its thread is gone, and its greenlets with it: let it fail in its own words.
                 if let Some(task) = handle.bind(self.py).get().task(self.py) {
-                    let pin = this.pins.set(ffi::address(&task), None);
+                    let pin = this.threads.pins.set(ffi::address(&task), None);
                     drop(pin);
                 }
                 self.on_turn(|turn| turn.push_front(handle));

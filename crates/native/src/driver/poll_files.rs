@@ -54,10 +54,10 @@ impl Driver<'_> {
             self.collect_events();
         }
         self.collect_timers(|| now)?;
-        if this.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
+        if this.queues.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
             let py = self.py;
             let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));
-            dead.iter().for_each(|_| this.cancelled.remove());
+            dead.iter().for_each(|_| this.queues.cancelled.remove());
         }
         Ok(true)
     }

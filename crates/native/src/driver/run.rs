@@ -29,7 +29,7 @@ const LINGER: Duration = Duration::from_secs(10);
 fn enter_member<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Member>> {
     let py = core.py();
     let member = Arc::new(Member::new(py, home, name));
-    lock(&core.get().members).insert(member.id(), Arc::clone(&member));
+    lock(&core.get().threads.members).insert(member.id(), Arc::clone(&member));
     Ok(member)
 }
 
@@ -38,7 +38,7 @@ fn leave_member(core: &Bound<'_, LoopCore>, member: &Arc<Member>) {
     if let Err(error) = member.end_probe(core.py()) {
         error.write_unraisable(core.py(), Some(core));
     }
-    let gone = lock(&core.get().members).remove(&member.id());
+    let gone = lock(&core.get().threads.members).remove(&member.id());
     drop(gone);
 }
 
@@ -48,7 +48,7 @@ impl LoopCore {
     #[pyo3(signature = (name, sleeper=None, /))]
     fn _run<'py>(slf: &Bound<'py, Self>, name: String, sleeper: Option<Bound<'py, PyAny>>) -> PyResult<()> {
         let this = slf.get();
-        if let Some(panic) = &*lock(&this.panic) {
+        if let Some(panic) = &*lock(&this.run.panic) {
             let text = format!("everloop has panicked in this loop ({panic}): close it, and make another one");
             return Err(PyRuntimeError::new_err(text));
         }
@@ -58,26 +58,26 @@ impl LoopCore {
             leave_member(slf, &member);
             return Err(PyRuntimeError::new_err("This event loop is already running"));
         }
-        for other in lock(&this.members).values() {
+        for other in lock(&this.threads.members).values() {
             other.waiter.parker().unpark(); // pinned threads wait for the next run
         }
         handoff::enter(slf, &member);
         let outcome = watchdog::begin(slf).and_then(|()| {
-            this.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // by the last run, which is long ago
+            this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // by the last run, which is long ago
             surviving(slf, || turn_home(slf, &member, sleeper))
         });
         leave_baton(slf, &member);
         watchdog::end(slf);
         handoff::leave();
         leave_member(slf, &member);
-        this.stopping.store(false, Ordering::Relaxed);
-        this.failed.store(false, Ordering::Relaxed);
+        this.run.stopping.store(false, Ordering::Relaxed);
+        this.run.failed.store(false, Ordering::Relaxed);
         if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
             this.shared.wake(); // whoever is still in the poll has no business there
         }
         codes::forget_unused(slf.py());
         // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
-        let fatal = lock(&this.fatal).take();
+        let fatal = lock(&this.run.fatal).take();
         outcome.and(fatal.map_or(Ok(()), Err))
     }
 
@@ -89,7 +89,7 @@ impl LoopCore {
         let member = enter_member(slf, false, name)?;
         handoff::enter(slf, &member);
         let driver = Driver::new(slf, Arc::clone(&member), None);
-        this.spawning.store(false, Ordering::Relaxed);
+        this.threads.spawning.store(false, Ordering::Relaxed);
         let outcome = match driver {
             Ok(mut driver) => {
                 let outcome = surviving(slf, || relieve(slf, &member, &mut driver));
@@ -111,10 +111,10 @@ impl LoopCore {
 
     /// The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them.
     fn _staying(&self) -> Vec<u64> {
-        let members: Vec<_> = lock(&self.members).values().cloned().collect();
+        let members: Vec<_> = lock(&self.threads.members).values().cloned().collect();
         members
             .iter()
-            .filter(|member| member.aside_reason().is_some() || self.pins.holds(member.id()))
+            .filter(|member| member.aside_reason().is_some() || self.threads.pins.holds(member.id()))
             .map(|member| member.ident)
             .collect()
     }
@@ -122,12 +122,12 @@ impl LoopCore {
     /// The handles that are queued: those that are ready, and the timers, in no order.
     fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
         let (py, this) = (slf.py(), slf.get());
-        let (mut ready, mut timers) = ffi::peek(&this.turn, py, |turn| {
+        let (mut ready, mut timers) = ffi::peek(&this.queues.turn, py, |turn| {
             let copy = |handle: &Py<Handle>| handle.clone_ref(py);
             (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
         })
         .unwrap_or_else(|| (Vec::new(), Vec::new()));
-        this.inbox.try_each(|post| match post {
+        this.queues.inbox.try_each(|post| match post {
             Post::Soon(handle) => ready.push(handle.clone_ref(py)),
             Post::At(_, handle) => timers.push(handle.clone_ref(py)),
         });
@@ -157,12 +157,12 @@ impl LoopCore {
     /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
     fn _after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
-        let me = lock(&this.members).remove(&own_id());
+        let me = lock(&this.threads.members).remove(&own_id());
         let me = me.as_ref();
         let aside = me.is_some_and(|member| member.aside_reason().is_some());
         this.baton().after_fork(me.map(|member| &*member.waiter), aside);
         let gone = {
-            let mut members = lock(&this.members);
+            let mut members = lock(&this.threads.members);
             let mine = me.map(|member| (member.id(), Arc::clone(member))).into_iter().collect();
             mem::replace(&mut *members, mine)
         };
@@ -171,12 +171,12 @@ impl LoopCore {
         counters.aside.store(usize::from(aside), Ordering::Relaxed);
         counters.in_block_on.store(usize::from(waits), Ordering::Relaxed);
         counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
-        this.spawning.store(false, Ordering::Relaxed);
+        this.threads.spawning.store(false, Ordering::Relaxed);
         // The dead threads' places hold references that were theirs: let them be.
         mem::forget(gone);
         handoff::fork::after_fork(slf, me.map(|member| &**member))?;
         // What waited for the steps that are gone. Where those are in its context for ever, it is told so.
-        for handle in mem::take(&mut *lock(&this.deferred)) {
+        for handle in mem::take(&mut *lock(&this.queues.deferred)) {
             this.schedule(handle);
         }
         Ok(())
@@ -199,7 +199,7 @@ fn surviving(core: &Bound<'_, LoopCore>, f: impl FnOnce() -> PyResult<()>) -> Py
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
-        *lock(&core.get().panic) = Some(text.clone());
+        *lock(&core.get().run.panic) = Some(text.clone());
         core.get().shared.heartbeat.end_step();
         Err(PyRuntimeError::new_err(format!("everloop has panicked, and this loop cannot go on: {text}")))
     })
@@ -222,7 +222,7 @@ fn leave_baton(core: &Bound<'_, LoopCore>, member: &Member) {
 /// The machinery failed on a relief thread, not a callback: it ends, no other goes on, and home tells.
 fn give_up(core: &Bound<'_, LoopCore>, member: &Arc<Member>, error: PyErr) -> PyResult<()> {
     let this = core.get();
-    this.failed.store(true, Ordering::Relaxed);
+    this.run.failed.store(true, Ordering::Relaxed);
     handoff::keep_fatal(this, error);
     handoff::end_of_step(core, member);
     hand_home(core, member)
@@ -235,7 +235,7 @@ fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver
     loop {
         let end = member.without_gil(py, || this.baton().wait_spare(&member.waiter, LINGER));
         match end {
-            Spare::Holds if this.failed.load(Ordering::Relaxed) => return hand_home(core, member),
+            Spare::Holds if this.run.failed.load(Ordering::Relaxed) => return hand_home(core, member),
             Spare::Holds => {
                 watchdog_sleep::wake();
                 if driver.run_pinned()? {
@@ -244,7 +244,7 @@ fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver
             }
             // Let go of while this thread was getting up, when it still counted as one that is there.
             Spare::TimedOut if this.baton().is_free() => {}
-            _ if this.is_closed() || !this.pins.holds(member.id()) => return Ok(()),
+            _ if this.is_closed() || !this.threads.pins.holds(member.id()) => return Ok(()),
             Spare::TimedOut => {}
             // Tasks are pinned to this thread: it waits for the next run of the loop.
             Spare::Dismissed => member.without_gil(py, || {

@@ -33,7 +33,7 @@ impl Driver<'_> {
         this.shared.heartbeat.lie_down(now);
         let mut polled = Ok(());
         // Who pushed before we lay down saw no sleeper.
-        if this.inbox.is_filled() {
+        if this.queues.inbox.is_filled() {
             // It is read next.
         } else if let Some(wait) = &self.sleeper {
             let seconds = timeout.map(|timeout| timeout.as_secs_f64());

@@ -68,7 +68,7 @@ impl<'py> Driver<'py> {
 
     pub(super) fn on_turn<R>(&self, f: impl FnOnce(&mut Turn<Py<Handle>>) -> R) -> R {
         let this = self.this();
-        this.turn.with(this.baton(), self.id(), f).expect("a driver holds the baton between its waits")
+        this.queues.turn.with(this.baton(), self.id(), f).expect("a driver holds the baton between its waits")
     }
 
     /// This thread no longer turns the loop.

@@ -15,13 +15,13 @@ impl Driver<'_> {
     pub(super) fn step(&mut self, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
         let bound = handle.bind(self.py);
-        if !this.pins.is_empty()
-            && let Some(thread) = pinning::thread_of(&this.pins, bound)
+        if !this.threads.pins.is_empty()
+            && let Some(thread) = pinning::thread_of(&this.threads.pins, bound)
             && thread != self.id()
         {
             return self.send_to(thread, handle);
         }
-        if this.task_owner.load(Ordering::Relaxed) != 0 {
+        if this.threads.task_owner.load(Ordering::Relaxed) != 0 {
             handoff::tasks::make_room(&self.core, &self.member)?;
         }
         let begun = if this.is_debug() { Some(timing::seconds(&self.core)?) } else { None };
@@ -37,8 +37,8 @@ impl Driver<'_> {
             self.tell_if_slow(bound, begun)?;
         }
         self.greenlets.check(&self.member)?;
-        if !this.pins.is_empty() || self.member.has_switched() {
-            pinning::settle(self.py, &this.pins, &self.member, bound.get().task(self.py))?;
+        if !this.threads.pins.is_empty() || self.member.has_switched() {
+            pinning::settle(self.py, &this.threads.pins, &self.member, bound.get().task(self.py))?;
         }
         match ran {
             Ran::Done => Ok(true),
@@ -60,7 +60,7 @@ impl Driver<'_> {
     /// The handle's context is entered: by a step that is aside, and then it waits for that; or by whoever runs the loop.
     pub(super) fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
         if self.this().shared.counters.aside.load(Ordering::Relaxed) > 0 {
-            lock(&self.this().deferred).push(handle);
+            lock(&self.this().queues.deferred).push(handle);
             return Ok(true);
         }
         match Handle::report(handle.bind(self.py), error) {
@@ -74,7 +74,7 @@ impl Driver<'_> {
         if self.member.home {
             return Err(error);
         }
-        let replaced = lock(&self.this().fatal).replace(error);
+        let replaced = lock(&self.this().run.fatal).replace(error);
         drop(replaced);
         // Home may sleep in the poll, with nothing else to do.
         self.this().shared.wake();
@@ -86,11 +86,11 @@ impl Driver<'_> {
     /// baton is elsewhere.
     pub fn run_pinned(&mut self) -> PyResult<bool> {
         let this = self.core.get();
-        if this.pins.is_empty() {
+        if this.threads.pins.is_empty() {
             return Ok(true);
         }
         let Some(handle) = self.on_turn(|turn| turn.next()) else { return Ok(true) };
-        if pinning::thread_of(&this.pins, handle.bind(self.py)) == Some(self.id()) {
+        if pinning::thread_of(&this.threads.pins, handle.bind(self.py)) == Some(self.id()) {
             return self.step(handle);
         }
         self.on_turn(|turn| turn.push_front(handle));

@@ -35,7 +35,7 @@ impl Driver<'_> {
             return Ok(false);
         }
         if self.member.home
-            && let Some(error) = lock(&this.fatal).take()
+            && let Some(error) = lock(&this.run.fatal).take()
         {
             return Err(error);
         }

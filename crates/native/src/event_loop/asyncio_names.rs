@@ -11,7 +11,7 @@ impl LoopCore {
         if !self.baton().is_open() {
             return None;
         }
-        let members = lock(&self.members);
+        let members = lock(&self.threads.members);
         let holder = self.baton().holder().and_then(|id| members.get(&id).cloned());
         holder.or_else(|| members.values().find(|member| member.home).cloned()).map(|member| member.ident)
     }
@@ -26,7 +26,7 @@ impl LoopCore {
 
     #[setter(_stopping)]
     fn set_stopping(&self, stopping: bool) {
-        self.stopping.store(stopping, Ordering::Relaxed);
+        self.run.stopping.store(stopping, Ordering::Relaxed);
     }
 
     #[getter(_task_factory)]

@@ -9,14 +9,14 @@ impl LoopCore {
     /// A descriptor has got an owner that nobody else may watch it beside.
     pub fn claim(&self, fd: RawFd, owner: &Bound<'_, PyAny>) -> PyResult<()> {
         let reference = PyWeakrefReference::new(owner)?.unbind();
-        let before = self.owned.with(owner.py(), |owned| owned.insert(fd, reference));
+        let before = self.files.owned.with(owner.py(), |owned| owned.insert(fd, reference));
         drop(before);
         Ok(())
     }
 
     /// The owner has gone, or lets others watch for a while.
     pub fn disclaim(&self, py: Python<'_>, fd: RawFd) {
-        let before = self.owned.with(py, |owned| owned.remove(&fd));
+        let before = self.files.owned.with(py, |owned| owned.remove(&fd));
         drop(before);
     }
 }
@@ -25,14 +25,14 @@ impl LoopCore {
 impl LoopCore {
     /// The transport that has this descriptor, if any.
     fn _transport_of<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
-        let reference = self.owned.with(py, |owned| owned.get(&fd).map(|reference| reference.clone_ref(py)))?;
+        let reference = self.files.owned.with(py, |owned| owned.get(&fd).map(|reference| reference.clone_ref(py)))?;
         reference.bind(py).upgrade()
     }
 
     /// The transports that are there.
     fn _own_transports<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         let references: Vec<_> =
-            self.owned.with(py, |owned| owned.values().map(|reference| reference.clone_ref(py)).collect());
+            self.files.owned.with(py, |owned| owned.values().map(|reference| reference.clone_ref(py)).collect());
         references.iter().filter_map(|reference| reference.bind(py).upgrade()).collect()
     }
 

@@ -14,7 +14,7 @@ use std::os::fd::RawFd;
 impl LoopCore {
     /// The handles that an event concerns.
     pub fn owners(&self, py: Python<'_>, event: Event) -> [Option<Py<Handle>>; 2] {
-        let registry = lock(&self.registry);
+        let registry = lock(&self.files.registry);
         let (reader, writer) = registry.owners(event.token);
         [
             reader.filter(|_| event.readable).map(|handle| handle.clone_ref(py)),
@@ -25,7 +25,7 @@ impl LoopCore {
     /// Forgets a handle that was cancelled while registered.
     pub fn forget(&self, event: Event, direction: Direction, handle: &Py<Handle>) {
         let fd = Registry::<Py<Handle>>::fd(event.token);
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&self.files.registry);
         if registry.owner(fd, direction).is_some_and(|owner| owner.is(handle)) {
             let (change, gone) = registry.clear(fd, direction);
             // A descriptor that the kernel has forgotten already is as good as deleted.
@@ -38,7 +38,7 @@ impl LoopCore {
     /// Of a file whose handle waits for a step that is aside: looks away until such a step comes back. The kernel would report
     /// it over and over, and there is nothing that could be done.
     pub fn mute(&self, event: Event, direction: Direction) {
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&self.files.registry);
         let change = registry.mute(Registry::<Py<Handle>>::fd(event.token), direction);
         // If it cannot be told: it goes on reporting.
         let _ = self.shared.apply(change);
@@ -46,7 +46,7 @@ impl LoopCore {
 
     /// A step has come back: looks at all files again.
     pub fn unmute(&self) {
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&self.files.registry);
         for change in registry.unmute() {
             // A file that was closed meanwhile has nothing to report.
             let _ = self.shared.apply(change);
@@ -55,7 +55,7 @@ impl LoopCore {
 
     /// Runs the handle as long as the file is ready in that direction. An earlier handle is cancelled.
     pub fn watch(&self, py: Python<'_>, fd: RawFd, direction: Direction, handle: &Py<Handle>) -> PyResult<()> {
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&self.files.registry);
         let (change, old) = registry.set(fd, direction, handle.clone_ref(py));
         let told = self.shared.apply(change);
         let undone = if told.is_err() { registry.clear(fd, direction).1 } else { None };
@@ -73,7 +73,7 @@ impl LoopCore {
         if self.is_closed() {
             return Ok(false); // the kernel has forgotten everything with the poller
         }
-        let mut registry = lock(&self.registry);
+        let mut registry = lock(&self.files.registry);
         let (change, old) = registry.clear(fd, direction);
         // As selectors.unregister: errors of a descriptor that is closed by now are of no interest.
         let _ = self.shared.apply(change);
@@ -86,7 +86,7 @@ impl LoopCore {
 
     /// Whether a file is watched in that direction.
     pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
-        lock(&self.registry).owner(fd, direction).is_some()
+        lock(&self.files.registry).owner(fd, direction).is_some()
     }
 }
 
@@ -108,6 +108,6 @@ impl LoopCore {
 
     /// Descriptor -> (reads, writes) of everything that is watched.
     fn _watched(&self) -> HashMap<RawFd, (bool, bool)> {
-        lock(&self.registry).watched().map(|(fd, interest)| (fd, (interest.read, interest.write))).collect()
+        lock(&self.files.registry).watched().map(|(fd, interest)| (fd, (interest.read, interest.write))).collect()
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 impl LoopCore {
     /// Stops the loop at the end of its turn. Steps that are aside in a blocking call come back first.
     fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.run.stopping.store(true, Ordering::Relaxed);
         if self.baton().is_polling() {
             self.shared.wake();
         }
@@ -37,23 +37,23 @@ impl LoopCore {
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);
         let mut posts = Vec::new();
-        this.inbox.take(&mut posts);
+        this.queues.inbox.take(&mut posts);
         // SAFETY of the baton aside: a loop that is closed does not run, so nobody is inside `turn`.
-        let queued = ffi::peek(&this.turn, slf.py(), Turn::take_all);
+        let queued = ffi::peek(&this.queues.turn, slf.py(), Turn::take_all);
         let watched = {
-            let mut registry = lock(&this.registry);
+            let mut registry = lock(&this.files.registry);
             let fds: Vec<_> = registry.watched().map(|(fd, _)| fd).collect();
             for fd in fds {
                 let _ = this.shared.apply(Change::Delete(fd));
             }
             registry.take_all()
         };
-        let deferred = std::mem::take(&mut *lock(&this.deferred));
+        let deferred = std::mem::take(&mut *lock(&this.queues.deferred));
         let poller = lock(&this.shared.poller).take();
         drop(poller);
         drop((posts, queued, watched, deferred));
         this.factories.forget_keywords(slf.py());
-        for member in lock(&this.members).values() {
+        for member in lock(&this.threads.members).values() {
             member.waiter.parker().unpark();
         }
     }
@@ -65,14 +65,14 @@ impl LoopCore {
                 result = visit.call(handle);
             }
         };
-        ffi::peek_traverse(&self.turn, |turn| turn.iter().for_each(&mut see));
-        self.inbox.try_each(|post| match post {
+        ffi::peek_traverse(&self.queues.turn, |turn| turn.iter().for_each(&mut see));
+        self.queues.inbox.try_each(|post| match post {
             Post::Soon(handle) | Post::At(_, handle) => see(handle),
         });
-        if let Ok(registry) = self.registry.try_lock() {
+        if let Ok(registry) = self.files.registry.try_lock() {
             registry.iter().for_each(&mut see);
         }
-        if let Ok(deferred) = self.deferred.try_lock() {
+        if let Ok(deferred) = self.queues.deferred.try_lock() {
             deferred.iter().for_each(&mut see);
         }
         result.and_then(|()| self.factories.traverse(&visit))

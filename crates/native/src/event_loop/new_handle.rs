@@ -72,7 +72,7 @@ pub fn check_debug(
 ) -> PyResult<()> {
     ffi::stay_when_ended();
     // A thread whose step is aside is one of the loop's own: a signal handler may run there, and cancel a task.
-    if thread && !lock(&slf.get().members).contains_key(&own_id()) {
+    if thread && !lock(&slf.get().threads.members).contains_key(&own_id()) {
         slf.call_method0("_check_thread")?;
     }
     if let Some(callback) = arguments.get(skip) {

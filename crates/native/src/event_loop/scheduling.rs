@@ -14,7 +14,8 @@ impl LoopCore {
     #[inline]
     pub fn schedule(&self, handle: Py<Handle>) {
         let mut handle = Some(handle);
-        let queued = self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.push(handle)));
+        let queued =
+            self.queues.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.push(handle)));
         if queued.is_none()
             && let Some(handle) = handle
         {
@@ -25,8 +26,10 @@ impl LoopCore {
     /// As `schedule`, for a time of the loop's clock, in seconds.
     pub fn schedule_at(&self, when: f64, handle: Py<Handle>) {
         let mut handle = Some(handle);
-        let queued =
-            self.turn.with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
+        let queued = self
+            .queues
+            .turn
+            .with(self.baton(), own_id(), |turn| handle.take().map(|handle| turn.timers.insert(when, handle)));
         if queued.is_none()
             && let Some(handle) = handle
         {
@@ -36,7 +39,7 @@ impl LoopCore {
 
     fn post(&self, post: Post) {
         self.shared.last_post.note();
-        self.inbox.push(post);
+        self.queues.inbox.push(post);
         self.shared.wake_sleeper();
     }
 
@@ -44,16 +47,17 @@ impl LoopCore {
     /// the GIL: a loop that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
         self.shared.last_post.note();
-        self.inbox.push(Post::Soon(handle));
+        self.queues.inbox.push(Post::Soon(handle));
     }
 
     /// What a thread that lets go of the baton tells the next one. Only for the thread that holds it, or on its behalf.
     pub fn pending(&self, holder: ThreadId) -> Pending {
         let (ready, deadline) = self
+            .queues
             .turn
             .with(self.baton(), holder, |turn| (turn.wait() == Wait::No, turn.timers.first()))
             .unwrap_or((true, None));
-        Pending { ready: ready || self.inbox.is_filled() || self.is_stopping(), deadline }
+        Pending { ready: ready || self.queues.inbox.is_filled() || self.is_stopping(), deadline }
     }
 
     /// Carries out what a release left to do, but for starting threads: says whether that is needed.
@@ -71,6 +75,6 @@ impl LoopCore {
     /// Whether a handle waits for a step that is aside.
     pub fn is_deferred(&self, handle: &Py<Handle>) -> bool {
         self.shared.counters.aside.load(Ordering::Relaxed) > 0
-            && lock(&self.deferred).iter().any(|deferred| deferred.is(handle))
+            && lock(&self.queues.deferred).iter().any(|deferred| deferred.is(handle))
     }
 }

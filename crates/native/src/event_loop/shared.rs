@@ -30,6 +30,20 @@ pub struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(poller: Poller) -> Self {
+        Self {
+            baton: Baton::default(),
+            heartbeat: Heartbeat::default(),
+            poller: Mutex::new(Some(Arc::new(poller))),
+            last_post: LastPost::default(),
+            rescue: AtomicBool::new(false),
+            rescue_after: AtomicU64::new(20_000_000),
+            report_after: AtomicU64::new(100_000_000),
+            max_relief: AtomicUsize::new(128),
+            counters: Counters::default(),
+        }
+    }
+
     /// What the loop sleeps in, unless it is closed.
     pub fn poller(&self) -> Option<Arc<Poller>> {
         lock(&self.poller).clone()

@@ -1,8 +1,7 @@
-//! LoopCore: the native half of `EventLoop`, its fields, and what the collector asks of them.
+//! LoopCore: the native half of `EventLoop`. Its fields, in groups, and who writes and reads each.
 
 use crate::clock;
 use crate::errors::os_error;
-use crate::event_loop::counters::Counters;
 use crate::event_loop::factories::Factories;
 use crate::event_loop::pins::Pins;
 use crate::event_loop::shared::Shared;
@@ -11,64 +10,97 @@ use crate::handle::Handle;
 use crate::member::Member;
 use everloop_core::baton::{Baton, ThreadId};
 use everloop_core::guarded::Guarded;
-use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;
 use everloop_core::ready::Inbox;
 use everloop_core::registry::Registry;
 use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
-use everloop_core::wait::LastPost;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What a thread that does not hold the baton has for the loop.
 pub enum Post {
+    /// To run in the next turn.
     Soon(Py<Handle>),
     /// At a time of the loop's clock, in seconds.
     At(f64, Py<Handle>),
+}
+
+/// The handles that are to run.
+pub struct Queues {
+    /// What is ready, and the timers. Written by the holder of the baton; others look at it under the GIL.
+    pub turn: Guarded<Turn<Py<Handle>>>,
+    /// What other threads have sent. Any thread pushes, the holder empties it.
+    pub inbox: Inbox<Post>,
+    /// Handles that a step which is aside keeps from running: it has entered their context, or they are pinned to its
+    /// thread. Filled by the holder. A step that comes back puts them back into the queue.
+    pub deferred: Mutex<Vec<Py<Handle>>>,
+    /// How many timers of the heap are cancelled. Counted by the timers, under the GIL; read by the holder, who throws them
+    /// out when they are the majority.
+    pub cancelled: Arc<Cancelled>,
+}
+
+/// The files that the loop watches.
+#[derive(Default)]
+pub(super) struct Files {
+    /// The handles by descriptor. Written by any thread, under its lock.
+    pub registry: Mutex<Registry<Py<Handle>>>,
+    /// The transports by descriptor, weakly. Written and read under the GIL.
+    pub owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
+}
+
+/// The threads of the loop, and what each of them keeps from the others. All of it is written under the GIL.
+#[derive(Default)]
+pub struct Threads {
+    /// Every thread that turns this loop, or is aside in it. Written by that thread; read by the others and the watchdog.
+    pub members: Mutex<HashMap<ThreadId, Arc<Member>>>,
+    /// The tasks that only one thread may step. Written by the thread that runs such a step; read before every step.
+    pub pins: Pins,
+    /// The steps in `block_on` (handoff/block_on.rs). Written by them; the holder looks in every turn whether one of their
+    /// tasks was cancelled.
+    pub block_ons: Mutex<Vec<Py<PyAny>>>,
+    /// The thread whose step is aside and has left its task as the loop's current one; 0 for none. See handoff/tasks.rs.
+    pub task_owner: AtomicU32,
+    /// True while a relief thread is being started. Written by who starts it and by that thread.
+    pub spawning: AtomicBool,
+    /// True once the log says that there are as many relief threads as there may be. Written and read by who starts them.
+    pub told_full: AtomicBool,
+}
+
+/// What becomes of the run that is going on, or of the next one. All of it is written under the GIL.
+#[derive(Default)]
+pub struct Run {
+    /// True from `stop()` to the end of the run. Written by any thread; read by home, after each generation.
+    pub stopping: AtomicBool,
+    /// What a step on a relief thread raised and `run_forever` is to raise, SystemExit and KeyboardInterrupt above all. Written
+    /// by that thread, taken by home.
+    pub fatal: Mutex<Option<PyErr>>,
+    /// True if the machinery has failed on a relief thread, not a callback: no relief thread goes on with this run. Written by
+    /// that thread, and by home when the run ends.
+    pub failed: AtomicBool,
+    /// The text of the panic that has ended this loop. Written once; read when the loop is to run again.
+    pub panic: Mutex<Option<String>>,
 }
 
 /// The native half of an event loop. `everloop.EventLoop` is the other half: use that.
 #[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
 pub struct LoopCore {
     pub shared: Arc<Shared>,
-    pub turn: Guarded<Turn<Py<Handle>>>,
-    pub inbox: Inbox<Post>,
-    pub(super) registry: Mutex<Registry<Py<Handle>>>,
-    pub cancelled: Arc<Cancelled>,
-    /// The transports by descriptor, weakly.
-    pub(super) owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
-    /// Every thread that turns this loop or is aside in it. Changed under the GIL.
-    pub members: Mutex<HashMap<ThreadId, Arc<Member>>>,
-    /// Handles whose context is entered by a step that is aside, and those pinned to a thread that is aside. They are put
-    /// back into the queue when a step comes back.
-    pub deferred: Mutex<Vec<Py<Handle>>>,
-    /// Steps in `block_on` (handoff/block_on.rs), whose tasks are looked at every turn for a `cancel()`.
-    pub block_ons: Mutex<Vec<Py<PyAny>>>,
-    /// Tasks that only one thread may step.
-    pub pins: Pins,
+    pub queues: Queues,
+    pub(super) files: Files,
+    pub threads: Threads,
+    pub run: Run,
     pub factories: Factories,
     pub clock: clock::Source,
-    /// SystemExit or KeyboardInterrupt of a step on a relief thread, for home to raise.
-    pub fatal: Mutex<Option<PyErr>>,
+    /// True in debug mode. Written under the GIL; read by each `call_soon` and each step.
     pub debug: AtomicBool,
-    pub stopping: AtomicBool,
+    /// True from `close()` on. Written under the GIL; read by any thread.
     pub(super) closed: AtomicBool,
-    /// The thread whose step is aside and has left its task as the loop's current one, 0 for none. See handoff/tasks.rs.
-    pub task_owner: AtomicU32,
-    /// A relief thread is being started.
-    pub spawning: AtomicBool,
-    /// The machinery has failed on a relief thread: none goes on with this run, whose end home tells.
-    pub failed: AtomicBool,
-    /// What a panic said that has ended this loop.
-    pub panic: Mutex<Option<String>>,
-    /// It was told that there are as many relief threads as there may be.
-    pub told_full: AtomicBool,
 }
 
 impl LoopCore {
@@ -86,7 +118,7 @@ impl LoopCore {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.run.stopping.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -101,37 +133,20 @@ impl LoopCore {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         Ok(Self {
-            shared: Arc::new(Shared {
-                baton: Baton::default(),
-                heartbeat: Heartbeat::default(),
-                poller: Mutex::new(Some(Arc::new(Poller::new().map_err(os_error)?))),
-                last_post: LastPost::default(),
-                rescue: AtomicBool::new(false),
-                rescue_after: AtomicU64::new(20_000_000),
-                report_after: AtomicU64::new(100_000_000),
-                max_relief: AtomicUsize::new(128),
-                counters: Counters::default(),
-            }),
-            turn: Guarded::new(Turn::default()),
-            inbox: Inbox::default(),
-            registry: Mutex::new(Registry::default()),
-            cancelled: Arc::new(Cancelled::default()),
-            owned: GilCell::new(HashMap::new()),
-            members: Mutex::new(HashMap::new()),
-            deferred: Mutex::new(Vec::new()),
-            block_ons: Mutex::new(Vec::new()),
-            pins: Pins::default(),
+            shared: Arc::new(Shared::new(Poller::new().map_err(os_error)?)),
+            queues: Queues {
+                turn: Guarded::new(Turn::default()),
+                inbox: Inbox::default(),
+                deferred: Mutex::default(),
+                cancelled: Arc::default(),
+            },
+            files: Files::default(),
+            threads: Threads::default(),
+            run: Run::default(),
             factories: Factories::default(),
             clock: clock::Source::default(),
-            fatal: Mutex::new(None),
             debug: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            task_owner: AtomicU32::new(0),
-            spawning: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            panic: Mutex::default(),
-            told_full: AtomicBool::new(false),
         })
     }
 }

@@ -94,7 +94,7 @@ fn call_when<'py>(
         check_debug(slf, &arguments, method, 1, true)?;
     }
     let handle = new_handle(slf, &arguments, method, 1)?;
-    let handle = TimerHandle::create(py, seconds, when, Arc::clone(&core.cancelled), handle)?;
+    let handle = TimerHandle::create(py, seconds, when, Arc::clone(&core.queues.cancelled), handle)?;
     if debug {
         note_source(py, &handle)?;
     }

@@ -104,12 +104,12 @@ impl StepWait {
         if this.state.compare_exchange(IDLE, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Ok(true);
         }
-        lock(&core.get().block_ons).push(slf.clone().into_any().unbind());
+        lock(&core.get().threads.block_ons).push(slf.clone().into_any().unbind());
         let left = contexts::leave(slf.py(), &member)?;
         let outcome = wait(&core, &member, this, timeout);
         let back = left.map_or(Ok(()), |left| come_back(&core, &member, &left));
         let gone = {
-            let mut block_ons = lock(&core.get().block_ons);
+            let mut block_ons = lock(&core.get().threads.block_ons);
             block_ons.iter().position(|other| other.is(slf)).map(|at| block_ons.swap_remove(at))
         };
         drop(gone);
@@ -240,7 +240,7 @@ fn come_back(core: &Bound<'_, LoopCore>, member: &Arc<Member>, left: &Left) -> P
 /// a turn, while anybody waits.
 pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = core.py();
-    let block_ons: Vec<_> = lock(&core.get().block_ons).iter().map(|wait| wait.clone_ref(py)).collect();
+    let block_ons: Vec<_> = lock(&core.get().threads.block_ons).iter().map(|wait| wait.clone_ref(py)).collect();
     for wait in block_ons {
         if let Ok(wait) = wait.bind(py).cast::<StepWait>()
             && wait.get().is_to_pass_on(py)?
@@ -254,7 +254,7 @@ pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// In a forked child the threads that waited are gone: what they waited for must not call them.
 pub fn after_fork(core: &Bound<'_, LoopCore>) {
     let py = core.py();
-    let all = std::mem::take(&mut *lock(&core.get().block_ons));
+    let all = std::mem::take(&mut *lock(&core.get().threads.block_ons));
     let (own, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|wait| {
         let Ok(wait) = wait.bind(py).cast::<StepWait>() else { return false };
         let is_own = wait.get().waiter.id() == own_id();
@@ -263,6 +263,6 @@ pub fn after_fork(core: &Bound<'_, LoopCore>) {
         }
         is_own
     });
-    lock(&core.get().block_ons).extend(own);
+    lock(&core.get().threads.block_ons).extend(own);
     drop(gone);
 }

@@ -61,7 +61,7 @@ pub fn leave_contexts(py: Python<'_>) -> PyResult<Option<Left>> {
     };
     let left = leave(py, &member)?;
     // Steps that were held up by this context can run.
-    let deferred = std::mem::take(&mut *lock(&core.get().deferred));
+    let deferred = std::mem::take(&mut *lock(&core.get().queues.deferred));
     deferred.into_iter().for_each(|handle| core.get().schedule(handle));
     Ok(left)
 }

@@ -217,7 +217,7 @@ fn take_back_once(core: &Bound<'_, LoopCore>, member: &Member, end: End) -> PyRe
 
 /// Keeps an error for `run_forever` to raise, once home is back in it.
 pub fn keep_fatal(this: &LoopCore, error: PyErr) {
-    let replaced = lock(&this.fatal).replace(error);
+    let replaced = lock(&this.run.fatal).replace(error);
     drop(replaced);
 }
 
@@ -252,8 +252,9 @@ fn begin_again(this: &LoopCore, member: &Member) {
     // Perhaps the baton came from a thread that sleeps in the poll, where nobody needs watching.
     watchdog_sleep::wake();
     this.shared.heartbeat.begin_step();
-    let deferred = std::mem::take(&mut *lock(&this.deferred));
-    this.turn
+    let deferred = std::mem::take(&mut *lock(&this.queues.deferred));
+    this.queues
+        .turn
         .with(this.baton(), member.id(), |turn| deferred.into_iter().rev().for_each(|handle| turn.push_front(handle)));
     this.unmute();
 }

@@ -13,12 +13,12 @@ use std::sync::atomic::Ordering;
 /// Starts a relief thread. False: the bound is reached; the loop waits until a step comes back.
 pub fn start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     let this = core.get();
-    if this.spawning.swap(true, Ordering::Relaxed) {
+    if this.threads.spawning.swap(true, Ordering::Relaxed) {
         return Ok(true); // one is on its way
     }
     let started = try_start(core);
     if !matches!(started, Ok(true)) {
-        this.spawning.store(false, Ordering::Relaxed);
+        this.threads.spawning.store(false, Ordering::Relaxed);
     }
     started
 }
@@ -38,12 +38,12 @@ fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
 /// waits until a step comes back, which is told.
 pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let this = core.get();
-    if this.spawning.swap(true, Ordering::Relaxed) {
+    if this.threads.spawning.swap(true, Ordering::Relaxed) {
         return Ok(()); // one is on its way
     }
     let ordered = try_order(core);
     if !matches!(ordered, Ok(true)) {
-        this.spawning.store(false, Ordering::Relaxed);
+        this.threads.spawning.store(false, Ordering::Relaxed);
     }
     ordered.map(drop)
 }
@@ -58,7 +58,7 @@ fn try_order(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
         let Some(core) = reference.bind(py).upgrade() else { return };
         let started = core.call_method0("_start_relief");
         if let (Err(error), Ok(core)) = (started, core.cast::<LoopCore>()) {
-            core.get().spawning.store(false, Ordering::Relaxed);
+            core.get().threads.spawning.store(false, Ordering::Relaxed);
             tell_refused(reference, error.to_string());
         }
     });
@@ -80,7 +80,7 @@ fn tell_refused(core: Py<PyWeakrefReference>, error: String) {
 /// Says that the bound is reached, once for each loop.
 pub fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let this = core.get();
-    if !this.told_full.swap(true, Ordering::Relaxed) {
+    if !this.threads.told_full.swap(true, Ordering::Relaxed) {
         let reference = PyWeakrefReference::new(core)?.unbind();
         let limit = this.shared.max_relief.load(Ordering::Relaxed);
         outbox::leave("no_relief", move |details| {

@@ -52,7 +52,7 @@ pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> P
     if !may_release(core, member) || tool::claimed(py).is_none() {
         return Ok(None);
     }
-    if !this.baton().has_spare() && !this.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
+    if !this.baton().has_spare() && !this.threads.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
         relief::tell_full(core)?;
         return Ok(None);
     }

@@ -54,12 +54,12 @@ pub fn leave(core: &Bound<'_, LoopCore>, member: &Member, gate: fn(&Bound<'_, Py
     if is_per_loop(core.py()) {
         ffi::hook_hashes(core, gate);
     }
-    core.get().task_owner.store(member.id().get(), Ordering::Relaxed);
+    core.get().threads.task_owner.store(member.id().get(), Ordering::Relaxed);
 }
 
 /// A step is about to run or to go on, on this thread: the task of another thread's step, which is aside, makes room.
 pub fn make_room(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
-    let owner = core.get().task_owner.swap(0, Ordering::Relaxed);
+    let owner = core.get().threads.task_owner.swap(0, Ordering::Relaxed);
     if owner == 0 || owner == member.id().get() {
         return Ok(());
     }
@@ -72,7 +72,7 @@ pub fn make_room(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
     if task.is_none() {
         return Ok(());
     }
-    let there = lock(&core.get().members).values().find(|member| member.id().get() == owner).cloned();
+    let there = lock(&core.get().threads.members).values().find(|member| member.id().get() == owner).cloned();
     if let Some(there) = there {
         there.keep_task(task.unbind());
     }

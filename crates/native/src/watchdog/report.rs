@@ -90,10 +90,10 @@ impl Reports {
     /// Begins reports of steps that have been aside for long, and ends those of steps that have come back.
     pub fn look_aside(&mut self, core: &Bound<'_, LoopCore>, now: u64, report_after: u64) -> PyResult<()> {
         self.looked = now;
-        let members: Vec<_> = lock(&core.get().members).values().cloned().collect();
+        let members: Vec<_> = lock(&core.get().threads.members).values().cloned().collect();
         let mut there = Vec::new();
         // Who goes on with the loop is told too: at the next look, if that thread is only being started.
-        let is_known = !core.get().spawning.load(Ordering::Relaxed);
+        let is_known = !core.get().threads.spawning.load(Ordering::Relaxed);
         for member in members {
             if !matches!(member.aside_reason(), Some(Reason::Rescued | Reason::Learned)) {
                 continue;

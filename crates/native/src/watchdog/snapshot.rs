@@ -73,9 +73,9 @@ impl Snapshot {
             inside,
             callback,
             task,
-            waiting: ffi::peek(&this.turn, py, |turn| turn.ready_len()).unwrap_or(0),
+            waiting: ffi::peek(&this.queues.turn, py, |turn| turn.ready_len()).unwrap_or(0),
             thread: member.name.clone(),
-            relief: relief.and_then(|id| lock(&this.members).get(&id).map(|member| member.name.clone())),
+            relief: relief.and_then(|id| lock(&this.threads.members).get(&id).map(|member| member.name.clone())),
         })
     }
 

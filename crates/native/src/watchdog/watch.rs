@@ -223,5 +223,5 @@ pub fn after_fork() {
 /// The thread that runs a step now.
 fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
     let id = core.get().baton().holder()?;
-    lock(&core.get().members).get(&id).cloned()
+    lock(&core.get().threads.members).get(&id).cloned()
 }
