@@ -64,7 +64,7 @@ struct Slot<T> {
     reader: Option<T>,
     writer: Option<T>,
     /// What its owners cannot be called for at present.
-    muted: Interest,
+    disarmed: Interest,
 }
 
 impl<T> Slot<T> {
@@ -73,9 +73,9 @@ impl<T> Slot<T> {
     }
 
     /// What the kernel is to report.
-    fn audible(&self) -> Interest {
+    fn armed(&self) -> Interest {
         let Interest { read, write } = self.interest();
-        Interest { read: read && !self.muted.read, write: write && !self.muted.write }
+        Interest { read: read && !self.disarmed.read, write: write && !self.disarmed.write }
     }
 
     fn side(&mut self, direction: Direction) -> &mut Option<T> {
@@ -85,16 +85,16 @@ impl<T> Slot<T> {
         }
     }
 
-    fn set_muted(&mut self, direction: Direction, muted: bool) {
+    fn set_disarmed(&mut self, direction: Direction, disarmed: bool) {
         match direction {
-            Direction::Read => self.muted.read = muted,
-            Direction::Write => self.muted.write = muted,
+            Direction::Read => self.disarmed.read = disarmed,
+            Direction::Write => self.disarmed.write = disarmed,
         }
     }
 
-    /// What tells the kernel of the audible interest, which was `before`.
+    /// What tells the kernel of the armed interest, which was `before`.
     fn change(&self, fd: RawFd, before: Interest) -> Change {
-        let (after, token) = (self.audible(), Token::new(fd, self.generation));
+        let (after, token) = (self.armed(), Token::new(fd, self.generation));
         match Interest::default() {
             none if before == none && after == none => Change::Nothing,
             none if after == none => Change::Delete(fd),
@@ -109,13 +109,13 @@ impl<T> Slot<T> {
 /// the kernel's limit of a million.
 pub struct Registry<T> {
     slots: Vec<Slot<T>>,
-    /// Descriptors that have been muted since the last `unmute`.
-    muted: Vec<RawFd>,
+    /// Descriptors that have been disarmed since the last `rearm`.
+    disarmed: Vec<RawFd>,
 }
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), muted: Vec::new() }
+        Self { slots: Vec::new(), disarmed: Vec::new() }
     }
 }
 
@@ -128,13 +128,13 @@ impl<T> Registry<T> {
                 generation: 0,
                 reader: None,
                 writer: None,
-                muted: Interest::default(),
+                disarmed: Interest::default(),
             });
         }
         let slot = &mut self.slots[index];
-        let before = slot.audible();
+        let before = slot.armed();
         let old = slot.side(direction).replace(owner);
-        slot.set_muted(direction, false);
+        slot.set_disarmed(direction, false);
         // A replaced owner may have closed its descriptor without a word, and the kernel forgotten it: tell it again.
         (slot.change(fd, before), old)
     }
@@ -144,37 +144,37 @@ impl<T> Registry<T> {
         let Some(slot) = self.slots.get_mut(fd as usize) else {
             return (Change::Nothing, None);
         };
-        let before = slot.audible();
+        let before = slot.armed();
         let Some(old) = slot.side(direction).take() else {
             return (Change::Nothing, None);
         };
-        slot.set_muted(direction, false);
+        slot.set_disarmed(direction, false);
         if slot.interest() == Interest::default() {
             slot.generation = slot.generation.wrapping_add(1);
         }
         (slot.change(fd, before), Some(old))
     }
 
-    /// The owner of one direction cannot be called now: the kernel is not to report it until [`unmute`](Self::unmute).
-    pub fn mute(&mut self, fd: RawFd, direction: Direction) -> Change {
+    /// The owner of one direction cannot be called now: the kernel does not report it until [`rearm`](Self::rearm).
+    pub fn disarm(&mut self, fd: RawFd, direction: Direction) -> Change {
         let Some(slot) = self.slots.get_mut(fd as usize) else { return Change::Nothing };
-        let before = slot.audible();
-        slot.set_muted(direction, true);
-        if slot.audible() == before {
+        let before = slot.armed();
+        slot.set_disarmed(direction, true);
+        if slot.armed() == before {
             return Change::Nothing;
         }
-        self.muted.push(fd);
+        self.disarmed.push(fd);
         slot.change(fd, before)
     }
 
     /// All owners can be called again.
-    pub fn unmute(&mut self) -> Vec<Change> {
-        let muted = std::mem::take(&mut self.muted);
-        let changes = muted.into_iter().filter_map(|fd| {
+    pub fn rearm(&mut self) -> Vec<Change> {
+        let disarmed = std::mem::take(&mut self.disarmed);
+        let changes = disarmed.into_iter().filter_map(|fd| {
             let slot = self.slots.get_mut(fd as usize)?;
-            let before = slot.audible();
-            slot.muted = Interest::default();
-            (slot.audible() != before).then(|| slot.change(fd, before))
+            let before = slot.armed();
+            slot.disarmed = Interest::default();
+            (slot.armed() != before).then(|| slot.change(fd, before))
         });
         changes.collect()
     }
@@ -257,14 +257,14 @@ mod tests {
     }
 
     proptest! {
-        /// What the poller was told always equals what is registered and not muted.
+        /// What the poller was told always equals what is registered and not disarmed.
         #[test]
         fn the_poller_knows_exactly_what_is_registered(
             program in prop::collection::vec((0u8..4, 0i32..6, any::<bool>()), 1..100)
         ) {
             let mut registry = Registry::default();
             let mut model: HashMap<(RawFd, bool), usize> = HashMap::new();
-            let mut muted: HashSet<(RawFd, bool)> = HashSet::new();
+            let mut disarmed: HashSet<(RawFd, bool)> = HashSet::new();
             let mut told: HashMap<RawFd, (Interest, Token)> = HashMap::new();
             for (n, (act, fd, read)) in program.into_iter().enumerate() {
                 let direction = if read { Direction::Read } else { Direction::Write };
@@ -272,16 +272,16 @@ mod tests {
                     0 | 1 => {
                         let (change, old) = if act == 0 { registry.set(fd, direction, n) } else { registry.clear(fd, direction) };
                         prop_assert_eq!(old, if act == 0 { model.insert((fd, read), n) } else { model.remove(&(fd, read)) });
-                        muted.remove(&(fd, read));
+                        disarmed.remove(&(fd, read));
                         vec![change]
                     }
                     2 => {
-                        muted.extend(model.contains_key(&(fd, read)).then_some((fd, read)));
-                        vec![registry.mute(fd, direction)]
+                        disarmed.extend(model.contains_key(&(fd, read)).then_some((fd, read)));
+                        vec![registry.disarm(fd, direction)]
                     }
                     _ => {
-                        muted.clear();
-                        registry.unmute()
+                        disarmed.clear();
+                        registry.rearm()
                     }
                 };
                 for change in changes {
@@ -296,8 +296,8 @@ mod tests {
                     }
                 }
                 for fd in 0..6 {
-                    let audible = |side| model.contains_key(&side) && !muted.contains(&side);
-                    let wanted = Interest { read: audible((fd, true)), write: audible((fd, false)) };
+                    let armed = |side| model.contains_key(&side) && !disarmed.contains(&side);
+                    let wanted = Interest { read: armed((fd, true)), write: armed((fd, false)) };
                     prop_assert_eq!(told.get(&fd).map_or(Interest::default(), |(interest, _)| *interest), wanted);
                     if let Some((_, token)) = told.get(&fd) {
                         let owners = registry.owners(*token);

@@ -65,7 +65,7 @@ impl Driver<'_> {
             for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 match handle {
                     Some(handle) if handle.get().is_cancelled(self.py) => this.forget(event, direction, &handle),
-                    Some(handle) if this.is_deferred(&handle) => this.mute(event, direction),
+                    Some(handle) if this.is_deferred(&handle) => this.disarm(event, direction),
                     Some(handle) => self.on_turn(|turn| turn.push(handle)),
                     None => {}
                 }

@@ -35,19 +35,19 @@ impl LoopCore {
         }
     }
 
-    /// Of a file whose handle waits for a step that is aside: looks away until such a step comes back. The kernel would report
-    /// it over and over, and there is nothing that could be done.
-    pub fn mute(&self, event: Event, direction: Direction) {
+    /// The handle of this file waits for a step that is aside: the file is not polled until such a step comes back. The kernel
+    /// would report it over and over, and nothing could be done about it.
+    pub fn disarm(&self, event: Event, direction: Direction) {
         let mut registry = lock(&self.files.registry);
-        let change = registry.mute(Registry::<Py<Handle>>::fd(event.token), direction);
+        let change = registry.disarm(Registry::<Py<Handle>>::fd(event.token), direction);
         // If it cannot be told: it goes on reporting.
         let _ = self.shared.apply(change);
     }
 
-    /// A step has come back: looks at all files again.
-    pub fn unmute(&self) {
+    /// A step has come back: all files are polled again.
+    pub fn rearm(&self) {
         let mut registry = lock(&self.files.registry);
-        for change in registry.unmute() {
+        for change in registry.rearm() {
             // A file that was closed meanwhile has nothing to report.
             let _ = self.shared.apply(change);
         }

@@ -256,7 +256,7 @@ fn begin_again(this: &LoopCore, member: &Member) {
     this.queues
         .turn
         .with(this.baton(), member.id(), |turn| deferred.into_iter().rev().for_each(|handle| turn.push_front(handle)));
-    this.unmute();
+    this.rearm();
 }
 
 // ---- gates
