@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use std::mem;
 use std::sync::atomic::Ordering;
 
-/// So many bytes are read in a turn, more or less, before what they set going runs. More of them would have left the
-/// processor's caches by then, and each would need memory of its own. (Streams: twice the throughput.)
+/// About so many bytes are read in one turn. More of them would have left the processor's caches before the steps that they
+/// wake run, and each would need memory of its own. (Streams: twice the throughput.)
 const INTAKE: usize = 256 * 1024;
 
 impl Driver<'_> {
@@ -41,15 +41,15 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judging by the last ones. The others
-    /// come with the next turns, before files are looked at again.
+    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judged by those of the last turn. The others
+    /// come in the next turns, before files are polled again.
     pub(super) fn collect_events(&mut self) {
         let core = self.core.clone();
         let this = core.get();
         if self.on_turn(|turn| !turn.found.is_empty()) {
-            // Goes first. What this thread has found besides will be found again.
+            // Those that have waited go first. What this thread has found besides will be found again.
             self.events.clear();
-            self.swap_found();
+            self.exchange_waiting_events();
         } else {
             self.poller.take_wake_up(&self.events);
         }
@@ -72,11 +72,11 @@ impl Driver<'_> {
             }
         }
         counters.collected.store(collected, Ordering::Relaxed);
-        self.swap_found();
+        self.exchange_waiting_events();
     }
 
-    /// Exchanges what this thread has found for what had to wait.
-    pub(super) fn swap_found(&mut self) {
+    /// Exchanges the events of this thread for those that wait in the loop's queues for a later turn.
+    fn exchange_waiting_events(&mut self) {
         let this = self.core.get();
         let events = &mut self.events;
         let swapped = this.queues.turn.with(this.baton(), self.member.id(), |turn| mem::swap(&mut turn.found, events));

@@ -10,7 +10,7 @@ use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;
 
 impl Driver<'_> {
-    /// Lets those go first who want the baton. False: this is a relief thread, and its turn is over.
+    /// Lets those go first who want the baton. Returns false if this is a relief thread: its turn is over.
     pub(super) fn give_way(&mut self) -> PyResult<bool> {
         let this = self.core.get();
         let Some(after) = this.baton().give_way(&self.member.waiter, this.pending(self.id())) else { return Ok(true) };
@@ -30,7 +30,8 @@ impl Driver<'_> {
         raised.map_or(Ok(()), Err)
     }
 
-    /// A pinned task's step: the baton goes to its thread. True: it cannot go there now, go on with the next.
+    /// Hands the baton to the thread to which the task of `handle` is pinned. Returns true if this thread goes on with the next
+    /// step: the baton is back, or it could not go there now.
     pub(super) fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
         let there = lock(&this.threads.members).get(&thread).cloned();
@@ -54,7 +55,7 @@ impl Driver<'_> {
         if this.baton().hand_to(&self.member.waiter, thread) {
             return if self.member.home { self.await_baton().map(|()| true) } else { Ok(false) };
         }
-        // It is on its way into or out of the poll: have it sit down, and try again next turn.
+        // That thread is on its way into or out of the poll, and waits for no baton yet: the next turn tries again.
         this.shared.wake();
         let handle = self.on_turn(|turn| turn.next());
         if let Some(handle) = handle {

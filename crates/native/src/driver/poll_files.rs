@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Driver<'_> {
-    /// Polls, unless files were `found` already, sleeping if there is nothing else to do, and queues what is ready. False:
-    /// the baton is elsewhere.
+    /// Polls, and queues the files and timers that are ready. Sleeps if there is nothing else to do. Polls nothing if files were
+    /// `found` before that still wait. Returns false if this is a relief thread and the baton is elsewhere.
     pub(super) fn poll_files(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
@@ -28,8 +28,8 @@ impl Driver<'_> {
         let must_stop = this.is_stopping() && (self.member.home && self.may_stop());
         let may_sleep = wait != Wait::No && timeout != Some(Duration::ZERO) && !must_stop;
 
-        // A loop that was idle the last time will have nothing to read this time either: it goes to sleep at once.
-        if !(found || may_sleep && self.idle) {
+        // A loop whose last sleep lasted has nothing to read this time either, most likely.
+        if !(found || may_sleep && self.sleeps_at_once) {
             check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)))?;
             found = !self.events.is_empty();
         }
@@ -40,7 +40,7 @@ impl Driver<'_> {
             }
             found = !self.events.is_empty();
             now = clock::now();
-            self.take_posts(); // what has ended the sleep, most likely
+            self.take_posts(); // one of them has ended the sleep, most likely
         }
 
         if sleeps {

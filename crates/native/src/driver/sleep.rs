@@ -12,16 +12,16 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
-/// A sleep that was shorter than this, in nanoseconds, was none: something was ready already, and letting go of the GIL for
-/// it was a risk for nothing.
-const IDLE: u64 = 5_000;
+/// A sleep that was shorter than this, in nanoseconds, did not last: something was ready already, and the GIL was let go of at
+/// a risk and for nothing.
+const SHORT_SLEEP: u64 = 5_000;
 
-/// How long a thread that has posted something, and need not tell, is given to let go of the GIL.
+/// How long a thread that has posted something is given to let go of the GIL. It does not always say when it has.
 const LETTING_GO: Duration = Duration::from_micros(10);
 
 impl Driver<'_> {
-    /// The one place where a loop sleeps and lets go of the GIL for it. False: the baton was taken meanwhile, and a relief
-    /// thread is out.
+    /// Sleeps until there is something to do: the one place where a loop lets go of the GIL for that. Returns false if the baton
+    /// was taken meanwhile and this is a relief thread: its turn is over.
     pub(super) fn sleep(&mut self, wait: Wait, timeout: Option<Duration>, now: u64) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
@@ -32,7 +32,7 @@ impl Driver<'_> {
         }
         this.shared.heartbeat.lie_down(now);
         let mut polled = Ok(());
-        // Who pushed before we lay down saw no sleeper.
+        // A thread that pushed before `begin_poll` saw no sleeper, and wakes nobody.
         if this.queues.inbox.is_filled() {
             // It is read next.
         } else if let Some(wait) = &self.sleeper {
@@ -42,7 +42,7 @@ impl Driver<'_> {
             polled = polled.and(found);
         } else {
             let (poller, events) = (&self.poller, &mut self.events);
-            let spins = timeout.is_none_or(|timeout| timeout > SPIN) && self.habit.spins();
+            let spins = timeout.is_none_or(|timeout| timeout > SPIN) && self.adaptive_spin.spins();
             let (outcome, woke) = self.member.without_gil(self.py, || {
                 let outcome = if !spins {
                     poller.wait(events, timeout)
@@ -54,8 +54,8 @@ impl Driver<'_> {
                 };
                 (outcome, clock::now())
             });
-            self.habit.learn(spins, Duration::from_nanos(woke - now), poller.is_woken());
-            self.idle = woke - now > IDLE;
+            self.adaptive_spin.learn(spins, Duration::from_nanos(woke - now), poller.is_woken());
+            self.sleeps_at_once = woke - now > SHORT_SLEEP;
             self.turns_awake = 0;
             polled = check_poll(outcome);
         }
@@ -73,8 +73,8 @@ impl Driver<'_> {
     }
 }
 
-/// A signal ends a poll too: its handler is Python code, for the main thread to run. Anything else means that somebody has
-/// closed what the loop sleeps in: no file would ever be ready again.
+/// Returns the error of a poll that must end the run. A signal is none: its handler is Python code, for the main thread to run.
+/// Any other error means that somebody has closed the descriptor of the poller: no file would ever be ready again.
 pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
     match outcome {
         Ok(()) | Err(Errno::INTR) => Ok(()),
@@ -82,12 +82,12 @@ pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
     }
 }
 
-/// Polls without sleeping, for a moment: another thread will send something soon. True: a file is ready.
+/// Polls without sleeping, for a moment, since another thread will send something soon. Returns true if a file is ready.
 fn find_soon(poller: &Poller, last_post: &LastPost, events: &mut Events) -> bool {
     let mut woken = None;
     spin(SPIN, || {
         if poller.is_woken() {
-            // By a thread that may have the GIL still, and does not always tell when it has let go of it.
+            // The thread that woke it may still have the GIL: who gets up now only waits.
             return last_post.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
         }
         poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()

@@ -18,21 +18,27 @@ use std::sync::atomic::Ordering;
 pub struct Driver<'py> {
     pub(super) py: Python<'py>,
     pub(super) core: Bound<'py, LoopCore>,
+    /// This thread, as the loop's other threads see it.
     pub(super) member: Arc<Member>,
+    /// A reference of its own: the loop may be closed while this thread is in the poll.
     pub(super) poller: Arc<Poller>,
+    /// What the last poll has found, until it is queued.
     pub(super) events: Events,
+    /// Empty between two uses: memory for what comes out of the inbox.
     pub(super) posts: Vec<Post>,
     pub(super) greenlets: pinning::GreenletWatch<'py>,
+    /// The program's own way to sleep, at home, if it has set one.
     pub(super) sleeper: Option<Bound<'py, PyAny>>,
     pub(super) share: LockShare,
-    /// The last sleep was one.
-    pub(super) idle: bool,
-    /// Of sleeping, where other threads end the sleep.
-    pub(super) habit: AdaptiveSpin,
-    /// Steps and turns left before files are looked at again.
+    /// True if the last sleep lasted: the next one begins without a poll before it.
+    pub(super) sleeps_at_once: bool,
+    /// Learns whether it pays to stay awake for a moment, since other threads end the sleep at once.
+    pub(super) adaptive_spin: AdaptiveSpin,
+    /// Steps that may run before files are polled again.
     pub(super) steps_left: usize,
+    /// Turns that may pass before files are polled again.
     pub(super) turns_left: u32,
-    /// Turns since the last sleep, as far as that matters.
+    /// Turns since the last sleep, counted up to `TURNS_OF_POLLS`.
     pub(super) turns_awake: u32,
 }
 
@@ -50,8 +56,8 @@ impl<'py> Driver<'py> {
             greenlets: pinning::GreenletWatch::new(py)?,
             sleeper,
             share: LockShare::default(),
-            idle: false,
-            habit: AdaptiveSpin::default(),
+            sleeps_at_once: false,
+            adaptive_spin: AdaptiveSpin::default(),
             steps_left: 0,
             turns_left: 0,
             turns_awake: 0,
@@ -66,6 +72,7 @@ impl<'py> Driver<'py> {
         self.member.id()
     }
 
+    /// The queues that the holder of the baton has for itself. `f` runs no Python code.
     pub(super) fn on_turn<R>(&self, f: impl FnOnce(&mut Turn<Py<Handle>>) -> R) -> R {
         let this = self.this();
         this.queues.turn.with(this.baton(), self.id(), f).expect("a driver holds the baton between its waits")
@@ -76,7 +83,7 @@ impl<'py> Driver<'py> {
         self.greenlets.end()
     }
 
-    /// Steps in blocking calls come back before the loop stops. Those in `block_on` wait for the next run.
+    /// True if the loop may stop now. Steps in blocking calls come back before that; those in `block_on` wait for the next run.
     pub(super) fn may_stop(&self) -> bool {
         let counters = &self.this().shared.counters;
         counters.aside.load(Ordering::Relaxed) <= counters.in_block_on.load(Ordering::Relaxed)

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
 impl Driver<'_> {
-    /// Runs one handle. False: it belongs to another thread, which has the baton now.
+    /// Runs one handle. Returns false if this thread no longer has the baton.
     #[inline]
     pub(super) fn step(&mut self, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
@@ -49,7 +49,7 @@ impl Driver<'_> {
 
     /// Debug mode tells of slow callbacks, in asyncio's words, and by the loop's own clock as it does.
     #[cold]
-    pub(super) fn tell_if_slow(&self, handle: &Bound<'_, Handle>, begun: f64) -> PyResult<()> {
+    fn tell_if_slow(&self, handle: &Bound<'_, Handle>, begun: f64) -> PyResult<()> {
         let took = timing::seconds(&self.core)? - begun;
         if took >= clock::to_seconds(self.this().shared.report_after.load(Ordering::Relaxed)) {
             self.core.call_method1("_log_slow_callback", (handle, took))?;
@@ -57,8 +57,9 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// The handle's context is entered: by a step that is aside, and then it waits for that; or by whoever runs the loop.
-    pub(super) fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
+    /// The handle could not run, since its context is entered. By a step that is aside: then it waits for that. By whoever runs
+    /// the loop: then its error is reported.
+    fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
         if self.this().shared.counters.aside.load(Ordering::Relaxed) > 0 {
             lock(&self.this().queues.deferred).push(handle);
             return Ok(true);
@@ -69,8 +70,8 @@ impl Driver<'_> {
         }
     }
 
-    /// SystemExit and KeyboardInterrupt come out of `run_forever`, on the home thread.
-    pub(super) fn fail(&self, error: PyErr) -> PyResult<bool> {
+    /// SystemExit or KeyboardInterrupt of a step: it is to come out of `run_forever`, on the home thread.
+    fn fail(&self, error: PyErr) -> PyResult<bool> {
         if self.member.home {
             return Err(error);
         }
@@ -81,9 +82,8 @@ impl Driver<'_> {
         Ok(true)
     }
 
-    /// The baton has come to a relief thread: for a step that nobody else may run, if one is next. That runs before the
-    /// thread which sent the baton, and waits, gets it back; else the two would hand it to and fro for ever. False: the
-    /// baton is elsewhere.
+    /// The baton has come to a relief thread, perhaps for a step that nobody else may run: that runs before anything else, since
+    /// the thread that sent the baton wants it back. Returns false if the baton is elsewhere afterwards.
     pub fn run_pinned(&mut self) -> PyResult<bool> {
         let this = self.core.get();
         if this.threads.pins.is_empty() {

@@ -8,13 +8,13 @@ use everloop_core::turn::Wait;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
-/// While work is ready, files are looked at after so many steps, and whenever the watchdog has looked.
-const STEPS_BETWEEN_LOOKS: usize = 256;
-/// The same in turns.
-const TURNS_BETWEEN_LOOKS: u32 = 32;
-/// So many turns after a sleep files are looked at in every turn, as asyncio does: programs, tests above all, let a few turns
-/// pass and expect that what was sent has arrived. A loop that is busy for longer saves the system call.
-const TURNS_OF_LOOKS: u32 = 16;
+/// While work is ready, files are polled after so many steps, and whenever the watchdog has looked.
+const STEPS_BETWEEN_POLLS: usize = 256;
+/// While work is ready, files are polled after so many turns.
+const TURNS_BETWEEN_POLLS: u32 = 32;
+/// So many turns after a sleep files are polled in every turn.
+const TURNS_OF_POLLS: u32 = 16;
+
 impl Driver<'_> {
     /// Turns until the loop stops or another thread has the baton.
     pub fn drive(&mut self) -> PyResult<()> {
@@ -23,7 +23,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// False: the loop stops, at home; or another thread has the baton, if this is a relief thread.
+    /// One turn. Returns false if the loop stops, at home; or if another thread has the baton and this is a relief thread.
     fn turn(&mut self) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
@@ -45,18 +45,17 @@ impl Driver<'_> {
             block_on::pass_on_cancellations(&core)?;
         }
 
-        // Files: always before a sleep, and now and then while work is ready. Timers: in every turn, since programs count on
-        // it that what is due by now, `call_later(0, ...)` first of all, runs in the next turn.
+        // Files: before every sleep, and now and then while work is ready. Timers: in every turn.
         let (wait, found) = self.on_turn(|turn| (turn.wait(), !turn.found.is_empty()));
-        let stale = this.shared.heartbeat.take_look();
-        let is_fresh = self.turns_awake < TURNS_OF_LOOKS;
+        let watchdog_looked = this.shared.heartbeat.take_look();
+        let is_fresh = self.turns_awake < TURNS_OF_POLLS;
         self.turns_awake += u32::from(is_fresh);
-        if found || wait != Wait::No || stale || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
+        if found || wait != Wait::No || watchdog_looked || is_fresh || self.steps_left == 0 || self.turns_left == 0 {
             if !self.poll_files(wait, found)? {
                 return Ok(self.member.home);
             }
-            self.steps_left = STEPS_BETWEEN_LOOKS;
-            self.turns_left = TURNS_BETWEEN_LOOKS;
+            self.steps_left = STEPS_BETWEEN_POLLS;
+            self.turns_left = TURNS_BETWEEN_POLLS;
         } else {
             self.collect_timers(clock::now)?;
         }
