@@ -43,7 +43,7 @@ NATIVE_ORDER = {
         {"pool"},
         {"handoff"},
         {"watchdog"},
-        {"driver"},
+        {"driver", "fork", "statistics"},
         {"lib"},
     ],
     "driver": [
@@ -78,7 +78,6 @@ NATIVE_ORDER = {
         {"mod", "pinning"},
         {"contexts"},
         {"blocking", "block_on", "events", "rescue"},
-        {"fork"},
     ],
     "pool": [{"job"}, {"mod"}, {"worker"}],
     "transport": [

@@ -139,8 +139,6 @@ class LoopCore:
         """
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""
-    def _after_fork(self) -> None:
-        """In a forked child only the thread that forked is left; steps of other threads are gone with them."""
     def _close_core(self) -> None:
         """Throws away what is queued or watched; steps that are aside get RuntimeError when they come back."""
     def _new_handle(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
@@ -247,10 +245,6 @@ class PoolCore:
     @property
     def slots(self) -> int:
         """The number of slots: how many counted jobs run at once, beside those that wait in the bridge."""
-    def _after_fork(self) -> None:
-        """In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
-        counts no more, so whatever it gives back is taken without asking.
-        """
     def _enter(self, number: int) -> Worker:
         """Makes the worker of a thread of the pool, on that thread."""
     def _numbers(self) -> tuple[int, int, int, int, int]:
@@ -715,13 +709,13 @@ def watch_loops(watches: bool) -> None:
     """Whether loops are watched that begin to run from now on."""
 
 def before_fork() -> None:
-    """The calling thread is about to fork: what threads without the GIL may lock is locked by it."""
+    """The calling thread is about to fork."""
 
 def after_fork_in_parent() -> None:
-    """It has forked, or could not."""
+    """The calling thread has forked, or could not."""
 
-def after_fork() -> None:
-    """In a forked child: forgets the threads that the parent has."""
+def after_fork_in_child(pools: list[PoolCore], loops: list[LoopCore]) -> None:
+    """This is a forked child, with these pools and loops of its parent."""
 
 def keep_children() -> None:
     """From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored."""

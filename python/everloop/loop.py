@@ -461,10 +461,8 @@ if sys.version_info >= (3, 14):
 
 
 def _after_fork_in_child() -> None:
-    _native.after_fork()
-    pool.after_fork_in_child()
-    for loop in list(_live_loops):
-        loop._after_fork()
+    _native.after_fork_in_child(pool.all_pools(), list(_live_loops))
+    pool.forget_threads()
 
 
 os.register_at_fork(

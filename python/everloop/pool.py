@@ -195,9 +195,13 @@ def call_of(future: object) -> "tuple[threading.Thread, _native.Job] | None":
     return next((call for call in running if call[1].future is future), None)
 
 
-def after_fork_in_child() -> None:
-    """No thread of a pool is left there, and what was queued is the parent's."""
-    for pool in list(_pools):
-        pool._after_fork()
+def all_pools() -> "list[ThreadPool]":
+    """The pools of this process."""
+    return list(_pools)
+
+
+def forget_threads() -> None:
+    """In a forked child: the threads of the pools are the parent's."""
+    for pool in all_pools():
         pool._threads.clear()
         pool._workers.clear()

@@ -14,6 +14,7 @@ mod errors;
 mod event_loop;
 mod exit;
 mod ffi;
+mod fork;
 mod future_waiter;
 mod gates;
 mod generation;
@@ -25,6 +26,7 @@ mod outbox;
 mod pool;
 mod private;
 mod starter;
+mod statistics;
 mod this_thread;
 mod threadsafe_hook;
 mod transport;
@@ -45,31 +47,6 @@ fn begin_exit(py: Python<'_>) {
 #[pyfunction]
 fn watch_loops(watches: bool) {
     watchdog::watch_loops(watches);
-}
-
-/// The calling thread is about to fork: what threads without the GIL may lock is locked by it.
-#[pyfunction]
-fn before_fork() {
-    watchdog::before_fork();
-    outbox::before_fork();
-}
-
-/// It has forked, or could not.
-#[pyfunction]
-fn after_fork_in_parent() {
-    watchdog::after_fork_in_parent();
-    outbox::after_fork_in_parent();
-}
-
-/// In a forked child: forgets the threads that the parent has.
-#[pyfunction]
-fn after_fork(py: Python<'_>) -> PyResult<()> {
-    ffi::children::after_fork();
-    exit::after_fork();
-    generation::after_fork();
-    watchdog::after_fork();
-    outbox::after_fork();
-    gates::after_fork(py)
 }
 
 /// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
@@ -136,11 +113,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(threadsafe_hook::set_adopter, module)?)?;
     module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
     module.add_function(wrap_pyfunction!(watch_loops, module)?)?;
-    module.add_function(wrap_pyfunction!(before_fork, module)?)?;
-    module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
-    module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(keep_children, module)?)?;
     module.add_function(wrap_pyfunction!(release_children, module)?)?;
+    fork::install(module)?;
     transport::install(module)?;
     event_loop::install(module)
 }

@@ -1,23 +1,16 @@
-//! A run of a loop: the lives of the threads that turn it, from `run_forever` to its end, and what is left of them after
-//! a fork.
+//! A run of a loop: the lives of the threads that turn it, home and relief threads, from `run_forever` to its end.
 
-use crate::aside::Reason;
 use crate::driver::state::Driver;
-use crate::event_loop::{LoopCore, Post};
-use crate::ffi;
-use crate::gates::{codes, sites};
-use crate::handle::Handle;
+use crate::event_loop::LoopCore;
+use crate::gates::codes;
 use crate::handoff;
 use crate::lock::lock;
 use crate::member::Member;
-use crate::this_thread::own_id;
 use crate::watchdog;
 use crate::watchdog_sleep;
 use everloop_core::baton::{Manner, Pending, Spare};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -117,69 +110,6 @@ impl LoopCore {
             .filter(|member| member.aside_reason().is_some() || self.threads.pins.holds(member.id()))
             .map(|member| member.ident)
             .collect()
-    }
-
-    /// The handles that are queued: those that are ready, and the timers, in no order.
-    fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
-        let (py, this) = (slf.py(), slf.get());
-        let (mut ready, mut timers) = ffi::peek(&this.queues.turn, py, |turn| {
-            let copy = |handle: &Py<Handle>| handle.clone_ref(py);
-            (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
-        })
-        .unwrap_or_else(|| (Vec::new(), Vec::new()));
-        this.queues.inbox.try_each(|post| match post {
-            Post::Soon(handle) => ready.push(handle.clone_ref(py)),
-            Post::At(_, handle) => timers.push(handle.clone_ref(py)),
-        });
-        (ready, timers)
-    }
-
-    /// What this loop has done so far and has at hand now.
-    ///
-    /// Returns:
-    ///     dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
-    ///         made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
-    ///         `relief_threads` alive; and the `learned_sites` of the process.
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = &self.shared.counters;
-        let dict = PyDict::new(py);
-        dict.set_item("steps", self.shared.heartbeat.steps())?;
-        dict.set_item("turns", counters.turns.load(Ordering::Relaxed))?;
-        dict.set_item("releases", counters.releases.load(Ordering::Relaxed))?;
-        dict.set_item("rescues", counters.rescues.load(Ordering::Relaxed))?;
-        dict.set_item("learned", counters.learned.load(Ordering::Relaxed))?;
-        dict.set_item("aside", counters.aside.load(Ordering::Relaxed))?;
-        dict.set_item("relief_threads", counters.relief.load(Ordering::Relaxed))?;
-        dict.set_item("learned_sites", sites::learned_count(py))?;
-        Ok(dict)
-    }
-
-    /// In a forked child only the thread that forked is left; steps of other threads are gone with them.
-    fn _after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        let me = lock(&this.threads.members).remove(&own_id());
-        let me = me.as_ref();
-        let aside = me.is_some_and(|member| member.aside_reason().is_some());
-        this.baton().after_fork(me.map(|member| &*member.waiter), aside);
-        let gone = {
-            let mut members = lock(&this.threads.members);
-            let mine = me.map(|member| (member.id(), Arc::clone(member))).into_iter().collect();
-            mem::replace(&mut *members, mine)
-        };
-        let waits = me.is_some_and(|member| member.aside_reason() == Some(Reason::BlockOn));
-        let counters = &this.shared.counters;
-        counters.aside.store(usize::from(aside), Ordering::Relaxed);
-        counters.in_block_on.store(usize::from(waits), Ordering::Relaxed);
-        counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
-        this.threads.spawning.store(false, Ordering::Relaxed);
-        // The dead threads' places hold references that were theirs: let them be.
-        mem::forget(gone);
-        handoff::fork::after_fork(slf, me.map(|member| &**member))?;
-        // What waited for the steps that are gone. Where those are in its context for ever, it is told so.
-        for handle in mem::take(&mut *lock(&this.queues.deferred)) {
-            this.schedule(handle);
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a handle comes into the queues of a loop, from the thread that holds its baton and from others.
 
 use crate::event_loop::state::{LoopCore, Post};
+use crate::ffi;
 use crate::handle::Handle;
 use crate::lock::lock;
 use crate::this_thread::own_id;
@@ -43,14 +44,14 @@ impl LoopCore {
         self.shared.wake_sleeper();
     }
 
-    /// As `schedule`, of a thread that does not run this loop. It wakes the loop soon, when it has let go of
-    /// the GIL: a loop that is woken before that only wakes up to wait.
+    /// As `schedule`, for a thread that does not run this loop. The caller wakes the loop, once it has let go of the GIL: a loop
+    /// that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
         self.shared.last_post.note();
         self.queues.inbox.push(Post::Soon(handle));
     }
 
-    /// What a thread that lets go of the baton tells the next one. Only for the thread that holds it, or on its behalf.
+    /// Returns what the next holder of the baton has to do. Called by the holder, or on its behalf.
     pub fn pending(&self, holder: ThreadId) -> Pending {
         let (ready, deadline) = self
             .queues
@@ -60,7 +61,7 @@ impl LoopCore {
         Pending { ready: ready || self.queues.inbox.is_filled() || self.is_stopping(), deadline }
     }
 
-    /// Carries out what a release left to do, but for starting threads: says whether that is needed.
+    /// Does what a release of the baton left to do. Returns true if a relief thread is to be started, which it does not do.
     pub fn after_release(&self, after: After) -> bool {
         match after {
             After::Nothing => false,
@@ -72,9 +73,27 @@ impl LoopCore {
         }
     }
 
-    /// Whether a handle waits for a step that is aside.
+    /// True if a handle waits for a step that is aside.
     pub fn is_deferred(&self, handle: &Py<Handle>) -> bool {
         self.shared.counters.aside.load(Ordering::Relaxed) > 0
             && lock(&self.queues.deferred).iter().any(|deferred| deferred.is(handle))
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    /// The handles that are queued: those that are ready, and the timers, in no order.
+    fn _queued(slf: &Bound<'_, Self>) -> (Vec<Py<Handle>>, Vec<Py<Handle>>) {
+        let (py, this) = (slf.py(), slf.get());
+        let (mut ready, mut timers) = ffi::peek(&this.queues.turn, py, |turn| {
+            let copy = |handle: &Py<Handle>| handle.clone_ref(py);
+            (turn.ready().map(copy).collect(), turn.timers.iter().map(copy).collect())
+        })
+        .unwrap_or_else(|| (Vec::new(), Vec::new()));
+        this.queues.inbox.try_each(|post| match post {
+            Post::Soon(handle) => ready.push(handle.clone_ref(py)),
+            Post::At(_, handle) => timers.push(handle.clone_ref(py)),
+        });
+        (ready, timers)
     }
 }

@@ -55,7 +55,6 @@ pub mod blocking;
 pub mod contexts;
 mod current;
 pub mod events;
-pub mod fork;
 mod grant;
 pub mod pinning;
 pub mod relief;

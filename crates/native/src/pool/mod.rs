@@ -124,6 +124,15 @@ impl PoolCore {
     }
 }
 
+impl PoolCore {
+    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
+    /// counts no more, so whatever it gives back is taken without asking.
+    pub fn after_fork(&self, py: Python<'_>) {
+        let old = self.state.with(py, Slots::after_fork);
+        std::mem::forget(old); // the dead threads' references are let be
+    }
+}
+
 #[pymethods]
 impl PoolCore {
     #[new]
@@ -212,13 +221,6 @@ impl PoolCore {
     fn _numbers(&self, py: Python<'_>) -> (usize, usize, usize, usize, usize) {
         self.state
             .with(py, |state| (state.threads(), state.idle(), state.running(), state.lent(), state.queued().count()))
-    }
-
-    /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
-    /// counts no more, so whatever it gives back is taken without asking.
-    fn _after_fork(&self, py: Python<'_>) {
-        let old = self.state.with(py, Slots::after_fork);
-        std::mem::forget(old); // the dead threads' references are let be
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
