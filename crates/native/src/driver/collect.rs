@@ -64,7 +64,9 @@ impl Driver<'_> {
             let [reader, writer] = this.owners(self.py, event);
             for (handle, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 match handle {
-                    Some(handle) if handle.get().is_cancelled(self.py) => this.forget(event, direction, &handle),
+                    Some(handle) if handle.get().is_cancelled(self.py) => {
+                        this.forget_cancelled(event, direction, &handle)
+                    }
                     Some(handle) if this.is_deferred(&handle) => this.disarm(event, direction),
                     Some(handle) => self.on_turn(|turn| turn.push(handle)),
                     None => {}

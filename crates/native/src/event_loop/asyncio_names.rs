@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
 impl LoopCore {
-    /// The thread that steps are running on, or home while nobody holds the baton.
+    /// The thread that holds the baton; home while nobody does.
     fn thread_ident(&self) -> Option<u64> {
         if !self.baton().is_open() {
             return None;
@@ -66,7 +66,7 @@ impl LoopCore {
         self.thread_ident()
     }
 
-    /// asyncio's constructor sets it; the baton knows better.
+    /// asyncio's constructor sets it. That has no effect: the baton knows the thread.
     #[setter(_thread_id)]
     fn set_thread_id(&self, _ident: &Bound<'_, PyAny>) {}
 

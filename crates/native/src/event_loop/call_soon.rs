@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::ffi::CStr;
 
-/// Whether this interpreter's asyncio makes threads wait that cancel what runs: see handle/running.rs.
+/// True if this interpreter's asyncio makes a thread wait that cancels a callback which runs: see handle/running.rs.
 fn waits_for_callbacks(py: Python<'_>) -> bool {
     static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
     *ANSWER.get_or_init(py, || py.version_info() >= (3, 14))

@@ -6,7 +6,7 @@ use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use std::os::fd::RawFd;
 
 impl LoopCore {
-    /// A descriptor has got an owner that nobody else may watch it beside.
+    /// This descriptor belongs to a transport from now on: `add_reader` and its like refuse it.
     pub fn claim(&self, fd: RawFd, owner: &Bound<'_, PyAny>) -> PyResult<()> {
         let reference = PyWeakrefReference::new(owner)?.unbind();
         let before = self.files.owned.with(owner.py(), |owned| owned.insert(fd, reference));
@@ -14,7 +14,7 @@ impl LoopCore {
         Ok(())
     }
 
-    /// The owner has gone, or lets others watch for a while.
+    /// The transport has gone, or lets others watch the descriptor for a while.
     pub fn disclaim(&self, py: Python<'_>, fd: RawFd) {
         let before = self.files.owned.with(py, |owned| owned.remove(&fd));
         drop(before);
@@ -29,14 +29,14 @@ impl LoopCore {
         reference.bind(py).upgrade()
     }
 
-    /// The transports that are there.
+    /// All transports of this loop that are alive.
     fn _own_transports<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         let references: Vec<_> =
             self.files.owned.with(py, |owned| owned.values().map(|reference| reference.clone_ref(py)).collect());
         references.iter().filter_map(|reference| reference.bind(py).upgrade()).collect()
     }
 
-    /// Nobody else may watch this descriptor from now on (True), or others may for a while (False).
+    /// True: this descriptor belongs to the transport from now on. False: others may watch it for a while.
     fn _claim(&self, fd: RawFd, transport: &Bound<'_, PyAny>, claimed: bool) -> PyResult<()> {
         if claimed {
             return self.claim(fd, transport);

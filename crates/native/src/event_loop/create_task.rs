@@ -45,7 +45,7 @@ fn make<'py>(
     class.call(arguments, Some(&slf.get().factories.keywords(slf.as_any())?)).map(Bound::unbind)
 }
 
-/// A future of a loop that no program sees, and so none wants to be another one's.
+/// A future for our own use. No program sees it, so a `create_future` that a program has overridden is not asked.
 pub fn new_future(slf: &Bound<'_, LoopCore>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
     match FUTURES.named("asyncio.futures", &name!(py, "Future"))? {
@@ -54,7 +54,7 @@ pub fn new_future(slf: &Bound<'_, LoopCore>) -> PyResult<Py<PyAny>> {
     }
 }
 
-/// Whether all keywords are those that every version passes on to the task as they are.
+/// True if every supported version of CPython passes these keywords on to the task as they are.
 fn knows(arguments: &Arguments<'_, '_>) -> PyResult<bool> {
     let Some(keywords) = arguments.keywords() else { return Ok(true) };
     for keyword in keywords.iter_borrowed() {

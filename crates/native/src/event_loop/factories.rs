@@ -1,16 +1,16 @@
-//! What a loop makes tasks and futures with.
+//! The task factory of a loop, and the arguments with which it makes tasks and futures.
 
 use crate::ffi::{GilCell, name};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
-/// Of one loop.
+/// The factories of one loop.
 #[derive(Default)]
 pub struct Factories {
-    /// What the program has set with `set_task_factory`, unless that is None.
+    /// The factory that the program has set with `set_task_factory`, unless that is None. Written by the program, under the GIL.
     factory: GilCell<Option<Py<PyAny>>>,
-    /// `{"loop": loop}`, which asyncio's classes are called with: made once, as a call would make and drop another one.
+    /// `{"loop": loop}`, with which asyncio's classes are called. Made once and kept: each call would make another one.
     keywords: GilCell<Option<Py<PyDict>>>,
 }
 
@@ -30,7 +30,7 @@ impl Factories {
         drop(old);
     }
 
-    /// The keywords for a class of asyncio, which must not change them: none in C does, and one in Python has a copy.
+    /// The keywords for a class of asyncio. It must not change them: those in C do not, and those in Python get a copy.
     pub fn keywords<'py>(&self, loop_: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = loop_.py();
         if let Some(keywords) = self.keywords.with(py, |keywords| keywords.as_ref().map(|made| made.clone_ref(py))) {
@@ -49,7 +49,7 @@ impl Factories {
         self.keywords.traverse(|keywords| keywords.as_ref().map_or(Ok(()), |keywords| visit.call(keywords)))
     }
 
-    /// The loop is closed: what holds it is let go of.
+    /// The loop is closed: the keywords, which refer to it, are dropped.
     pub fn forget_keywords(&self, py: Python<'_>) {
         let keywords = self.keywords.with(py, Option::take);
         drop(keywords);

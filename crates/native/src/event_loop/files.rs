@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 
 impl LoopCore {
-    /// The handles that an event concerns.
+    /// Returns the handles that an event concerns: of the reader, and of the writer.
     pub fn owners(&self, py: Python<'_>, event: Event) -> [Option<Py<Handle>>; 2] {
         let registry = lock(&self.files.registry);
         let (reader, writer) = registry.owners(event.token);
@@ -23,12 +23,12 @@ impl LoopCore {
     }
 
     /// Forgets a handle that was cancelled while registered.
-    pub fn forget(&self, event: Event, direction: Direction, handle: &Py<Handle>) {
+    pub fn forget_cancelled(&self, event: Event, direction: Direction, handle: &Py<Handle>) {
         let fd = Registry::<Py<Handle>>::fd(event.token);
         let mut registry = lock(&self.files.registry);
         if registry.owner(fd, direction).is_some_and(|owner| owner.is(handle)) {
             let (change, gone) = registry.clear(fd, direction);
-            // A descriptor that the kernel has forgotten already is as good as deleted.
+            // The kernel may have forgotten the descriptor already.
             let _ = self.shared.apply(change);
             drop(registry);
             drop(gone);
@@ -40,7 +40,7 @@ impl LoopCore {
     pub fn disarm(&self, event: Event, direction: Direction) {
         let mut registry = lock(&self.files.registry);
         let change = registry.disarm(Registry::<Py<Handle>>::fd(event.token), direction);
-        // If it cannot be told: it goes on reporting.
+        // If that fails, the kernel goes on reporting the file, which is slow and no more.
         let _ = self.shared.apply(change);
     }
 
@@ -68,7 +68,7 @@ impl LoopCore {
         }
     }
 
-    /// Forgets the handle of a file, and cancels it. False: there was none.
+    /// Forgets the handle of a file, and cancels it. Returns false if there was none.
     pub fn unwatch(&self, py: Python<'_>, fd: RawFd, direction: Direction) -> PyResult<bool> {
         if self.is_closed() {
             return Ok(false); // the kernel has forgotten everything with the poller
@@ -84,7 +84,7 @@ impl LoopCore {
         }
     }
 
-    /// Whether a file is watched in that direction.
+    /// True if a file is watched in that direction.
     pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
         lock(&self.files.registry).owner(fd, direction).is_some()
     }
@@ -98,7 +98,7 @@ impl LoopCore {
         slf.get().watch(slf.py(), ffi::file_descriptor(fd)?, direction, &handle.clone().unbind())
     }
 
-    /// Forgets the handle of a file, and cancels it. False: there was none.
+    /// Forgets the handle of a file, and cancels it. Returns False if there was none.
     fn _unwatch(slf: &Bound<'_, Self>, fd: RawFd, write: bool) -> PyResult<bool> {
         if fd < 0 {
             return Ok(false);

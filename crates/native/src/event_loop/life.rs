@@ -1,4 +1,4 @@
-//! The end of a loop's run, and of the loop.
+//! Whether a loop runs, its end, and what the collector sees of it.
 
 use crate::event_loop::state::{LoopCore, Post};
 use crate::ffi;
@@ -21,7 +21,7 @@ impl LoopCore {
         }
     }
 
-    /// Whether the loop is running.
+    /// True if the loop is running.
     fn is_running(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let baton = slf.get().baton();
         let is_running = baton.is_open();
@@ -32,13 +32,13 @@ impl LoopCore {
         Ok(is_running)
     }
 
-    /// Throws away what is queued or watched; steps that are aside get RuntimeError when they come back.
+    /// Throws away all that is queued or watched. Steps that are aside get RuntimeError when they come back.
     fn _close_core(slf: &Bound<'_, Self>) {
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);
         let mut posts = Vec::new();
         this.queues.inbox.take(&mut posts);
-        // SAFETY of the baton aside: a loop that is closed does not run, so nobody is inside `turn`.
+        // A loop that is closed does not run: nobody is inside `turn`.
         let queued = ffi::peek(&this.queues.turn, slf.py(), Turn::take_all);
         let watched = {
             let mut registry = lock(&this.files.registry);

@@ -1,10 +1,10 @@
-//! LoopCore: the native half of `EventLoop`. It owns the queues, the poller and the baton; `driver` runs them.
+//! LoopCore: the native half of `EventLoop`. It owns the queues, the files, the poller and the baton; `driver` runs them.
 //!
-//! Who touches what:
-//! - `turn`: the holder of the baton, nobody else;
-//! - `inbox`: anybody pushes, the holder empties;
-//! - `registry`: anybody, under its lock, which is held for a system call at the most and never while Python runs;
-//! - flags: atomics, written under the GIL.
+//! Each field says who writes and who reads it: `state.rs` those that need the GIL, `shared.rs` those that threads without it
+//! may touch. In which order their locks are taken stands in `fork.rs`.
+//!
+//! `call_soon`, `call_later` and their like are called more often than anything else: they are raw methods of CPython
+//! (`ffi::FastMethod`), and a handle goes into the queue without a lock if the calling thread holds the baton.
 
 mod asyncio_names;
 mod call_soon;

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 impl LoopCore {
-    /// A handle that is not queued yet, in a context that is its own or shared.
+    /// Returns a handle that is not queued yet. It runs in `context`.
     pub fn handle_in(
         slf: &Bound<'_, Self>,
         context: Py<PyAny>,
@@ -20,14 +20,14 @@ impl LoopCore {
         Self::noted(slf, Handle::new(callback, args, context, slf.clone().into_any().unbind()))
     }
 
-    /// `call_soon` of those that are written in Rust.
+    /// `call_soon` for callers in Rust.
     pub fn call_soon_in(slf: &Bound<'_, Self>, context: Py<PyAny>, callback: Py<PyAny>, args: Args) -> PyResult<()> {
         slf.get().check_open()?;
         slf.get().schedule(Self::handle_in(slf, context, callback, args)?);
         Ok(())
     }
 
-    /// In debug mode a handle knows where it was made.
+    /// Makes the Python object of a handle. In debug mode it knows where it was made.
     fn noted(slf: &Bound<'_, Self>, handle: Handle) -> PyResult<Py<Handle>> {
         let handle = Py::new(slf.py(), handle)?;
         if slf.get().is_debug() {
@@ -37,7 +37,7 @@ impl LoopCore {
     }
 }
 
-/// The handle that a call of `call_soon` or its like asks for, whose callback is the argument at `skip`.
+/// Returns the handle for a call of `call_soon` or a method like it. The callback is the argument at `skip`.
 pub fn new_handle<'py>(
     slf: Borrowed<'_, 'py, LoopCore>,
     arguments: &Arguments<'_, 'py>,
@@ -61,7 +61,7 @@ pub fn new_handle<'py>(
     Ok(Handle::new(callback.to_owned().unbind(), args, context, slf.to_owned().into_any().unbind()))
 }
 
-/// What debug mode checks and notes, as asyncio does.
+/// Checks a call of `call_soon` or a method like it, in debug mode, as asyncio does. `thread`: only threads of the loop may call it.
 #[cold]
 pub fn check_debug(
     slf: Borrowed<'_, '_, LoopCore>,
@@ -92,7 +92,7 @@ pub fn note_source(py: Python<'_>, handle: &Py<Handle>) -> PyResult<()> {
 
 #[pymethods]
 impl LoopCore {
-    /// A handle that is not queued yet: for files.
+    /// Returns a handle that is not queued yet: for files.
     #[pyo3(signature = (callback, *args, context=None))]
     fn _new_handle<'py>(
         slf: &Bound<'py, Self>,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 #[pymethods]
 impl LoopCore {
-    /// Whether the loop is in debug mode. Every future asks for it.
+    /// True if the loop is in debug mode. Every future asks for it.
     fn get_debug(&self) -> bool {
         self.is_debug()
     }
@@ -30,7 +30,7 @@ impl LoopCore {
         self.shared.report_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
     }
 
-    /// Whether steps that block in a call are put aside while others go on.
+    /// True if steps that block in a call are put aside while others go on.
     #[getter]
     fn get_rescue(&self) -> bool {
         self.shared.rescue.load(Ordering::Relaxed)

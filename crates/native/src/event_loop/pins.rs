@@ -1,4 +1,4 @@
-//! Which tasks are pinned to which threads.
+//! The tasks of a loop that are pinned to threads.
 
 use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;
@@ -19,8 +19,9 @@ pub struct Pin {
 /// The pinned tasks of one loop, by the address of the task: its greenlets run its coroutine and so keep it alive.
 #[derive(Default)]
 pub struct Pins {
-    /// How many there are: asked for every step. Written under the GIL.
+    /// How many tasks are pinned. Written under the GIL; read before every step.
     count: AtomicUsize,
+    /// The pins by task. Written and read under the GIL.
     pins: Mutex<HashMap<usize, Pin>>,
 }
 
@@ -30,17 +31,17 @@ impl Pins {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether any task is pinned to a thread, which then must not end.
+    /// True if a task is pinned to this thread, which then must not end.
     pub fn holds(&self, thread: ThreadId) -> bool {
         !self.is_empty() && lock(&self.pins).values().any(|pin| pin.thread == thread)
     }
 
-    /// The thread that a task is pinned to.
+    /// Returns the thread to which a task is pinned.
     pub fn thread_of(&self, task: usize) -> Option<ThreadId> {
         lock(&self.pins).get(&task).map(|pin| pin.thread)
     }
 
-    /// Pins a task, or unpins it (`None`). Gives back the pin it had.
+    /// Pins a task; with `None` it unpins it. Returns the pin that the task had.
     pub fn set(&self, task: usize, pin: Option<Pin>) -> Option<Pin> {
         let mut pins = lock(&self.pins);
         let old = match pin {

@@ -1,4 +1,4 @@
-//! What other threads see of a loop without the GIL.
+//! The part of a loop that threads without the GIL may touch.
 
 use crate::event_loop::counters::Counters;
 use crate::lock::lock;
@@ -10,19 +10,20 @@ use everloop_core::wait::LastPost;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
-/// What other threads see of a loop without the GIL.
+/// The part of a loop that threads without the GIL may touch: the watchdog, threads that wait for the baton, pool threads.
 pub struct Shared {
     pub baton: Baton,
     pub heartbeat: Heartbeat,
-    /// Gone once the loop is closed. Whoever polls holds a reference of its own, so nobody's descriptor is closed under it.
+    /// Gone once the loop is closed. Who polls has a reference of its own, so that its descriptor is not closed meanwhile. Written
+    /// and read under the GIL: a thread that forks must not leave this lock taken in the child.
     pub(super) poller: Mutex<Option<Arc<Poller>>>,
-    /// When another thread has posted something last.
+    /// The last post of another thread. Written by that, under the GIL; read by the holder, who stays awake for such posts.
     pub last_post: LastPost,
-    /// Whether blocked steps are put aside.
+    /// True if blocked steps are put aside. This and the other options are written by the program, and read by the watchdog.
     pub rescue: AtomicBool,
-    /// How long a call may block before that, in nanoseconds.
+    /// Nanoseconds that a call may block before its step is put aside.
     pub rescue_after: AtomicU64,
-    /// How long a step may take before it is reported, in nanoseconds: `slow_callback_duration`.
+    /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
     pub report_after: AtomicU64,
     /// How many relief threads there may be.
     pub max_relief: AtomicUsize,
@@ -44,7 +45,7 @@ impl Shared {
         }
     }
 
-    /// What the loop sleeps in, unless it is closed.
+    /// The poller, unless the loop is closed.
     pub fn poller(&self) -> Option<Arc<Poller>> {
         lock(&self.poller).clone()
     }
@@ -63,7 +64,7 @@ impl Shared {
         }
     }
 
-    /// Tells the kernel what is watched. A closed loop watches nothing.
+    /// Tells the kernel which files are watched. A closed loop watches nothing.
     pub(super) fn apply(&self, change: Change) -> std::io::Result<()> {
         self.poller().map_or(Ok(()), |poller| Ok(poller.apply(change)?))
     }

@@ -1,4 +1,4 @@
-//! The time of a loop, and what is to run at a time: `call_later` and `call_at`.
+//! The time of a loop, and the handles that run at a time: `call_later` and `call_at`.
 
 use crate::clock;
 use crate::event_loop::new_handle::{check_debug, new_handle, note_source};
@@ -18,7 +18,7 @@ impl LoopCore {
         clock::to_seconds(clock::now())
     }
 
-    /// Programs replace `time` on a loop, and timers heed it.
+    /// As any object has it; a program may replace `time` on a loop, and timers go by that.
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let set = ffi::set_attribute(slf, name, Some(value));
         slf.get().clock.forget();
@@ -32,7 +32,7 @@ impl LoopCore {
     }
 }
 
-/// What `loop.time()` returns: any number, where that is not ours.
+/// Returns `loop.time()`: any number, if the program has replaced that method.
 fn time<'py>(slf: &Bound<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {
     let py = slf.py();
     if slf.get().clock.is_ours(slf)? {
@@ -41,18 +41,18 @@ fn time<'py>(slf: &Bound<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {
     slf.call_method0(name!(py, "time"))
 }
 
-/// The same in seconds.
+/// Returns `loop.time()` in seconds.
 pub fn seconds(slf: &Bound<'_, LoopCore>) -> PyResult<f64> {
     if slf.get().clock.is_ours(slf)? { Ok(slf.get().time()) } else { time(slf)?.extract() }
 }
 
-/// Of CLOCK_MONOTONIC, in seconds.
+/// The resolution of CLOCK_MONOTONIC, in seconds.
 const RESOLUTION: f64 = 1e-9;
 
-/// Timers of this time or an earlier one are due, at `now` of the system's clock.
+/// Returns the latest time whose timers are due, at `now` of the system's clock.
 ///
-/// By a clock of the program's those also that asyncio takes to be due: it sees no difference that is smaller than the clock's
-/// resolution, or than floats of that size can have. A clock that a test moves by tenths relies on it.
+/// With a clock of the program's own, timers are due as in asyncio: differences below the clock's resolution, or below what
+/// floats of that size can have, do not count. Tests that move a clock by tenths rely on it.
 pub fn due_by(slf: &Bound<'_, LoopCore>, now: u64) -> PyResult<f64> {
     if slf.get().clock.is_ours(slf)? {
         return Ok(clock::to_seconds(now));
@@ -61,7 +61,7 @@ pub fn due_by(slf: &Bound<'_, LoopCore>, now: u64) -> PyResult<f64> {
     Ok((now + RESOLUTION).max(now.next_up()).next_down())
 }
 
-/// `loop.time() + delay`, as Python adds: in seconds, and the sum itself where it may be more than a float.
+/// Returns `loop.time() + delay` in seconds; and that sum itself, as Python makes it, where it may be no float.
 #[inline]
 fn after<'py>(
     slf: &Bound<'py, LoopCore>,
@@ -74,7 +74,7 @@ fn after<'py>(
     Ok((when.extract()?, Some(when)))
 }
 
-/// Shared by `call_later` and `call_at`: `seconds` is `when`, which is given unless it is just that float.
+/// What `call_later` and `call_at` have in common. `when` is the time as the program sees it; None: the float `seconds`.
 #[inline]
 fn call_when<'py>(
     slf: Borrowed<'_, 'py, LoopCore>,
@@ -102,7 +102,7 @@ fn call_when<'py>(
     Ok(handle.into_any())
 }
 
-/// The first argument, which is a time.
+/// Returns the first argument, which is a time. `none` is the error if it is None.
 fn time_argument<'a, 'py>(
     arguments: &Arguments<'a, 'py>,
     method: &str,
