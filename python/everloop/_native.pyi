@@ -126,9 +126,9 @@ class LoopCore:
     def stop(self) -> None:
         """Stops the loop at the end of its turn. Steps that are aside in a blocking call come back first."""
     def get_debug(self) -> bool:
-        """Whether the loop is in debug mode. Every future asks for it."""
+        """True if the loop is in debug mode. Every future asks for it."""
     def is_running(self) -> bool:
-        """Whether the loop is running."""
+        """True if the loop is running."""
     def statistics(self) -> dict[str, int]:
         """What this loop has done so far and has at hand now.
 
@@ -140,9 +140,9 @@ class LoopCore:
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""
     def _close_core(self) -> None:
-        """Throws away what is queued or watched; steps that are aside get RuntimeError when they come back."""
+        """Throws away all that is queued or watched. Steps that are aside get RuntimeError when they come back."""
     def _new_handle(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
-        """A handle that is not queued yet: for files."""
+        """Returns a handle that is not queued yet: for files."""
     def _relieve(self, name: str) -> None:
         """The life of a relief thread."""
     def _run(self, name: str, sleeper: Callable[[int, float | None], object] | None = None, /) -> None:
@@ -150,7 +150,7 @@ class LoopCore:
     def _staying(self) -> list[int]:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:
-        """Forgets the handle of a file, and cancels it. False: there was none."""
+        """Forgets the handle of a file, and cancels it. Returns False if there was none."""
     def _queued(self) -> tuple[list[Handle], list[Handle]]:
         """The handles that are queued: those that are ready, and the timers, in no order."""
     def _wait_for(self, future: Future[Any], task: Task[Any] | None) -> StepWait:
@@ -158,11 +158,11 @@ class LoopCore:
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
     def _own_transports(self) -> list[Transport]:
-        """The transports that are there."""
+        """All transports of this loop that are alive."""
     def _transport_of(self, fd: int) -> Transport | None:
         """The transport that has this descriptor, if any."""
     def _claim(self, fd: int, transport: Any, claimed: bool) -> None:
-        """Nobody else may watch this descriptor from now on (True), or others may for a while (False)."""
+        """True: this descriptor belongs to the transport from now on. False: others may watch it for a while."""
     def _write_to_self(self) -> None:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
 
