@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context, ContextVar
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject
@@ -714,7 +714,7 @@ def before_fork() -> None:
 def after_fork_in_parent() -> None:
     """The calling thread has forked, or could not."""
 
-def after_fork_in_child(pools: list[PoolCore], loops: list[LoopCore]) -> None:
+def after_fork_in_child(pools: Sequence[PoolCore], loops: Sequence[LoopCore]) -> None:
     """This is a forked child, with these pools and loops of its parent."""
 
 def keep_children() -> None:
