@@ -742,10 +742,10 @@ def is_future_done(future: Any, /) -> bool:
     """As `future.done()`."""
 
 def is_future_cancelled(future: Any, /) -> bool:
-    """Whether a future was cancelled, and who waits for it in `concurrent.futures.wait` has not been told."""
+    """True if a future was cancelled, and `concurrent.futures.wait` has not been told yet."""
 
 def returned_by_future(future: Any, otherwise: Any, /) -> Any:
-    """What a future has returned; `otherwise`: it has not, or that cannot be seen without its lock."""
+    """The result of a future; `otherwise` if it has none, or if that cannot be seen without its lock."""
 
 def add_future_waiter(future: Any, waiter: Any, /) -> None:
     """Calls `waiter.add_result(future)`, or one of its like, when a future is done: unless it is done already.

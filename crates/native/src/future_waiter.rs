@@ -56,7 +56,7 @@ impl FutureWaiter {
     }
 }
 
-/// Whether a future's state is one of these.
+/// True if a future's state is one of these.
 fn is_one_of(state: &Bound<'_, PyAny>, states: &[&str]) -> bool {
     state.cast::<PyString>().is_ok_and(|state| states.iter().any(|known| state == *known))
 }
@@ -71,7 +71,7 @@ pub fn is_future_done(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
 }
 
-/// Whether a future was cancelled, and who waits for it in `concurrent.futures.wait` has not been told.
+/// True if a future was cancelled, and `concurrent.futures.wait` has not been told yet.
 #[pyfunction]
 #[pyo3(signature = (future, /))]
 pub fn is_future_cancelled(future: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -81,7 +81,7 @@ pub fn is_future_cancelled(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
 }
 
-/// What a future has returned; `otherwise`: it has not, or that cannot be seen without its lock.
+/// The result of a future; `otherwise` if it has none, or if that cannot be seen without its lock.
 #[pyfunction]
 #[pyo3(signature = (future, otherwise, /))]
 pub fn returned_by_future<'py>(

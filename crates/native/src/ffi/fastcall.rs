@@ -265,7 +265,7 @@ impl<'a, 'py> Moved<'a, 'py> {
                 }
             }
         }
-        // What comes after one that is missing is not reached: the method says that it is missing.
+        // Arguments after one that is missing are left out: the method raises an error for the missing one.
         let mut positional = given.positional.to_vec();
         positional.extend(named.into_iter().skip(given.len()).map_while(|value| value));
         Ok(Self { positional, names: PyTuple::new(given.py, names)?, values, given: *given })
