@@ -1,0 +1,116 @@
+"""One word, one thing: types and files are named with words of the field, or with words that the glossary defines.
+
+The glossary is the table of ARCHITECTURE.md. A name with a new word fails here: take one of the field's, and add it
+to the list; or, for what nobody else has, define a word of our own there.
+"""
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# Of the field, and plain English.
+COMMON = re.findall(
+    r"\w+",
+    """
+action activity adaptive address advice after aiterate any anyio app args arguments async asyncify asyncio at
+attached awaiting backend base begun belonging block blocking body buffers busy call callbacks called cancelled cell
+change child children chooser circumstances claims class cli clock code collect connection constants context core
+coroutine counters cpu create current data datagram deadlock default description descriptor details died direction
+dladdr1 doing driver eager edges end ended ending entry environment epoll error evaluator event executor exit
+expected extra factories failure fallbacks fast fastcall feed file finalize finalizers first flow for fork frames
+framing functions futex future generation gil graph greenlet guarded handle handover handshake hashing heartbeat
+held hook id idle in inbox info init inner input inside interest interpreter is item iterate iterator job kept keys
+kind last later left lib life limiter line listener lock log look loop made main make manner marks memory message
+method missing mod model moved name native need nesting new no note object of on onlooker open opening options other
+outbox output over own pane panics park parker parking parts pauses peek peers pending piece pin pinning pipe place
+plain policy poll poller pool pop post private process processes procfs protocol push pushed queue raises ran read
+readiness reading ready real reason received record registry remote report reporter request required run runner
+running runtime scheduling seconds seen selector send sendfile sending serial server serving session set share
+shared shutdown sight sleep slot snapshot socket soon source spare spin stale stand standing starter state
+statistics submits subprocess subprocesses suspicion symbol sync syncify takeover task text then there this thread
+threadsafe time timer timing tls to token tool traceback tracer transfer transport turn unturned up variables
+version view wait waiter waiting wake wanted watch watcher water window worker write writing
+""",
+)
+
+# Once ours, and gone: what took their place stands beside them.
+RETIRED = {
+    "adoption": "threadsafe hook",
+    "alarm": "watchdog sleep",
+    "arrival": "future waiter",
+    "calm": "looks that found it asleep",
+    "doze": "idle sleep",
+    "habit": "adaptive spin",
+    "lookout": "greenlet watch",
+    "maker": "factories",
+    "making": "create task",
+    "mute": "disarm",
+    "rouse": "wake",
+    "seat": "waiter",
+    "spot": "spin then park",
+    "unmute": "rearm",
+    "whole": "no rescue",
+}
+
+
+def glossary():
+    """The words that the table of ARCHITECTURE.md defines, in the singular."""
+    table = (ROOT / "ARCHITECTURE.md").read_text().partition("## Words")[2].partition("\n## ")[0]
+    terms = re.findall(r"^\| ([^|]+) \| ", table, re.MULTILINE)
+    assert terms[0] == "word"
+    return {word for term in terms[1:] for word in re.findall(r"\w+", term)}
+
+
+def sources():
+    yield from (ROOT / "crates").glob("*/src/**/*.rs")
+    yield from (ROOT / "python/everloop").rglob("*.py")
+
+
+def named(path):
+    """The names of a file's types, and its own."""
+    kinds = r"(?:struct|enum|trait|type|union)" if path.suffix == ".rs" else "class"
+    pattern = rf"^\s*(?:pub(?:\(\w+\))? )?{kinds} (\w+)"
+    return [path.stem, path.parent.name, *re.findall(pattern, path.read_text(), re.MULTILINE)]
+
+
+def words(name):
+    """`SpinThenPark` and `spin_then_park` are three words. Plurals count as their singulars, if those are known."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)]
+
+
+def is_known(word, known):
+    return word in known or word.removesuffix("s") in known
+
+
+def test_names_are_taken_apart():
+    assert words("SpinThenPark") == words("spin_then_park") == ["spin", "then", "park"]
+    assert words("TLSHandle") == ["tls", "handle"]
+
+
+def test_each_word_in_a_name_is_the_field_s_or_defined():
+    known = {*COMMON, *glossary(), "src", "everloop"}
+    unknown = {
+        word: str(path.relative_to(ROOT))
+        for path in sources()
+        for name in named(path)
+        for word in words(name)
+        if not is_known(word, known)
+    }
+    assert unknown == {}
+
+
+def test_the_glossary_defines_no_word_of_the_field_s():
+    assert glossary() & set(COMMON) == set()
+
+
+def test_words_that_are_gone_do_not_come_back():
+    """Neither in a name nor in a comment that quotes one."""
+    pattern = re.compile(r"\b(?:fn|struct|enum|mod|let|static|class|def) _?(\w+)")
+    found = {
+        (name, str(path.relative_to(ROOT)))
+        for path in sources()
+        for name in pattern.findall(path.read_text())
+        if set(words(name)) & RETIRED.keys()
+    }
+    assert found == set()
