@@ -55,14 +55,14 @@ impl Doing {
 
 /// Where a thread stood when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight<Spot> {
+pub struct Sight<Position> {
     /// Equal for two looks at a thread that has not moved. It may be equal by chance for one that has.
-    pub spot: Spot,
+    pub position: Position,
     /// CPU time used so far, in nanoseconds; None: it cannot be told.
     pub cpu: Option<u64>,
 }
 
-impl<Spot> Sight<Spot> {
+impl<Position> Sight<Position> {
     /// True if the thread slept all the time since `earlier`.
     fn has_slept_since(&self, earlier: &Self) -> bool {
         self.cpu_since(earlier).is_none_or(|used| used < ASLEEP)
@@ -107,20 +107,20 @@ pub struct Circumstances {
 
 /// A step that lasts, from look to look.
 #[derive(Clone, Copy, Debug)]
-pub struct Suspect<Spot> {
+pub struct Suspect<Position> {
     /// Where the step stood when it was first found unmoved, and when that was.
-    first: Option<(Sight<Spot>, u64)>,
+    first: Option<(Sight<Position>, u64)>,
     /// How many looks in a row found it asleep, with nobody else after the global lock.
     asleep_count: u32,
 }
 
-impl<Spot> Default for Suspect<Spot> {
+impl<Position> Default for Suspect<Position> {
     fn default() -> Self {
         Self { first: None, asleep_count: 0 }
     }
 }
 
-impl<Spot: PartialEq + Copy> Suspect<Spot> {
+impl<Position: PartialEq + Copy> Suspect<Position> {
     /// It has ended, or is aside: what comes next is another step.
     pub fn forget(&mut self) {
         *self = Self::default();
@@ -133,7 +133,7 @@ impl<Spot: PartialEq + Copy> Suspect<Spot> {
     }
 
     /// Decides what to do about a step that is found like this. `doing` is asked only if it counts.
-    pub fn judge(&mut self, seen: Circumstances, sight: Sight<Spot>, doing: impl FnOnce() -> Doing) -> Action {
+    pub fn judge(&mut self, seen: Circumstances, sight: Sight<Position>, doing: impl FnOnce() -> Doing) -> Action {
         let now = seen.now;
         if seen.forbidden {
             self.forget();
@@ -143,7 +143,7 @@ impl<Spot: PartialEq + Copy> Suspect<Spot> {
             self.first = Some((sight, now));
             return Action::Wait;
         };
-        if sight.spot != earlier.spot {
+        if sight.position != earlier.position {
             (self.first, self.asleep_count) = (Some((sight, now)), 0);
             return Action::EndProbe;
         }
@@ -179,11 +179,11 @@ mod tests {
         Circumstances { forbidden: false, probing: false, contended: false, due: true, now }
     }
 
-    fn at(spot: u32, cpu: u64) -> Sight<u32> {
-        Sight { spot, cpu: Some(cpu) }
+    fn at(position: u32, cpu: u64) -> Sight<u32> {
+        Sight { position, cpu: Some(cpu) }
     }
 
-    /// A step that was found at spot 1, with no CPU time used, at the time 0.
+    /// A step that was found at position 1, with no CPU time used, at the time 0.
     fn suspect() -> Suspect<u32> {
         let mut suspect = Suspect::default();
         assert_eq!(suspect.judge(due(0), at(1, 0), || unreachable!("nothing to compare with")), Action::Wait);
@@ -284,7 +284,7 @@ mod tests {
 
     proptest! {
         /// However the looks fall: nobody is rescued before its time, from where it may not be, while it waits for the global
-        /// lock, or if it was not at the same spot at the look before.
+        /// lock, or if it was not at the same position at the look before.
         #[test]
         fn no_rescue_without_proof(
             looks in prop::collection::vec(
@@ -292,20 +292,20 @@ mod tests {
         ) {
             let mut suspect = Suspect::default();
             let (mut now, mut cpu, mut before) = (0, 0, None);
-            for (spot, wait, work, kernel, probing, contended, due, forbidden) in looks {
+            for (position, wait, work, kernel, probing, contended, due, forbidden) in looks {
                 (now, cpu) = (now + wait * MS, cpu + work.min(wait) * MS);
                 let doing = [Doing::Waits, Doing::WaitsForGlobalLock, Doing::Runs, Doing::Unknown][usize::from(kernel)];
                 let seen = Circumstances { forbidden: forbidden == 0, probing, contended, due, now };
-                let action = suspect.judge(seen, at(spot, cpu), || doing);
+                let action = suspect.judge(seen, at(position, cpu), || doing);
                 if action == Action::Rescue {
                     prop_assert!(due && !seen.forbidden && doing != Doing::WaitsForGlobalLock);
-                    prop_assert_eq!(before, Some(spot));
+                    prop_assert_eq!(before, Some(position));
                     prop_assert!(doing != Doing::Runs || probing);
                     prop_assert!(doing != Doing::Unknown || !contended);
                     suspect.forget();
                     before = None;
                 } else {
-                    before = (!seen.forbidden).then_some(spot);
+                    before = (!seen.forbidden).then_some(position);
                 }
                 prop_assert!(action != Action::BeginProbe || doing == Doing::Runs && !probing);
             }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 /// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. That a
 /// thread has not moved is told by the kernel, by its CPU time or by a probe; this is what makes it worth asking.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
+pub struct Position {
     /// The addresses of the frame and of its code, 0 without one.
     frame: usize,
     code: usize,
@@ -19,13 +19,13 @@ pub struct Spot {
 }
 
 /// Looks at the thread of `member`, which must not be running Python: we hold the GIL.
-pub fn look_at(py: Python<'_>, member: &Member) -> Sight<Spot> {
-    let spot = member.top_frame(py).map_or(Spot { frame: 0, code: 0, instruction: -1 }, |frame| Spot {
+pub fn look_at(py: Python<'_>, member: &Member) -> Sight<Position> {
+    let position = member.top_frame(py).map_or(Position { frame: 0, code: 0, instruction: -1 }, |frame| Position {
         frame: ffi::address(&frame),
         code: ffi::address(&ffi::frame_code(&frame)),
         instruction: ffi::frame_instruction(&frame),
     });
-    Sight { spot, cpu: member.cpu.and_then(CpuClock::now) }
+    Sight { position, cpu: member.cpu.and_then(CpuClock::now) }
 }
 
 /// Asks the kernel what the thread of `member` does.

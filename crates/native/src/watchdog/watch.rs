@@ -1,7 +1,7 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
 use super::report::Reports;
-use super::sight::{Spot, doing, look_at};
+use super::sight::{Position, doing, look_at};
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
@@ -33,7 +33,7 @@ pub struct Seen {
     /// How long a step has lasted.
     pulse: Pulse,
     /// The step that lasts: is it blocked?
-    suspect: Suspect<Spot>,
+    suspect: Suspect<Position>,
     /// Whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
     reports: Reports,
