@@ -77,7 +77,7 @@ pub enum Manner {
     Loud,
 }
 
-/// What the loop has to do, as the releaser knows it.
+/// The work that the loop has, as the releaser knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
     /// Something is ready to run.
@@ -86,7 +86,7 @@ pub struct Pending {
     pub deadline: Option<f64>,
 }
 
-/// What is left to do after a release.
+/// A duty that is left after a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum After {
@@ -144,9 +144,9 @@ pub struct Baton {
     wanted: AtomicUsize,
     /// Grows with every quiet release. Written by the holder, read by the sentinel.
     quiet: AtomicU32,
-    /// Whether the sentinel is up. SeqCst: pairs with `state` in quiet releases.
+    /// True if the sentinel is up. SeqCst: pairs with `state` in quiet releases.
     sentinel_up: AtomicBool,
-    /// Whether `queue.stale` holds somebody. Written under `queue`, read by quiet releases as a hint.
+    /// True if `queue.stale` holds somebody. Written under `queue`, read by quiet releases as a hint.
     has_stale: AtomicBool,
     queue: Mutex<Queue>,
 }
@@ -170,7 +170,7 @@ impl Baton {
     /// Home takes the baton of a stopped loop. False: the loop runs already.
     pub fn enter(&self, me: &Waiter) -> bool {
         let mut queue = lock(&self.queue);
-        let entered = self.swap(STOPPED, me.holding());
+        let entered = self.compare_exchange(STOPPED, me.holding());
         if entered {
             queue.home_id = Some(me.id);
             queue.dismissed = false;
@@ -182,7 +182,7 @@ impl Baton {
     /// the next `enter`.
     pub fn leave(&self, me: &Waiter) {
         let mut queue = lock(&self.queue);
-        let left = self.swap(me.holding(), STOPPED);
+        let left = self.compare_exchange(me.holding(), STOPPED);
         assert!(left, "only the holder leaves");
         queue.home_id = None;
         queue.dismissed = true;
@@ -193,7 +193,7 @@ impl Baton {
 
     // ---- the holder
 
-    /// Whether this thread runs the loop. Needs no ordering for the thread itself: only it, or somebody who saw it blocked
+    /// True if this thread runs the loop. Needs no ordering for the thread itself: only it, or somebody who saw it blocked
     /// while it could not ask, changes the answer.
     #[inline]
     pub fn is_held_by(&self, id: ThreadId) -> bool {
@@ -208,30 +208,30 @@ impl Baton {
         }
     }
 
-    /// Whether a loud release would find somebody without a new thread.
+    /// True if a loud release would find somebody without a new thread.
     pub fn has_spare(&self) -> bool {
         let queue = lock(&self.queue);
         !queue.spares.is_empty() || queue.stale.is_some()
     }
 
-    /// Whether the baton lies about for anybody to take.
+    /// True if the baton lies about for anybody to take.
     pub fn is_free(&self) -> bool {
         self.state.load(Ordering::SeqCst) == FREE
     }
 
-    /// Whether the loop has a home.
+    /// True if the loop has a home.
     pub fn is_open(&self) -> bool {
         self.state.load(Ordering::SeqCst) != STOPPED
     }
 
-    /// Whether somebody sleeps in the poll, so that new work must end it.
+    /// True if somebody sleeps in the poll, so that new work must end it.
     #[inline]
     pub fn is_polling(&self) -> bool {
         let state = self.state.load(Ordering::SeqCst);
         state & POLLING != 0 && state != STOPPED
     }
 
-    /// Whether somebody goes before the holder, if that is a relief thread or between two steps.
+    /// True if somebody goes before the holder, if that is a relief thread or between two steps.
     #[inline]
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) != 0
@@ -246,7 +246,7 @@ impl Baton {
             return false;
         }
         queue.polling = Some(Stale { waiter: Arc::clone(me), deadline });
-        let began = self.swap(me.holding(), me.holding() | POLLING);
+        let began = self.compare_exchange(me.holding(), me.holding() | POLLING);
         debug_assert!(began, "only the holder polls");
         fence(Ordering::SeqCst); // lie down | look into the inbox: who pushes fills it first and looks then
         began
@@ -254,7 +254,7 @@ impl Baton {
 
     /// The sleeper is back. False: the baton was taken meanwhile; what the poll found is for the new holder to find again.
     pub fn end_poll(&self, me: &Waiter) -> bool {
-        if self.swap(me.holding() | POLLING, me.holding()) {
+        if self.compare_exchange(me.holding() | POLLING, me.holding()) {
             return true;
         }
         let mut queue = lock(&self.queue);
@@ -262,24 +262,24 @@ impl Baton {
             self.clear_stale(&mut queue);
         }
         // It may have been handed back between the two lines above.
-        self.swap(me.holding() | POLLING, me.holding())
+        self.compare_exchange(me.holding() | POLLING, me.holding())
     }
 
     /// Gives the baton away, for `me` or on behalf of `me` while that thread is blocked. False in the second place: `me` did
     /// not hold it (any more).
     pub fn release(&self, me: &Waiter, manner: Manner, pending: Pending) -> Option<After> {
         if manner == Manner::Quiet && !self.is_wanted() && !self.has_stale.load(Ordering::Relaxed) {
-            if !self.swap(me.holding(), FREE) {
+            if !self.compare_exchange(me.holding(), FREE) {
                 return None;
             }
             self.quiet.fetch_add(1, Ordering::SeqCst);
-            fence(Ordering::SeqCst); // let go | look: see `queue_resume` and `watch`
+            fence(Ordering::SeqCst); // let go | look: see `queue_resume` and `stand_by`
             if self.wanted.load(Ordering::SeqCst) == 0 {
                 let up = self.sentinel_up.load(Ordering::SeqCst);
                 return Some(if up { After::Nothing } else { self.wake_sentinel() });
             }
             // Somebody queued between the two looks: take the baton back, unless they saw it, and do it properly.
-            if !self.swap(FREE, me.holding()) {
+            if !self.compare_exchange(FREE, me.holding()) {
                 return Some(After::Nothing);
             }
         }
@@ -388,7 +388,7 @@ impl Baton {
 
     /// Takes the baton if nobody runs a step at this moment.
     pub fn try_resume(&self, me: &Waiter) -> bool {
-        self.swap(FREE, me.holding())
+        self.compare_exchange(FREE, me.holding())
     }
 
     /// Queues for the baton, before all relief threads: `true` if it came at once. Then wait with
@@ -400,7 +400,7 @@ impl Baton {
         }
         self.wanted.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst); // announce | look: a quiet releaser lets go first and looks then
-        if self.swap(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me) {
+        if self.compare_exchange(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me) {
             self.wanted.fetch_sub(1, Ordering::SeqCst);
             return true;
         }
@@ -413,7 +413,7 @@ impl Baton {
         let Some(sleeper) = queue.polling.take() else {
             return false;
         };
-        if !self.swap(sleeper.waiter.holding() | POLLING, me.holding()) {
+        if !self.compare_exchange(sleeper.waiter.holding() | POLLING, me.holding()) {
             return false;
         }
         self.clear_stale(queue);
@@ -435,7 +435,7 @@ impl Baton {
         }
     }
 
-    /// Whether a queued thread has been given the baton.
+    /// True if a queued thread has been given the baton.
     pub fn is_granted(&self, me: &Waiter) -> bool {
         self.state.load(Ordering::SeqCst) == me.holding()
     }
@@ -465,7 +465,7 @@ impl Baton {
     /// Home came back from a poll without the baton, or gave way: queue for it. `true` if it came at once.
     pub fn queue_home(&self, me: &Arc<Waiter>) -> bool {
         let mut queue = lock(&self.queue);
-        if self.is_granted(me) || self.swap(me.holding() | POLLING, me.holding()) {
+        if self.is_granted(me) || self.compare_exchange(me.holding() | POLLING, me.holding()) {
             return true;
         }
         if queue.home.is_none() {
@@ -473,7 +473,7 @@ impl Baton {
             self.wanted.fetch_add(1, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst); // announce | look, as in `queue_resume`
-        let came = self.swap(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me);
+        let came = self.compare_exchange(FREE, me.holding()) || self.take_from_sleeper(&mut queue, me);
         if came {
             queue.home = None;
             self.wanted.fetch_sub(1, Ordering::SeqCst);
@@ -502,7 +502,7 @@ impl Baton {
                 return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };
             }
             drop(queue);
-            if sentinel && self.watch(me) {
+            if sentinel && self.stand_by(me) {
                 return Spare::Holds;
             }
         }
@@ -514,7 +514,10 @@ impl Baton {
         if queue.dismissed {
             return Some(Spare::Dismissed);
         }
-        if self.is_granted(me) || self.swap(me.holding() | POLLING, me.holding()) || self.swap(FREE, me.holding()) {
+        if self.is_granted(me)
+            || self.compare_exchange(me.holding() | POLLING, me.holding())
+            || self.compare_exchange(FREE, me.holding())
+        {
             return Some(Spare::Holds);
         }
         queue.spares.push(Arc::clone(me));
@@ -555,8 +558,8 @@ impl Baton {
         }
     }
 
-    /// The sentinel's watch: true if it took a baton that nobody came back for.
-    fn watch(&self, me: &Arc<Waiter>) -> bool {
+    /// The sentinel stands by: true if it took a baton that nobody came back for.
+    fn stand_by(&self, me: &Arc<Waiter>) -> bool {
         let mut patience = SENTINEL_PATIENCE;
         let mut seen = self.quiet.load(Ordering::SeqCst);
         while patience > 0 {
@@ -572,7 +575,7 @@ impl Baton {
             }
             if state == FREE {
                 let mut queue = lock(&self.queue);
-                if self.quiet.load(Ordering::SeqCst) == seen && self.swap(FREE, me.holding()) {
+                if self.quiet.load(Ordering::SeqCst) == seen && self.compare_exchange(FREE, me.holding()) {
                     self.stand_up(&mut queue, me);
                     return true;
                 }
@@ -585,7 +588,7 @@ impl Baton {
         }
         self.dismiss_sentinel(&mut queue, me);
         fence(Ordering::SeqCst); // lie down | look: a quiet releaser lets go first and looks for the sentinel then
-        if self.swap(FREE, me.holding()) {
+        if self.compare_exchange(FREE, me.holding()) {
             self.stand_up(&mut queue, me);
             return true;
         }
@@ -618,7 +621,7 @@ impl Baton {
     }
 
     /// A SeqCst compare-and-swap of the state: the one primitive of this file.
-    fn swap(&self, from: u64, to: u64) -> bool {
+    fn compare_exchange(&self, from: u64, to: u64) -> bool {
         self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }

@@ -66,7 +66,7 @@ impl Flow {
         }
     }
 
-    /// What the source is to be told now, when so much waits: to pause (true), to go on (false), or nothing.
+    /// The order for the source, when so much waits: to pause (true), to go on (false), or none.
     pub fn change(&mut self, size: usize) -> Option<bool> {
         if self.is_paused { self.may_resume(size).then_some(false) } else { self.must_pause(size).then_some(true) }
     }

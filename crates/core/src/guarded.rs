@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A value behind a baton instead of a lock: the check is one load.
 pub struct Guarded<T> {
-    /// Whether `with` is running. Written and read by the holder; read by [`try_peek`](Self::try_peek).
+    /// True while `with` is running. Written and read by the holder; read by [`try_peek`](Self::try_peek).
     busy: AtomicBool,
     value: UnsafeCell<T>,
 }

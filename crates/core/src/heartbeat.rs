@@ -62,7 +62,7 @@ impl Heartbeat {
         self.looked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the watchdog has looked since the last call.
+    /// True if the watchdog has looked since the last call.
     #[inline]
     pub fn take_look(&self) -> bool {
         self.looked.load(Ordering::Relaxed) && {

@@ -10,7 +10,7 @@ use rustix::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// What the kernel said of one descriptor.
+/// The state of one descriptor, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     pub token: Token,
@@ -18,7 +18,7 @@ pub struct Event {
     pub writable: bool,
 }
 
-/// What one thread's polls find. Two threads may sleep in the same [`Poller`], each with events of its own.
+/// The files that one thread's polls find. Two threads may sleep in the same [`Poller`], each with events of its own.
 #[derive(Default)]
 pub struct Events {
     found: sys::Events,
@@ -71,7 +71,7 @@ impl Poller {
         Ok(Self { kernel: sys::Poller::new()?, woken: AtomicBool::new(false) })
     }
 
-    /// What is readable while something has happened: for those who wait for more than this.
+    /// A descriptor that is readable while something has happened: for those who wait for more than this.
     pub fn as_raw_fd(&self) -> RawFd {
         self.kernel.as_raw_fd()
     }

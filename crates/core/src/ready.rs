@@ -9,7 +9,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
 pub struct Inbox<T> {
     /// Written by any thread, emptied by the holder. Held for a push or a swap only.
     items: Mutex<Vec<T>>,
-    /// Whether `items` may hold something: set by pushers after the push, cleared by the holder before it looks.
+    /// True if `items` may hold something: set by pushers after the push, cleared by the holder before it looks.
     /// The pusher next looks whether the loop sleeps, and the loop looks here after it said that it would: a fence on
     /// both sides makes one see the other (see [`Baton::begin_poll`](crate::baton::Baton::begin_poll)).
     filled: AtomicBool,
@@ -29,7 +29,7 @@ impl<T> Inbox<T> {
         fence(Ordering::SeqCst); // push | look whether the loop sleeps
     }
 
-    /// Whether there may be something to take.
+    /// True if there may be something to take.
     pub fn is_filled(&self) -> bool {
         self.filled.load(Ordering::SeqCst)
     }

@@ -6,14 +6,14 @@
 
 use std::os::fd::RawFd;
 
-/// What a file can be watched for.
+/// A side of a file, which can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Read,
     Write,
 }
 
-/// What a descriptor is watched for at present.
+/// The sides of a descriptor that are watched at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     pub read: bool,
@@ -49,7 +49,7 @@ impl Token {
     }
 }
 
-/// What the poller has to do after a call.
+/// The poller has to do this after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Nothing,
@@ -63,7 +63,7 @@ struct Slot<T> {
     generation: u32,
     reader: Option<T>,
     writer: Option<T>,
-    /// What its owners cannot be called for at present.
+    /// The sides whose owners cannot be called at present.
     disarmed: Interest,
 }
 
@@ -72,7 +72,7 @@ impl<T> Slot<T> {
         Interest { read: self.reader.is_some(), write: self.writer.is_some() }
     }
 
-    /// What the kernel is to report.
+    /// The sides that the kernel is to report.
     fn armed(&self) -> Interest {
         let Interest { read, write } = self.interest();
         Interest { read: read && !self.disarmed.read, write: write && !self.disarmed.write }
@@ -92,7 +92,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// What tells the kernel of the armed interest, which was `before`.
+    /// The change that tells the kernel of the armed interest, which was `before`.
     fn change(&self, fd: RawFd, before: Interest) -> Change {
         let (after, token) = (self.armed(), Token::new(fd, self.generation));
         match Interest::default() {
@@ -155,7 +155,7 @@ impl<T> Registry<T> {
         (slot.change(fd, before), Some(old))
     }
 
-    /// The owner of one direction cannot be called now: the kernel does not report it until [`rearm`](Self::rearm).
+    /// The owner of one direction cannot be called now: the kernel is not to report it until [`rearm`](Self::rearm).
     pub fn disarm(&mut self, fd: RawFd, direction: Direction) -> Change {
         let Some(slot) = self.slots.get_mut(fd as usize) else { return Change::Nothing };
         let before = slot.armed();

@@ -83,7 +83,7 @@ impl Cancelled {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a heap of `timers` entries is mostly dead.
+    /// True if a heap of `timers` entries is mostly dead.
     pub fn is_majority(&self, timers: usize) -> bool {
         let dead = self.0.load(Ordering::Relaxed);
         dead > FEW_CANCELLED && dead * 2 > timers

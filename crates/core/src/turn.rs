@@ -47,7 +47,7 @@ impl<T> Turn<T> {
         self.generation += 1;
     }
 
-    /// Whether anything is ready, of this generation or the next.
+    /// True if anything is ready, of this generation or the next.
     #[inline]
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
@@ -96,7 +96,7 @@ impl<T> Turn<T> {
         (std::mem::take(&mut self.ready), std::mem::take(&mut self.timers))
     }
 
-    /// What is ready, in its order.
+    /// The items that are ready, in their order.
     pub fn ready(&self) -> impl Iterator<Item = &T> {
         self.ready.iter()
     }

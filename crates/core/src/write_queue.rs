@@ -46,7 +46,7 @@ impl<T: AsRef<[u8]>> WriteQueue<T> {
         None
     }
 
-    /// What waits, as far as one system call can take it.
+    /// The bytes that wait, as far as one system call can take it.
     pub fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut skip = self.sent;
         self.pieces

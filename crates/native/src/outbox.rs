@@ -36,7 +36,7 @@ struct Note {
 
 struct Outbox {
     notes: VecDeque<Note>,
-    /// Whether the thread that writes them is there, or on its way.
+    /// True if the thread that writes them is there, or on its way.
     written: bool,
     /// How many were left out since the last one that was written.
     lost: usize,
@@ -52,7 +52,7 @@ static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
 static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
 thread_local! {
-    /// Whether this thread writes a note.
+    /// True while this thread writes a note.
     static WRITES: Cell<bool> = const { Cell::new(false) };
     /// The lock, from before a fork until after it: nobody would give it back in the child.
     static FORKING: RefCell<Option<MutexGuard<'static, Outbox>>> = const { RefCell::new(None) };

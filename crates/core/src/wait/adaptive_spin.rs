@@ -23,7 +23,7 @@ pub fn spin(limit: Duration, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What a thread has learned from its last waits.
+/// The habit of a thread, learned from its last waits.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveSpin {
     last_was_short: bool,

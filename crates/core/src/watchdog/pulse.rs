@@ -33,7 +33,7 @@ pub struct Timing {
     pub period: u64,
 }
 
-/// What a look has shown.
+/// The outcome of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// The beat is another one: the step of `before`, if that was one, has ended.
@@ -46,7 +46,7 @@ pub enum Look {
     Rests,
 }
 
-/// What is remembered of a heartbeat from look to look.
+/// A heartbeat, as remembered from look to look.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
     /// The heartbeat at the last look: odd inside a step.

@@ -1,4 +1,4 @@
-//! Whether a step that lasts is blocked, and may be put aside.
+//! A step that lasts: is it blocked, and may it be put aside?
 //!
 //! A step that only waits for the global lock, or for a processor, must not be put aside: other steps would run in the middle
 //! of its lines. It looks the same as a blocked one to whoever compares two looks. So a proof is wanted that the step is inside
@@ -24,7 +24,7 @@ const ASLEEP: u64 = 4_000;
 /// So many looks must find a step asleep before it is taken for blocked, where the kernel does not tell.
 const ASLEEP_LOOKS: u32 = 3;
 
-/// What a thread does, as far as the global lock is concerned.
+/// The doings of a thread, as far as the global lock is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     /// It waits in a system call, and not for the global lock.
@@ -78,7 +78,7 @@ impl<Position> Sight<Position> {
     }
 }
 
-/// What is to be done about a step.
+/// A decision about a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Nothing: look again.
@@ -91,7 +91,7 @@ pub enum Action {
     Rescue,
 }
 
-/// What a look finds, beside where the thread stands.
+/// The circumstances of a look, beside where the thread stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
     /// The step is in a call that must not be put aside.

@@ -1,12 +1,34 @@
 //! The watchdog: one native thread for the process, which looks at every loop that runs.
 //!
 //! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to take down
-//! what is reported. Only it reads clocks for this. It sleeps while all loops sleep, and ends a while after the last one has
-//! stopped.
+//! what is reported. What its looks mean is decided by functions of the core (`everloop_core::watchdog`), which can be tested
+//! without a thread or a clock; here is who looks, and what is done.
 //!
-//! Nothing of the program runs on this thread, and none of its objects is kept: no Python code at all. What has to run some is
-//! done elsewhere: reports are written by a thread of their own (`outbox.rs`), threads are started by another (`starter.rs`), and
-//! whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
+//! **When it looks.** Five times within the shortest time that is of interest (`rescue_after`, `report_after`): a rescue may so
+//! come a fifth of that early, and never late. It sleeps while all loops sleep, and whoever takes a baton wakes it
+//! (`watchdog_sleep.rs`). It ends a second after the last loop.
+//!
+//! **What may run on this thread.** No Python code, and nothing that waits for a lock which a thread may hold while it waits for
+//! the GIL: whoever looks after blocked steps must not wait for one. None of the program's objects is kept, since its destructor
+//! would run here. So reports are written by a thread of their own (`outbox.rs`), threads are started by another (`starter.rs`),
+//! and whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
+//!
+//! **Who touches what.** `Watchdog` (the list of loops): any thread, under its lock, never while it waits for the GIL. `Seen` (what
+//! is remembered of one loop): this thread, and home once its run has ended. `Watch::core`: under the GIL only, so that the last
+//! reference to a loop is never dropped here. The heartbeat: read here, written by who holds the baton.
+//!
+//! **The races.**
+//! - *The step ends while we wait for the GIL.* Its heartbeat is compared once more with the GIL in hand.
+//! - *The step waits for the GIL, as we did.* It looks blocked, and must not be put aside: see `everloop_core::watchdog` for the
+//!   proofs that are wanted, and for what was tried.
+//! - *A step had the GIL all the time, and has ended when it comes.* It is reported afterwards, by the time at which the GIL came
+//!   (`CAME`), unless the loop slept meanwhile: then it was somebody else's.
+//! - *The host stops this thread.* It oversleeps, knows it, and takes nobody for blocked.
+//! - *A loop leaves its poll while we lie down.* `IdleSleep` has the fences, and loom has run them.
+//! - *A fork.* Who forks holds the list's lock across it: the child has no watchdog, and forgets the loops of the parent.
+//!
+//! **What would change this.** A sleep with a deadline of the kernel's that costs the loop nothing would make it needless to look.
+//! An interpreter without a GIL would not need the proofs, but steps could then run beside each other anyway.
 
 mod report;
 mod sight;
@@ -37,7 +59,7 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Watchdog {
     watches: Vec<Arc<Watch>>,
     thread: Option<JoinHandle<()>>,
-    /// Whether the thread is (about to be) looking.
+    /// True while the thread looks, or is about to.
     running: bool,
     /// The interpreter is about to end: for good, but in a forked child.
     stop: bool,
@@ -46,7 +68,7 @@ struct Watchdog {
 static WATCHDOG: Mutex<Watchdog> =
     Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
 
-/// Whether loops are watched: what the environment variable `EVERLOOP_WATCHDOG` says.
+/// True if loops are watched that begin to run: the environment variable `EVERLOOP_WATCHDOG` says so.
 static WATCHES: AtomicBool = AtomicBool::new(true);
 
 /// Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs.

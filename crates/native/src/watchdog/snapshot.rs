@@ -139,7 +139,7 @@ fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
     })
 }
 
-/// What the callback is called, and its task.
+/// The names of the callback and of its task.
 fn names(py: Python<'_>, member: &Member) -> (String, Option<String>) {
     let none = || ("NoneType".to_owned(), None);
     let Some(handle) = member.current.get(py) else { return none() };

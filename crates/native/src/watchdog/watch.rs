@@ -27,7 +27,7 @@ pub struct Watch {
     pub seen: Mutex<Seen>,
 }
 
-/// What the watchdog remembers of a loop from look to look. Locked by the watchdog, and by home when its run ends.
+/// A loop, as the watchdog remembers it from look to look. Locked by the watchdog, and by home when its run ends.
 #[derive(Default)]
 pub struct Seen {
     /// How long a step has lasted.
@@ -64,7 +64,7 @@ impl Watch {
         self.shared.report_after.load(Ordering::Relaxed)
     }
 
-    /// Whether there is nothing to look at until somebody calls `watchdog_sleep::wake`.
+    /// True if there is nothing to look at until somebody calls `watchdog_sleep::wake`.
     pub fn is_asleep(&self) -> bool {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
             && self.shared.counters.aside.load(Ordering::SeqCst)

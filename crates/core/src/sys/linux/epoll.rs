@@ -40,7 +40,7 @@ impl Events {
         self.len = 0;
     }
 
-    /// What the kernel said: of which file (`Token::NONE`: of a notification), and whether that is readable and writable.
+    /// One event: of which file (`Token::NONE`: of a notification), and whether that is readable and writable.
     #[inline]
     pub fn get(&self, index: usize) -> (Token, bool, bool) {
         // SAFETY: the kernel has filled in the first `len` entries in `wait`; nobody wrote to them since.

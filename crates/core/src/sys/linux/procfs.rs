@@ -2,7 +2,7 @@
 
 use crate::sys::activity::Activity;
 
-/// What a thread of this process does, named by its number in the kernel.
+/// The activity of a thread of this process, named by its number in the kernel.
 pub fn activity(thread: u32) -> Activity {
     let line = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
     line.map_or(Activity::Unknown, |line| parse(&line))
