@@ -706,7 +706,7 @@ class TlsTransport(asyncio.Transport):
         """False: see `write_eof`."""
 
 def watch_loops(watches: bool) -> None:
-    """Whether loops are watched that begin to run from now on."""
+    """Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs."""
 
 def before_fork() -> None:
     """The calling thread is about to fork."""

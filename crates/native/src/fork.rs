@@ -54,21 +54,21 @@ use std::sync::atomic::Ordering;
 
 /// The calling thread is about to fork.
 #[pyfunction]
-fn before_fork() {
+pub fn before_fork() {
     watchdog::before_fork();
     outbox::before_fork();
 }
 
 /// The calling thread has forked, or could not.
 #[pyfunction]
-fn after_fork_in_parent() {
+pub fn after_fork_in_parent() {
     outbox::after_fork_in_parent();
     watchdog::after_fork_in_parent();
 }
 
 /// This is a forked child, with these pools and loops of its parent.
 #[pyfunction]
-fn after_fork_in_child(
+pub fn after_fork_in_child(
     py: Python<'_>,
     pools: Vec<Bound<'_, PoolCore>>,
     loops: Vec<Bound<'_, LoopCore>>,
@@ -112,10 +112,4 @@ fn keep_own_step(core: &Bound<'_, LoopCore>) -> PyResult<()> {
         this.schedule(handle);
     }
     kept
-}
-
-pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(before_fork, module)?)?;
-    module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
-    module.add_function(wrap_pyfunction!(after_fork_in_child, module)?)
 }

@@ -1,10 +1,17 @@
 //! The only crate that knows Python: the native half of everloop (module `everloop._native`).
 //!
-//! Reading order, each using only those before it: [`ffi`], [`errors`] and [`clock`] (CPython's C interface, the system's
-//! errors and its clock), [`member`] (a thread of a loop), [`handle`], [`event_loop`] (the queues), with
-//! `timing` and `create_task`, [`transport`] (sockets and pipes), [`calls`] and [`pool`] (threads for what
-//! blocks), [`handoff`] (a step goes aside and comes back), [`watchdog`] (who blocks), [`driver`] (turning the
-//! loop, and the threads that do). `tests/test_layers_native.py` has them all, file by file.
+//! Reading order, each using only those before it:
+//!
+//! - [`ffi`], [`private`], [`errors`], [`clock`]: CPython's C interface, what of others is not public, the system's errors, its clock;
+//! - [`lock`], [`this_thread`], [`generation`], [`exit`]: what each thread asks for before it does anything;
+//! - [`aside`], [`gates`], [`member`]: a step that is aside, what it waits at, and a thread of a loop;
+//! - [`handle`], [`event_loop`]: what runs, and the queues that it waits in;
+//! - [`transport`]; [`calls`] and [`pool`]: sockets and pipes; threads for calls that block;
+//! - [`handoff`], [`watchdog`]: a step goes aside and comes back; who finds out that it is blocked;
+//! - [`driver`]: turning the loop, and the threads that do;
+//! - [`fork`]: what a forked child keeps, and the order of all locks; [`statistics`]: what a loop tells of itself.
+//!
+//! `tests/test_layers_native.py` has them all, file by file.
 
 mod aside;
 mod calls;
@@ -36,29 +43,52 @@ mod watchdog_sleep;
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
-/// The interpreter is about to end: the watchdog ends, and no step is handed over any more.
-#[pyfunction]
-fn begin_exit(py: Python<'_>) {
-    exit::begin();
-    py.detach(watchdog::stop);
-}
+/// The native half of everloop. It leans on the GIL and says so: see `ffi`.
+#[pymodule(gil_used = true)]
+mod _native {
+    use pyo3::prelude::*;
 
-/// Whether loops are watched that begin to run from now on.
-#[pyfunction]
-fn watch_loops(watches: bool) {
-    watchdog::watch_loops(watches);
-}
+    #[pymodule_export]
+    use crate::calls::{carry_over, is_plain_function, loop_for};
+    #[pymodule_export]
+    use crate::ffi::children::{keep_children, release_children};
+    #[pymodule_export]
+    use crate::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
+    #[pymodule_export]
+    use crate::future_waiter::{
+        FutureWaiter, add_future_waiter, is_future_cancelled, is_future_done, returned_by_future,
+    };
+    #[pymodule_export]
+    use crate::gates::sites::forget_sites;
+    #[pymodule_export]
+    use crate::handle::{Handle, TimerHandle};
+    #[pymodule_export]
+    use crate::handoff::block_on::StepWait;
+    #[pymodule_export]
+    use crate::handoff::blocking::Blocking;
+    #[pymodule_export]
+    use crate::handoff::contexts::{Left, leave_contexts};
+    #[pymodule_export]
+    use crate::handoff::events::{claim_tool, prepare_rescue};
+    #[pymodule_export]
+    use crate::handoff::is_in_step;
+    #[pymodule_export]
+    use crate::outbox::{next_note, set_reporter, write_notes};
+    #[pymodule_export]
+    use crate::pool::{Job, PoolCore, Worker, current_job, lend_slot, reclaim_slot};
+    #[pymodule_export]
+    use crate::private::{private_names, rename_private, set_teller};
+    #[pymodule_export]
+    use crate::threadsafe_hook::set_adopter;
+    #[pymodule_export]
+    use crate::watchdog::{begin_exit, set_foreign_files, watch_loops};
 
-/// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
-#[pyfunction]
-fn keep_children() {
-    ffi::children::keep();
-}
-
-/// One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was.
-#[pyfunction]
-fn release_children() {
-    ffi::children::release();
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::refuse_without_gil(module.py())?;
+        crate::transport::install(module)?;
+        crate::event_loop::install(module)
+    }
 }
 
 /// A free-threaded CPython has switched the GIL on by now, as the module says that it needs it, unless it was told never to.
@@ -73,49 +103,4 @@ fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
         "everloop needs the GIL, and this free-threaded Python was started without it, by PYTHON_GIL=0 or -X gil=0. \
          Start it without that, and the GIL is switched on when everloop is imported; or use a Python that has it",
     ))
-}
-
-/// Declares that the module needs the GIL: see [`ffi::GilCell`].
-#[pymodule(gil_used = true)]
-fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    refuse_without_gil(module.py())?; // before anything that leans on it
-    module.add_class::<handle::Handle>()?;
-    module.add_class::<handle::TimerHandle>()?;
-    module.add_class::<handoff::blocking::Blocking>()?;
-    module.add_class::<handoff::block_on::StepWait>()?;
-    module.add_class::<handoff::contexts::Left>()?;
-    module.add_function(wrap_pyfunction!(handoff::contexts::leave_contexts, module)?)?;
-    module.add_class::<pool::PoolCore>()?;
-    module.add_class::<pool::Job>()?;
-    module.add_class::<pool::Worker>()?;
-    module.add_class::<future_waiter::FutureWaiter>()?;
-    module.add_function(wrap_pyfunction!(future_waiter::is_future_done, module)?)?;
-    module.add_function(wrap_pyfunction!(future_waiter::is_future_cancelled, module)?)?;
-    module.add_function(wrap_pyfunction!(future_waiter::returned_by_future, module)?)?;
-    module.add_function(wrap_pyfunction!(future_waiter::add_future_waiter, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::current_job, module)?)?;
-    module.add_function(wrap_pyfunction!(calls::carry_over, module)?)?;
-    module.add_function(wrap_pyfunction!(calls::is_plain_function, module)?)?;
-    module.add_function(wrap_pyfunction!(calls::loop_for, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::lend_slot, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::reclaim_slot, module)?)?;
-    module.add_function(wrap_pyfunction!(private::private_names, module)?)?;
-    module.add_function(wrap_pyfunction!(private::set_teller, module)?)?;
-    module.add_function(wrap_pyfunction!(private::rename_private, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::events::prepare_rescue, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::events::claim_tool, module)?)?;
-    module.add_function(wrap_pyfunction!(gates::sites::forget_sites, module)?)?;
-    module.add_function(wrap_pyfunction!(handoff::is_in_step, module)?)?;
-    module.add_function(wrap_pyfunction!(watchdog::set_foreign_files, module)?)?;
-    module.add_function(wrap_pyfunction!(outbox::set_reporter, module)?)?;
-    module.add_function(wrap_pyfunction!(outbox::next_note, module)?)?;
-    module.add_function(wrap_pyfunction!(outbox::write_notes, module)?)?;
-    module.add_function(wrap_pyfunction!(threadsafe_hook::set_adopter, module)?)?;
-    module.add_function(wrap_pyfunction!(begin_exit, module)?)?;
-    module.add_function(wrap_pyfunction!(watch_loops, module)?)?;
-    module.add_function(wrap_pyfunction!(keep_children, module)?)?;
-    module.add_function(wrap_pyfunction!(release_children, module)?)?;
-    fork::install(module)?;
-    transport::install(module)?;
-    event_loop::install(module)
 }

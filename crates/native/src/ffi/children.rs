@@ -1,5 +1,6 @@
 //! SIGCHLD: the kernel keeps the status of a child that has ended, unless the process ignores that signal.
 
+use pyo3::prelude::*;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +14,10 @@ struct Kept {
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { count: 0, before: None });
 
-/// From here to [`release`] no child's status is thrown away. Looked at each time: the program may have changed its mind.
-pub fn keep() {
+/// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
+#[pyfunction]
+pub fn keep_children() {
+    // Looked at each time: the program may have changed its mind.
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.count += 1;
     let now = action();
@@ -25,8 +28,9 @@ pub fn keep() {
     }
 }
 
-/// The end of one child is known. After the last one the signal is ignored again, as the program wanted it.
-pub fn release() {
+/// One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was.
+#[pyfunction]
+pub fn release_children() {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.count = kept.count.saturating_sub(1);
     if kept.count == 0 {

@@ -37,6 +37,7 @@ mod watch;
 
 use crate::clock;
 use crate::event_loop::LoopCore;
+use crate::exit;
 use crate::lock::lock;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
 use everloop_core::wait::Wake;
@@ -72,6 +73,7 @@ static WATCHDOG: Mutex<Watchdog> =
 static WATCHES: AtomicBool = AtomicBool::new(true);
 
 /// Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs.
+#[pyfunction]
 pub fn watch_loops(watches: bool) {
     WATCHES.store(watches, Ordering::Relaxed);
 }
@@ -122,8 +124,15 @@ pub fn end(core: &Bound<'_, LoopCore>) {
     watch.finish();
 }
 
+/// The interpreter is about to end: the watchdog ends, and no step is handed over any more.
+#[pyfunction]
+pub fn begin_exit(py: Python<'_>) {
+    exit::begin();
+    py.detach(stop);
+}
+
 /// The interpreter is about to end: the watchdog ends first. Called without the GIL.
-pub fn stop() {
+fn stop() {
     let thread = {
         let mut watchdog = lock(&WATCHDOG);
         watchdog.stop = true;
