@@ -43,7 +43,7 @@ pub fn install(class: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 impl Source {
-    /// Whether the loop's time is [`now`].
+    /// True if the loop's time is [`now`].
     #[inline]
     pub fn is_ours(&self, loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
         let version = ffi::private::class_version(loop_);

@@ -11,13 +11,13 @@ pub fn begin() {
     ENDING.store(thread_ident(), Ordering::SeqCst);
 }
 
-/// Whether another thread ends the interpreter.
+/// True if another thread ends the interpreter.
 pub fn is_exiting() -> bool {
     let ending = ENDING.load(Ordering::SeqCst);
     ending != 0 && ending != thread_ident()
 }
 
-/// Whether any thread does: none takes over from another then.
+/// True if any thread, this one too, ends the interpreter: then no step is handed to another thread.
 pub fn has_begun() -> bool {
     ENDING.load(Ordering::SeqCst) != 0
 }

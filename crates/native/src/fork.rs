@@ -1,4 +1,4 @@
-//! What a fork leaves behind, and in which order locks may be taken.
+//! The state that a fork leaves behind, and the order in which locks may be taken.
 //!
 //! A fork copies the process, but of its threads only the one that forks. The child finds each lock as it was: one that another
 //! thread held at that moment is held for ever. It also finds what other threads were in the middle of.

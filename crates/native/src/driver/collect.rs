@@ -1,4 +1,4 @@
-//! What became ready outside the steps is queued: what other threads sent, timers, and files.
+//! Queues the handles that became ready outside the steps: those of other threads, of timers, and of files.
 
 use crate::driver::state::Driver;
 use crate::event_loop::{Post, timing};

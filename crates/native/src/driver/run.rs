@@ -140,7 +140,7 @@ fn leave_baton(core: &Bound<'_, LoopCore>, member: &Member) {
     let this = core.get();
     handoff::end_of_step(core, member);
     if this.baton().is_open() && !this.baton().is_held_by(member.id()) {
-        // What handlers raise while it comes is too late: the run ends anyway.
+        // An error that signal handlers raise meanwhile comes too late: the run ends anyway.
         let (_granted, _raised) =
             handoff::wait_granted(core.py(), this, member, || this.baton().queue_home(&member.waiter));
     }

@@ -1,4 +1,4 @@
-//! What one thread that turns a loop keeps for it.
+//! The state of one thread that turns a loop.
 
 use crate::event_loop::{LoopCore, Post};
 use crate::handle::Handle;
@@ -22,7 +22,7 @@ pub struct Driver<'py> {
     pub(super) member: Arc<Member>,
     /// A reference of its own: the loop may be closed while this thread is in the poll.
     pub(super) poller: Arc<Poller>,
-    /// What the last poll has found, until it is queued.
+    /// The files that the last poll has found ready, until they are queued.
     pub(super) events: Events,
     /// Empty between two uses: memory for what comes out of the inbox.
     pub(super) posts: Vec<Post>,

@@ -1,4 +1,4 @@
-//! Whether a loop runs, its end, and what the collector sees of it.
+//! The life of a loop: that it runs, stops and is closed, and the references that the collector sees.
 
 use crate::event_loop::state::{LoopCore, Post};
 use crate::ffi;

@@ -1,4 +1,4 @@
-//! What a program may set on a loop.
+//! The options that a program may set on a loop.
 
 use crate::clock;
 use crate::event_loop::state::LoopCore;

@@ -23,7 +23,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What a thread that does not hold the baton has for the loop.
+/// A handle from a thread that does not hold the baton.
 pub enum Post {
     /// To run in the next turn.
     Soon(Py<Handle>),
@@ -33,9 +33,9 @@ pub enum Post {
 
 /// The handles that are to run.
 pub struct Queues {
-    /// What is ready, and the timers. Written by the holder of the baton; others look at it under the GIL.
+    /// The handles that are ready, and the timers. Written by the holder of the baton; others look at it under the GIL.
     pub turn: Guarded<Turn<Py<Handle>>>,
-    /// What other threads have sent. Any thread pushes, the holder empties it.
+    /// The handles that other threads have sent. Any thread pushes, the holder empties it.
     pub inbox: Inbox<Post>,
     /// Handles that a step which is aside keeps from running: it has entered their context, or they are pinned to its
     /// thread. Filled by the holder. A step that comes back puts them back into the queue.
@@ -72,12 +72,12 @@ pub struct Threads {
     pub told_full: AtomicBool,
 }
 
-/// What becomes of the run that is going on, or of the next one. All of it is written under the GIL.
+/// The state of the run that is going on, or of the next one. All of it is written under the GIL.
 #[derive(Default)]
 pub struct Run {
     /// True from `stop()` to the end of the run. Written by any thread; read by home, after each generation.
     pub stopping: AtomicBool,
-    /// What a step on a relief thread raised and `run_forever` is to raise, SystemExit and KeyboardInterrupt above all. Written
+    /// The exception of a step on a relief thread that `run_forever` is to raise: SystemExit, KeyboardInterrupt. Written
     /// by that thread, taken by home.
     pub fatal: Mutex<Option<PyErr>>,
     /// True if the machinery has failed on a relief thread, not a callback: no relief thread goes on with this run. Written by

@@ -74,7 +74,7 @@ fn after<'py>(
     Ok((when.extract()?, Some(when)))
 }
 
-/// What `call_later` and `call_at` have in common. `when` is the time as the program sees it; None: the float `seconds`.
+/// The common part of `call_later` and `call_at`. `when` is the time as the program sees it; None: the float `seconds`.
 #[inline]
 fn call_when<'py>(
     slf: Borrowed<'_, 'py, LoopCore>,
