@@ -39,7 +39,7 @@ impl LastPost {
 
 thread_local! {
     /// Of this thread's waits here.
-    static HABIT: Cell<AdaptiveSpin> = const { Cell::new(AdaptiveSpin::new()) };
+    static LEARNED: Cell<AdaptiveSpin> = const { Cell::new(AdaptiveSpin::new()) };
 }
 
 #[derive(Default)]
@@ -62,15 +62,15 @@ impl SpinThenPark {
         note_release();
         let begin = sys::now();
         let waited = || Duration::from_nanos(sys::now() - begin);
-        let mut habit = HABIT.get();
-        let spins = habit.spins();
+        let mut learned = LEARNED.get();
+        let spins = learned.spins();
         if spins {
             let limit = timeout.map_or(SPIN, |timeout| timeout.min(SPIN));
             spin(limit, || self.parker.is_unparked() && self.last_post.is_over());
         }
         let wake = self.parker.park(timeout.map(|timeout| timeout.saturating_sub(waited())));
-        habit.learn(spins, waited(), wake == Wake::Unparked);
-        HABIT.set(habit);
+        learned.learn(spins, waited(), wake == Wake::Unparked);
+        LEARNED.set(learned);
         wake
     }
 }

@@ -133,9 +133,9 @@ class LoopFuture(concurrent.futures.Future[T]):
     # ---- in a step
 
     def _wait_in_step(self, loop: EventLoop, timeout: float | None) -> None:
-        wait_in_step(loop, self._arrival(loop), timeout)
+        wait_in_step(loop, self._until_done(loop), timeout)
 
-    async def _arrival(self, loop: EventLoop) -> None:
+    async def _until_done(self, loop: EventLoop) -> None:
         """Ends once this future is done. Raises CancelledError if the future was cancelled because this wait was."""
         asked = False
         while not self.done():
