@@ -287,6 +287,15 @@ def test_threads_whose_wait_was_interrupted_are_not_waited_for_again():
         future = loop.run_in_executor(None, block)
         begun.wait()
 
+        handled = threading.Event()
+
+        def once(*_):
+            if not handled.is_set():
+                handled.set()
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, once)
+
         def interrupt(main=threading.main_thread().ident):
             def names():
                 frame = sys._current_frames()[main]
@@ -296,7 +305,9 @@ def test_threads_whose_wait_was_interrupted_are_not_waited_for_again():
 
             while "join" not in names():  # that of the thread: only now does the wait begin
                 pass
-            os.kill(os.getpid(), signal.SIGINT)
+            # A signal that arrives just before the thread falls asleep in there does not wake it.
+            while not handled.wait(0.01):
+                os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=interrupt, daemon=True).start()
         try:
