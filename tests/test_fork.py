@@ -412,3 +412,40 @@ def test_a_pool_of_threads_is_new_in_the_child():
             return in_child(lambda: everloop.run(asyncio.to_thread(double, 2)))
 
     assert everloop.run(main()) == "4"
+
+
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+def test_threads_run_loops_while_another_package_s_hook_waits_at_a_fork(when):
+    script = """
+        import os, sys, threading, warnings
+
+        begun, ended = threading.Event(), threading.Event()
+
+        def hook():
+            begun.set()
+            ended.wait()
+
+        os.register_at_fork(**{sys.argv[1]: hook})
+        import everloop
+
+        async def nothing():
+            pass
+
+        def run_loop():
+            begun.wait()
+            loop.run_until_complete(nothing())
+            ended.set()
+
+        loop = everloop.new_event_loop()
+        thread = threading.Thread(target=run_loop)
+        thread.start()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        thread.join()
+        loop.close()
+    """
+    ran = run_script(script, when, timeout=15)
+    assert ran.returncode == 0, ran.stderr

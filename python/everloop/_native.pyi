@@ -708,14 +708,8 @@ class TlsTransport(asyncio.Transport):
 def watch_loops(watches: bool) -> None:
     """Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs."""
 
-def before_fork() -> None:
-    """The calling thread is about to fork."""
-
-def after_fork_in_parent() -> None:
-    """The calling thread has forked, or could not."""
-
-def after_fork_in_child(pools: Sequence[PoolCore], loops: Sequence[LoopCore]) -> None:
-    """This is a forked child, with these pools and loops of its parent."""
+def after_fork_in_child(pools: Iterable[PoolCore], loops: Iterable[LoopCore]) -> None:
+    """This is a forked child, with these pools and loops of its parent. They are asked for when it is their turn."""
 
 def keep_children() -> None:
     """From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored."""

@@ -461,13 +461,13 @@ if sys.version_info >= (3, 14):
 
 
 def _after_fork_in_child() -> None:
-    _native.after_fork_in_child(pool.all_pools(), list(_live_loops))
-    pool.forget_threads()
+    try:
+        _native.after_fork_in_child(pool.all_pools(), _live_loops)
+    finally:
+        pool.forget_threads()
 
 
-os.register_at_fork(
-    before=_native.before_fork, after_in_parent=_native.after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _shut_logging_down() -> None:

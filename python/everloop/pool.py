@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from . import _native
@@ -195,13 +195,13 @@ def call_of(future: object) -> "tuple[threading.Thread, _native.Job] | None":
     return next((call for call in running if call[1].future is future), None)
 
 
-def all_pools() -> "list[ThreadPool]":
+def all_pools() -> "Iterable[ThreadPool]":
     """The pools of this process."""
-    return list(_pools)
+    return _pools
 
 
 def forget_threads() -> None:
     """In a forked child: the threads of the pools are the parent's."""
-    for pool in all_pools():
+    for pool in list(_pools):
         pool._threads.clear()
         pool._workers.clear()

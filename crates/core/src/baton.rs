@@ -24,7 +24,7 @@
 //! All transitions that wake somebody happen under `queue`; taking a free baton and releasing it quietly do not.
 //! Model-checked in `tests/loom_baton.rs`.
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, replace_after_fork};
 use crate::wait::Parker;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -601,16 +601,7 @@ impl Baton {
     /// or foreign baton becomes `me`'s to take if its step is `aside`.
     pub fn after_fork(&self, me: Option<&Waiter>, aside: bool) {
         let home_id = me.map(Waiter::id);
-        // SAFETY: this is the only thread of the process, so nobody else refers to the mutex; a thread that existed in
-        // the parent may have held it at the fork, so it is replaced without being locked or dropped.
-        #[cfg(not(loom))]
-        unsafe {
-            std::ptr::write((&raw const self.queue).cast_mut(), Mutex::new(Queue { home_id, ..Queue::default() }));
-        }
-        #[cfg(loom)]
-        {
-            *lock(&self.queue) = Queue { home_id, ..Queue::default() };
-        }
+        replace_after_fork(&self.queue, Queue { home_id, ..Queue::default() });
         self.wanted.store(0, Ordering::SeqCst);
         self.sentinel_up.store(false, Ordering::SeqCst);
         self.has_stale.store(false, Ordering::SeqCst);

@@ -5,8 +5,6 @@
 //! threads), [`wait`] (how a thread waits for another one), [`baton`] (who may run the loop), [`heartbeat`] (what the loop lets
 //! others see), [`sites`] (where it is known to block).
 
-mod sync;
-
 pub mod baton;
 pub mod descriptor;
 pub mod flow;
@@ -18,6 +16,7 @@ pub mod ready;
 pub mod registry;
 pub mod sites;
 pub mod slots;
+pub mod sync;
 pub mod sys;
 pub mod timers;
 pub mod tls_framing;

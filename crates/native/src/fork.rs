@@ -7,9 +7,10 @@
 //!
 //! 1. The thread that forks has the GIL (`os.fork` and its hooks). So a lock that is only ever taken by threads with the GIL,
 //!    and never held while the GIL is let go of, is free in the child. That holds for all locks below but four kinds.
-//! 2. *Held by us over the fork:* the watchdog's list and the outbox. Threads without the GIL take these. [`before_fork`] locks them, and
-//!    both sides of the fork unlock them. Their holders never wait for the GIL, so this does not wait for long.
-//! 3. *Replaced without a look:* the queue of a baton, which threads take that wait for it without the GIL.
+//! 2. *Replaced without a look* (`replace_after_fork`): the watchdog's list, the outbox, and the queue of a baton. Threads without the
+//!    GIL take these. What was in them is the parent's, so nothing of it is needed.
+//! 3. *Held by nobody over the fork*, not by us either: other packages have hooks at a fork, which run between ours and the fork, and
+//!    let go of the GIL. To hold locks meanwhile was tried: a thread that had the GIL by then waited for one of them for ever.
 //! 4. *Left alone for ever:* what the watchdog remembers of a loop (`Watch`): nobody asks the child's copy for anything.
 //! 5. *No lock at all on Linux:* parkers and the sleeps built on them are single words. On other systems a parker has a lock,
 //!    which is held for the length of a few instructions.
@@ -27,13 +28,13 @@
 //!
 //! # The order of locks
 //!
-//! No lock is held while Python code runs, while the GIL is waited for, or while a reference is dropped: whoever takes something out of
+//! No lock is held while Python code runs, while the GIL is waited for, or while a last reference may be dropped: whoever takes something out of
 //! a lock drops it after it has let go. So nobody who waits for one of these waits for the GIL or for Python code. Who holds one may
 //! take only those further down:
 //!
-//! 1. the watchdog's list (`watchdog`): over a fork, and while its thread is started;
-//! 2. what the watchdog remembers of a loop (`Watch::seen`): taken when the GIL is there already, and held while a step is put
-//!    aside, so that most locks below are taken under it;
+//! 1. the watchdog's list (`watchdog`): held while its thread is started;
+//! 2. what the watchdog remembers of a loop (`Watch::seen`): taken without the GIL for a look, and with it, when that is there
+//!    already, while a step is put aside; so most locks below are taken under it;
 //! 3. the files of a loop (`Files::registry`): held for a system call at the most;
 //! 4. the queue of a baton (`Baton`): who is granted the baton is woken under it;
 //! 5. all others, under which no lock is taken: members, pins, steps in `block_on`, deferred handles and what becomes of a run
@@ -47,44 +48,30 @@ use crate::lock::lock;
 use crate::pool::PoolCore;
 use crate::this_thread::own_id;
 use crate::{exit, ffi, gates, generation, outbox, watchdog};
+use pyo3::PyClass;
 use pyo3::prelude::*;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The calling thread is about to fork.
+/// This is a forked child, with these pools and loops of its parent. They are asked for when it is their turn.
 #[pyfunction]
-pub fn before_fork() {
-    watchdog::before_fork();
-    outbox::before_fork();
-}
-
-/// The calling thread has forked, or could not.
-#[pyfunction]
-pub fn after_fork_in_parent() {
-    outbox::after_fork_in_parent();
-    watchdog::after_fork_in_parent();
-}
-
-/// This is a forked child, with these pools and loops of its parent.
-#[pyfunction]
-pub fn after_fork_in_child(
-    py: Python<'_>,
-    pools: Vec<Bound<'_, PoolCore>>,
-    loops: Vec<Bound<'_, LoopCore>>,
-) -> PyResult<()> {
+pub fn after_fork_in_child(py: Python<'_>, pools: &Bound<'_, PyAny>, loops: &Bound<'_, PyAny>) -> PyResult<()> {
     ffi::children::after_fork();
     exit::after_fork();
     generation::after_fork();
     watchdog::after_fork();
     outbox::after_fork();
-    let mut outcome = gates::after_fork(py);
+    let outcome = gates::after_fork(py);
 
-    pools.iter().for_each(|pool| pool.get().after_fork(py));
-    for core in &loops {
-        outcome = outcome.and(keep_own_step(core));
-    }
-    outcome
+    let kept = all::<PoolCore>(pools).map(|pools| pools.iter().for_each(|pool| pool.get().after_fork(py)));
+    let outcome = outcome.and(kept);
+    let kept = all::<LoopCore>(loops).and_then(|loops| loops.iter().map(keep_own_step).fold(Ok(()), Result::and));
+    outcome.and(kept)
+}
+
+fn all<'py, T: PyClass>(set: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, T>>> {
+    set.try_iter()?.map(|item| Ok(item?.cast_into::<T>()?)).collect()
 }
 
 /// Of a loop only what belongs to this thread is left: its step, if it is in one. Steps of other threads are gone with them.

@@ -10,7 +10,7 @@ pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// In a forked child: a new generation begins. First of all that is done there, since others ask for it.
+/// In a forked child: a new generation begins. Done before whatever asks for it is put right.
 pub fn after_fork() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }

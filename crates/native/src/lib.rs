@@ -53,7 +53,7 @@ mod _native {
     #[pymodule_export]
     use crate::ffi::children::{keep_children, release_children};
     #[pymodule_export]
-    use crate::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
+    use crate::fork::after_fork_in_child;
     #[pymodule_export]
     use crate::future_waiter::{
         FutureWaiter, add_future_waiter, is_future_cancelled, is_future_done, returned_by_future,

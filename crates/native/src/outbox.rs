@@ -9,13 +9,14 @@ use crate::exit;
 use crate::ffi;
 use crate::lock::lock;
 use crate::starter::start_elsewhere;
+use everloop_core::sync::replace_after_fork;
 use everloop_core::wait::{Parker, Wake};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Fills in the arguments of the method of the reporter that writes a note. Runs on the thread that does.
@@ -42,8 +43,14 @@ struct Outbox {
     lost: usize,
 }
 
+impl Outbox {
+    const fn new() -> Self {
+        Self { notes: VecDeque::new(), written: false, lost: 0 }
+    }
+}
+
 /// Never locked while Python code runs or the GIL is waited for.
-static OUTBOX: Mutex<Outbox> = Mutex::new(Outbox { notes: VecDeque::new(), written: false, lost: 0 });
+static OUTBOX: Mutex<Outbox> = Mutex::new(Outbox::new());
 /// Where the thread that writes sleeps.
 static WRITER: LazyLock<Parker> = LazyLock::new(Parker::default);
 /// How many notes are not written yet, with the one that is being written. Added to under the lock of the outbox.
@@ -54,8 +61,6 @@ static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 thread_local! {
     /// True while this thread writes a note.
     static WRITES: Cell<bool> = const { Cell::new(false) };
-    /// The lock, from before a fork until after it: nobody would give it back in the child.
-    static FORKING: RefCell<Option<MutexGuard<'static, Outbox>>> = const { RefCell::new(None) };
 }
 
 /// Registers the object that makes the texts.
@@ -169,22 +174,8 @@ pub fn write_notes(py: Python<'_>) -> PyResult<bool> {
     Ok(UNWRITTEN.load(Ordering::SeqCst) == 0)
 }
 
-/// The calling thread is about to fork. It has the GIL, which nobody who has the lock waits for.
-pub fn before_fork() {
-    FORKING.set(Some(lock(&OUTBOX)));
-}
-
-/// It has forked, or could not.
-pub fn after_fork_in_parent() {
-    FORKING.set(None);
-}
-
-/// In a forked child: the notes are the parent's, and so is the thread that writes.
+/// In a forked child: the notes are the parent's, and so is the thread that writes, or any other that held the lock.
 pub fn after_fork() {
-    let mut outbox = FORKING.take().unwrap_or_else(|| lock(&OUTBOX));
-    let notes = std::mem::take(&mut outbox.notes);
-    (outbox.written, outbox.lost) = (false, 0);
+    replace_after_fork(&OUTBOX, Outbox::new());
     UNWRITTEN.store(0, Ordering::SeqCst);
-    drop(outbox);
-    drop(notes);
 }

@@ -25,7 +25,7 @@
 //!   (`CAME`), unless the loop slept meanwhile: then it was somebody else's.
 //! - *The host stops this thread.* It oversleeps, knows it, and takes nobody for blocked.
 //! - *A loop leaves its poll while we lie down.* `IdleSleep` has the fences, and loom has run them.
-//! - *A fork.* Who forks holds the list's lock across it: the child has no watchdog, and forgets the loops of the parent.
+//! - *A fork.* The child has no watchdog, and a new list: the watchdog of the parent may have held the lock of the old one.
 //!
 //! **What would change this.** A sleep with a deadline of the kernel's that costs the loop nothing would make it needless to look.
 //! An interpreter without a GIL would not need the proofs, but steps could then run beside each other anyway.
@@ -40,11 +40,11 @@ use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::lock::lock;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
+use everloop_core::sync::replace_after_fork;
 use everloop_core::wait::Wake;
 use pyo3::prelude::*;
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Seen, Watch};
@@ -56,7 +56,6 @@ const UP: Duration = Duration::from_millis(4);
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 struct Watchdog {
     watches: Vec<Arc<Watch>>,
     thread: Option<JoinHandle<()>>,
@@ -66,8 +65,13 @@ struct Watchdog {
     stop: bool,
 }
 
-static WATCHDOG: Mutex<Watchdog> =
-    Mutex::new(Watchdog { watches: Vec::new(), thread: None, running: false, stop: false });
+impl Watchdog {
+    const fn new() -> Self {
+        Self { watches: Vec::new(), thread: None, running: false, stop: false }
+    }
+}
+
+static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog::new());
 
 /// True if loops are watched that begin to run: the environment variable `EVERLOOP_WATCHDOG` says so.
 static WATCHES: AtomicBool = AtomicBool::new(true);
@@ -145,29 +149,10 @@ fn stop() {
     }
 }
 
-thread_local! {
-    /// The lock, from before a fork until after it: the watchdog would hold it for ever in the child.
-    static FORKING: RefCell<Option<MutexGuard<'static, Watchdog>>> = const { RefCell::new(None) };
-}
-
-/// The calling thread is about to fork. It has the GIL, which nobody who has the lock waits for.
-pub fn before_fork() {
-    FORKING.set(Some(lock(&WATCHDOG)));
-}
-
-/// It has forked, or could not.
-pub fn after_fork_in_parent() {
-    FORKING.set(None);
-}
-
-/// In a forked child: there is no watchdog, and the loops that it watched are the parent's.
+/// In a forked child: there is no watchdog, and the loops that it watched are the parent's. Their locks, and that of the list, may
+/// have been held by the watchdog of the parent.
 pub fn after_fork() {
-    let mut watchdog = FORKING.take().unwrap_or_else(|| lock(&WATCHDOG));
-    (watchdog.running, watchdog.stop) = (false, false);
-    let gone = (std::mem::take(&mut watchdog.watches), watchdog.thread.take());
-    drop(watchdog);
-    // Their locks may have been held by the watchdog of the parent.
-    std::mem::forget(gone);
+    replace_after_fork(&WATCHDOG, Watchdog::new());
     IDLE_SLEEP.after_fork();
     watch::after_fork();
 }
