@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, ContextVar
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject

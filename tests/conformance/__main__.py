@@ -54,6 +54,8 @@ def run_suites(ours, options):
         try:
             suite.prepare()
             verdicts = judge_all(suite, ours, options)
+            if not any(verdict.outcomes["passed"] for verdict in verdicts):
+                raise Unavailable(f"not one of its tests passed, see {suite.log}")
         except Unavailable as reason:
             print(f"\n{name} cannot be run: {reason}", flush=True)
             unavailable.append(name)

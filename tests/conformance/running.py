@@ -14,6 +14,7 @@ from suite import HERE, MODULE_SECONDS
 
 MOST_PROCESSES = 40  # for one module
 LOOK_SECONDS = 0.05
+COLLECT_SECONDS = 300  # until the first test is found: all that a suite needs may have to be compiled first
 
 
 @dataclasses.dataclass
@@ -128,7 +129,8 @@ class Process:
             size = self.events_file.stat().st_size
             if size != before:
                 since = now
-            if now > deadline or now - since > self.suite.test_seconds:
+            patience = self.suite.test_seconds if size else COLLECT_SECONDS
+            if now > deadline or now - since > patience:
                 self.killed = True
                 self.signal(signal.SIGABRT)  # faulthandler writes the stacks to the log
                 time.sleep(1)
