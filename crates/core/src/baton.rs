@@ -31,14 +31,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names a thread towards a baton.
+/// The number by which a baton knows a thread.
 pub type ThreadId = NonZeroU32;
 
 const STOPPED: u64 = u64::MAX;
 const FREE: u64 = 0;
 const POLLING: u64 = 1 << 32;
 
-/// How long the sentinel waits between two looks at a quietly released baton.
+/// The time that the sentinel waits between two looks at a quietly released baton.
 pub const SENTINEL_LOOK: Duration = Duration::from_micros(40);
 /// After so many looks without a quiet release the sentinel goes to sleep: about a millisecond.
 const SENTINEL_PATIENCE: u32 = 20;
@@ -68,7 +68,7 @@ impl Waiter {
     }
 }
 
-/// How a release treats the others.
+/// The manner of a release: whether another thread is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// The releaser may be back in a moment: wake nobody.
@@ -82,7 +82,7 @@ pub enum Manner {
 pub struct Pending {
     /// Something is ready to run.
     pub ready: bool,
-    /// When the first timer is due, in the clock of [`Baton::begin_poll`].
+    /// The time at which the first timer is due, in the clock of [`Baton::begin_poll`].
     pub deadline: Option<f64>,
 }
 
@@ -98,7 +98,7 @@ pub enum After {
     Spawn,
 }
 
-/// How a spare relief thread's wait ended.
+/// The end of a spare relief thread's wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spare {
     /// It holds the baton now.
@@ -109,10 +109,10 @@ pub enum Spare {
     Dismissed,
 }
 
-/// Who sleeps in the poll without holding the baton.
+/// A thread that sleeps in the poll without holding the baton.
 struct Stale {
     waiter: Arc<Waiter>,
-    /// Until when it sleeps.
+    /// The time until which it sleeps.
     deadline: Option<f64>,
 }
 
@@ -124,13 +124,14 @@ struct Queue {
     home: Option<Arc<Waiter>>,
     /// The poll sleeper from whom the baton was taken last.
     stale: Option<Stale>,
-    /// Who sleeps in the poll and holds the baton in name, with its deadline. Only meaningful while `state` says so.
+    /// The thread that sleeps in the poll and holds the baton in name, with its deadline. Only meaningful while `state`
+    /// says so.
     polling: Option<Stale>,
-    /// Relief threads with nothing to do. The last came last and is the warmest.
+    /// Relief threads with nothing to do, the latest last: that one is the warmest.
     spares: Vec<Arc<Waiter>>,
     /// The spare that watches for quiet releases.
     sentinel: Option<Arc<Waiter>>,
-    /// Spares are to go.
+    /// True once spares are to go.
     dismissed: bool,
     /// The waiter of the home thread, while the loop runs.
     home_id: Option<ThreadId>,
@@ -138,9 +139,9 @@ struct Queue {
 
 pub struct Baton {
     state: AtomicU64,
-    /// How many threads want the baton before any relief thread goes on: those that resume, and home. Written under
-    /// `queue`, SeqCst; read without it by the holder between two steps (Relaxed: a step late is soon enough) and, SeqCst,
-    /// after it has let go: then one of the two sees the other.
+    /// The number of threads that get the baton before any relief thread: those that resume, and home. Written under
+    /// `queue`, SeqCst; read without it by the holder between two steps (Relaxed: a step late is soon enough) and,
+    /// SeqCst, after it has let go: then one of the two sees the other.
     wanted: AtomicUsize,
     /// Grows with every quiet release. Written by the holder, read by the sentinel.
     quiet: AtomicU32,
@@ -265,8 +266,8 @@ impl Baton {
         self.compare_exchange(me.holding() | POLLING, me.holding())
     }
 
-    /// Gives the baton away, for `me` or on behalf of `me` while that thread is blocked. False in the second place: `me` did
-    /// not hold it (any more).
+    /// Gives the baton away, for `me` or on behalf of `me` while that thread is blocked. None: `me` does not hold it,
+    /// or no longer, which can only happen on behalf of `me`.
     pub fn release(&self, me: &Waiter, manner: Manner, pending: Pending) -> Option<After> {
         if manner == Manner::Quiet && !self.is_wanted() && !self.has_stale.load(Ordering::Relaxed) {
             if !self.compare_exchange(me.holding(), FREE) {
@@ -278,7 +279,8 @@ impl Baton {
                 let up = self.sentinel_up.load(Ordering::SeqCst);
                 return Some(if up { After::Nothing } else { self.wake_sentinel() });
             }
-            // Somebody queued between the two looks: take the baton back, unless they saw it, and do it properly.
+            // Somebody queued between the two looks. Take the baton back, unless they have taken it, and release it
+            // under the lock.
             if !self.compare_exchange(FREE, me.holding()) {
                 return Some(After::Nothing);
             }
@@ -496,7 +498,8 @@ impl Baton {
                 return Spare::Holds;
             }
             let sentinel = queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == me.id);
-            // Whoever was called as sentinel just when its time was up looks first: nobody else was.
+            // A thread that was called as sentinel just when its time was up stands by first: no other thread was
+            // called.
             if queue.dismissed || (wake == crate::wait::Wake::TimedOut && !sentinel) {
                 self.stand_up(&mut queue, me);
                 return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };

@@ -26,12 +26,12 @@ impl WaterMarks {
     }
 }
 
-/// Where a source pauses: asyncio's sockets and its TLS differ in this.
+/// The point at which a source pauses: asyncio's sockets and its TLS differ in this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pauses {
-    /// When more waits than the high mark.
+    /// It pauses when more waits than the high mark.
     AboveHigh,
-    /// When as much waits as the high mark.
+    /// It pauses when as much waits as the high mark.
     AtHigh,
 }
 

@@ -1,4 +1,4 @@
-//! What the loop lets its watchdog see: a counter in a cache line of its own.
+//! The heartbeat of a loop, which its watchdog reads: a counter in a cache line of its own.
 //!
 //! The holder of the baton writes it with plain stores, twice per step; the watchdog reads it and is the only one to look
 //! at a clock (a clock read costs some sixty times more than a store). The counter is odd inside a step and even
@@ -12,9 +12,10 @@ pub struct Heartbeat {
     /// Written by the holder of the baton, and by whoever takes the baton from a blocked one. Relaxed: the watchdog
     /// only compares it with what it saw before, and takes the global lock (see [`wait`](crate::wait)) before it acts.
     tick: AtomicU64,
-    /// Set by the watchdog every time it looks, cleared by the holder: at the latest now, look at files and clock again.
+    /// True if the watchdog has looked since the holder cleared this: the holder looks at files and at the clock again,
+    /// at the latest now.
     looked: AtomicBool,
-    /// When the loop lay down to sleep last. Written by the holder, which has just looked at the clock.
+    /// The time at which the loop last lay down to sleep. Written by the holder, which has just looked at the clock.
     slept: AtomicU64,
 }
 
@@ -42,7 +43,7 @@ impl Heartbeat {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// How many steps have begun.
+    /// The number of steps that have begun.
     pub fn steps(&self) -> u64 {
         self.tick().div_ceil(2)
     }
@@ -52,7 +53,7 @@ impl Heartbeat {
         self.slept.store(now, Ordering::Relaxed);
     }
 
-    /// When it did so last: every step that began before has ended by then.
+    /// The time at which the loop last lay down to sleep: every step that began before has ended by then.
     pub fn slept(&self) -> u64 {
         self.slept.load(Ordering::Relaxed)
     }

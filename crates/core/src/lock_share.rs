@@ -1,9 +1,10 @@
-//! When a loop that always has work to do lends the global lock to other threads.
+//! Decides when a loop that always has work to do lends the global lock to other threads.
 //!
-//! Who has that lock would be made to give it up only every few milliseconds, twice for each call that runs in an executor.
-//! Letting go of it for a moment now and then is worse than nothing: each time the waiting threads are woken, come too late,
-//! and begin their wait anew (measured: 27 milliseconds to get it, against 0.3). So it is lent for as long as it takes to wake
-//! up; often while somebody takes it, and ever more seldom while nobody does.
+//! A thread that has that lock would be made to give it up only every few milliseconds, and each call that runs in an
+//! executor needs that twice. Letting go of it for a moment now and then is worse than nothing: each time the waiting
+//! threads are woken, come too late, and begin their wait anew (measured: 27 milliseconds to get it, against 0.3). So
+//! it is lent for as long as it takes to wake up; often while somebody takes it, and ever more seldom while nobody
+//! does.
 //!
 //! All times are nanoseconds of one clock, which the caller reads.
 
@@ -13,19 +14,19 @@ const SHORTEST: u64 = 50_000;
 const LONGEST: u64 = 5_000_000;
 /// The longest interval while other threads are at work: those of steps that are aside, or of an executor.
 const LONGEST_IN_COMPANY: u64 = 400_000;
-/// How long one sign of another thread counts.
+/// The time for which one sign of another thread counts.
 const COMPANY: u64 = 100_000_000;
 
 /// One thread's share of the lock.
 #[derive(Clone, Copy, Debug)]
 pub struct LockShare {
-    /// When the lock is to be lent next; None while it has just been free.
+    /// The time at which the lock is to be lent next; None while it has just been free.
     due: Option<u64>,
-    /// Nanoseconds between two times.
+    /// Nanoseconds between two times at which the lock is lent.
     interval: u64,
     /// True if another thread has sent something since the lock was last lent.
     heard: bool,
-    /// Until then other threads are taken to be at work, because one was heard.
+    /// The time until which other threads are taken to be at work, because one was heard.
     company_until: u64,
 }
 
@@ -36,7 +37,7 @@ impl Default for LockShare {
 }
 
 impl LockShare {
-    /// How long the lock is lent: as long as a sleeping thread takes to wake up.
+    /// The time for which the lock is lent: as long as a sleeping thread takes to wake up.
     pub const WAKE_UP: Duration = Duration::from_micros(25);
 
     /// This thread has let go of the lock anyway.
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// When the lock is lent next.
+    /// The time at which the lock is lent next.
     fn next(share: &LockShare) -> u64 {
         let mut low = 0;
         while !share.clone().is_due(low) {

@@ -1,7 +1,8 @@
 //! The only place that sleeps until files are ready: one system call per turn.
 //!
-//! Any thread may wake it. One notification serves a burst: who finds a wake-up pending need not send another. What a wake-up
-//! announces must be visible before [`Poller::wake`], and the loop must look for it after [`Poller::take_wake_up`].
+//! Any thread may wake it. One notification serves a burst: a thread that finds a wake-up pending need not send
+//! another. The work that a wake-up announces must be visible before [`Poller::wake`], and the loop must look for it
+//! after [`Poller::take_wake_up`].
 
 use crate::registry::{Change, Token};
 use crate::sync::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ pub struct Event {
 #[derive(Default)]
 pub struct Events {
     found: sys::Events,
-    /// So many of them are taken.
+    /// The number of them that are taken.
     taken: usize,
 }
 
@@ -71,7 +72,7 @@ impl Poller {
         Ok(Self { kernel: sys::Poller::new()?, woken: AtomicBool::new(false) })
     }
 
-    /// A descriptor that is readable while something has happened: for those who wait for more than this.
+    /// A descriptor that is readable while something has happened: for a thread that waits for other things, too.
     pub fn as_raw_fd(&self) -> RawFd {
         self.kernel.as_raw_fd()
     }

@@ -1,5 +1,5 @@
-//! Which file descriptor interests whom, with generations: a descriptor that was closed and given out again by the
-//! kernel never wakes its old owner.
+//! The owners of file descriptors, with generations: a descriptor that was closed and given out again by the kernel
+//! never wakes its old owner.
 //!
 //! Pure bookkeeping: each call answers with the [`Change`] that the poller must be told. Level-triggered, as asyncio's
 //! `add_reader` promises: an owner is called as long as the condition lasts.
@@ -257,7 +257,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the poller was told always equals what is registered and not disarmed.
+        /// The poller is always told exactly what is registered and not disarmed.
         #[test]
         fn the_poller_knows_exactly_what_is_registered(
             program in prop::collection::vec((0u8..4, 0i32..6, any::<bool>()), 1..100)

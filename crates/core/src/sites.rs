@@ -10,12 +10,12 @@ pub const SHORT_CALL: u64 = 100_000;
 /// After so many short calls in a row a site is forgotten. One short call says little: the cache was warm, the lock free.
 pub const SHORT_CALLS: u32 = 16;
 
-/// What is known of a learned site.
+/// The record of one learned site.
 #[derive(Default)]
 struct Site {
     /// Its run of short calls.
     short: u32,
-    /// When it was used last, in uses of any site.
+    /// The time of its last use, counted in uses of any site.
     used: u64,
 }
 

@@ -33,7 +33,7 @@ pub struct Slots<Job, Thread> {
     coming: usize,
     /// Slots that are taken.
     running: usize,
-    /// Slots of them that are lent.
+    /// Those of the taken slots that are lent.
     lent: usize,
     slots: usize,
     closed: bool,
@@ -62,7 +62,7 @@ impl<Job, Thread> Slots<Job, Thread> {
         self.closed
     }
 
-    /// How many counted jobs may run at once, beside those that wait.
+    /// The number of counted jobs that may run at once, beside those that wait.
     pub fn slots(&self) -> usize {
         self.slots
     }
@@ -139,7 +139,7 @@ impl<Job, Thread> Slots<Job, Thread> {
         self.lent += 1;
     }
 
-    /// It has waited.
+    /// The thread that has lent its slot has waited, and goes on.
     pub fn reclaim(&mut self) {
         self.lent = self.lent.saturating_sub(1);
     }

@@ -61,8 +61,8 @@ pub struct Timers<T> {
     sequence: u64,
 }
 
-/// How many timers in a heap were cancelled. Grows from whatever thread cancels, shrinks by the holder of the baton.
-/// An estimate: it only decides when a rebuild pays, so Relaxed will do.
+/// The number of cancelled timers in a heap. Any thread that cancels raises it, the holder of the baton lowers it. An
+/// estimate: it only decides when a rebuild pays, so Relaxed will do.
 #[derive(Debug)]
 pub struct Cancelled(AtomicUsize);
 
@@ -104,7 +104,7 @@ impl<T> Timers<T> {
         self.heap.push(Entry { key: Reverse((Seconds::new(when), self.sequence)), item });
     }
 
-    /// When the first timer is due.
+    /// The time at which the first timer is due.
     pub fn first(&self) -> Option<f64> {
         self.heap.peek().map(|entry| entry.key.0.0.get())
     }

@@ -1,9 +1,9 @@
-//! Where TLS's records begin and end, seen from outside: whether OpenSSL has a whole one to decrypt.
+//! Counts TLS's records from outside, to tell whether OpenSSL has a whole one to decrypt.
 //!
-//! A read that finds only a part of a record raises an exception, and a peer behind a network sends parts nearly always.
-//! This only counts. It may count more than there is, since OpenSSL reads some records for itself, and never less: so the
-//! worst that can come of it is a read in vain. Bytes that do not look like TLS end the counting: OpenSSL then says what is
-//! wrong with them.
+//! A read that finds only a part of a record raises an exception, and a peer behind a network sends parts nearly
+//! always. The count may be higher than what is there, since OpenSSL reads some records for itself, and is never lower:
+//! so the worst that can come of it is a read in vain. Bytes that do not look like TLS end the counting: OpenSSL then
+//! says what is wrong with them.
 
 /// A record's header: type, version, length (RFC 8446, 5.1).
 const HEADER: usize = 5;
@@ -14,17 +14,17 @@ const LONGEST: usize = 16 * 1024 + 2048;
 #[derive(Debug, Default)]
 pub struct Framing {
     header: [u8; HEADER],
-    /// How many bytes of the header are there.
+    /// The number of bytes of the header that are there.
     header_filled: usize,
-    /// How many bytes of the record's body are missing.
+    /// The number of bytes of the record's body that are missing.
     missing: usize,
-    /// How long its body is.
+    /// The length of its body.
     length: usize,
     /// Whole records, at the most.
     records: usize,
-    /// How many bytes of text they have, at the most.
+    /// The number of bytes of text in them, at the most.
     bytes: usize,
-    /// It is not known what has arrived.
+    /// True if it is not known what has arrived.
     lost: bool,
 }
 
@@ -82,7 +82,7 @@ impl Framing {
         self.bytes = 0;
     }
 
-    /// How many bytes of text there can be. None: not known.
+    /// The number of bytes of text that there can be. None: it is not known.
     pub fn text(&self) -> Option<usize> {
         (!self.lost).then_some(self.bytes)
     }

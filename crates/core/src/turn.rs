@@ -7,7 +7,7 @@ use crate::poll::Events;
 use crate::timers::Timers;
 use std::collections::VecDeque;
 
-/// How long a poll may sleep.
+/// The time that a poll may sleep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wait {
     /// Work is ready: look at files at most, do not sleep.
@@ -21,10 +21,10 @@ pub enum Wait {
 /// The queues of a loop. Touched only by the holder of the baton.
 pub struct Turn<T> {
     ready: VecDeque<T>,
-    /// How many of `ready` belong to the generation that runs now.
+    /// The number of items of `ready` that belong to the generation that runs now.
     generation: usize,
     pub timers: Timers<T>,
-    /// Files that were found ready and had to wait: their turn is one of the next.
+    /// Files that were found ready, and wait for a later turn.
     pub found: Events,
 }
 
@@ -53,12 +53,12 @@ impl<T> Turn<T> {
         !self.ready.is_empty()
     }
 
-    /// How many items are ready.
+    /// The number of items that are ready.
     pub fn ready_len(&self) -> usize {
         self.ready.len()
     }
 
-    /// How long the poll before the next generation may sleep.
+    /// The time that the poll before the next generation may sleep.
     pub fn wait(&self) -> Wait {
         if self.has_ready() || !self.found.is_empty() {
             return Wait::No;

@@ -1,4 +1,4 @@
-//! What a transport could not send at once: pieces of bytes in order, the first of them perhaps sent in part.
+//! Bytes that a transport could not send at once: pieces in order, the first of them perhaps sent in part.
 //!
 //! Pure bookkeeping: the transport shows [`slices`](WriteQueue::slices) to the kernel and says with
 //! [`advance`](WriteQueue::advance) how much it took. Pieces that are done are given back, because dropping one may run
@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// How many pieces one system call may take: the kernel's limit (UIO_MAXIOV, `man 2 writev`).
+/// The number of pieces that one system call may take: the kernel's limit (UIO_MAXIOV, `man 2 writev`).
 const MOST_SLICES: usize = 1024;
 
 /// Pieces of bytes in the order in which they are to be sent.
 pub struct WriteQueue<T> {
     pieces: VecDeque<T>,
-    /// How much of the first piece is sent.
+    /// The number of bytes of the first piece that are sent.
     sent: usize,
     /// Bytes that are not sent.
     len: usize,
@@ -26,7 +26,7 @@ impl<T> Default for WriteQueue<T> {
 }
 
 impl<T: AsRef<[u8]>> WriteQueue<T> {
-    /// How many bytes wait.
+    /// The number of bytes that wait.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -1,4 +1,4 @@
-//! What the kernel says that a thread does.
+//! The activity of a thread, as the kernel tells it.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {

@@ -1,7 +1,7 @@
-//! What differs from one platform to the next. All else of this crate is the same everywhere.
+//! All that differs from one platform to the next. The rest of this crate is the same everywhere.
 //!
-//! A port is one folder beside `linux`, with these names and their functions. What belongs to no platform stands beside the
-//! folders: [`Activity`] and [`Wake`].
+//! A port is one folder beside `linux`, with these names and their functions. Two types that belong to no platform
+//! stand beside the folders: [`Activity`] and [`Wake`].
 //!
 //! | name | functions | on Linux |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! What loom models in place of a platform: a place for one thread to sleep.
+//! The model that loom runs in place of a platform: a place for one thread to sleep.
 
 use super::wake::Wake;
 use crate::sync::lock;

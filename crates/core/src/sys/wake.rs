@@ -1,4 +1,4 @@
-//! Why a sleep ended.
+//! The reason why a sleep ended.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {

@@ -8,11 +8,11 @@
 use crate::sys;
 use std::time::Duration;
 
-/// How long a thread spins: long enough for another one to be woken and to answer.
+/// The time that a thread spins: long enough for another one to be woken and to answer.
 pub const SPIN: Duration = Duration::from_micros(100);
-/// A short wait: two threads were woken once each, and little was done in between.
+/// A wait below this is short: two threads were woken once each, and little was done in between.
 const SHORT: Duration = Duration::from_micros(200);
-/// How many waits are slept through after one that was spun for in vain.
+/// The number of waits that are slept through after a thread has spun in vain.
 const LESSON: u32 = 16;
 
 /// Spins until `done` says so, for `limit` at the most.
@@ -23,7 +23,7 @@ pub fn spin(limit: Duration, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The habit of a thread, learned from its last waits.
+/// The adaptive spin of a thread, learned from its last waits.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveSpin {
     last_was_short: bool,

@@ -1,4 +1,4 @@
-//! How the watchdog sleeps while every loop does, and is woken by the first that has something to do.
+//! The sleep of the watchdog while every loop sleeps. The first loop that has something to do ends it.
 //!
 //! Threads that take a baton call [`IdleSleep::wake_if_asleep`], often, and nearly always find it awake: that costs a fence
 //! and a load. The race: a thread leaves the poll while the sleeper, which saw it there, lies down. Each of the two writes,
@@ -24,8 +24,9 @@ impl Default for IdleSleep {
 }
 
 impl IdleSleep {
-    /// A thread has the baton of a loop whose poll was left, by itself or by somebody it took the baton from. Call it
-    /// after that, not before: the sleeper looks at the batons once more when it has lain down.
+    /// Called by a thread that has got the baton of a loop whose poll was left, by this thread or by the one that it
+    /// took the baton from. It must be called after the poll was left, not before: the sleeper looks at the batons once
+    /// more when it has lain down.
     #[inline]
     pub fn wake_if_asleep(&self) {
         fence(Ordering::SeqCst); // leave the poll | look whether the sleeper has lain down

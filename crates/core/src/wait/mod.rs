@@ -1,5 +1,5 @@
-//! How a thread waits for another thread: three ways, one vocabulary. A thread *parks* until it is *unparked*; an unpark that
-//! comes first lets the next park return at once.
+//! Three ways in which a thread waits for another thread, with one vocabulary. A thread *parks* until it is *unparked*;
+//! an unpark that comes first lets the next park return at once.
 //!
 //! | way | who waits so | why |
 //! |---|---|---|
@@ -7,8 +7,8 @@
 //! | [`SpinThenPark`] | a thread of the pool, who waits for a future, and a loop in its poll | what it waits for comes at once, or not for long |
 //! | [`IdleSleep`] | the watchdog | it is woken from the hot path, by threads that hardly ever find it asleep |
 //!
-//! The *global lock*, in what follows, is one that each thread of the program has while it works and lets go of while it
-//! waits. Who is unparked by a thread that has it cannot go on yet, whatever it was told.
+//! The *global lock*, in what follows, is one that each thread of the program has while it works and lets go of while
+//! it waits. A thread that is unparked by one that has this lock cannot go on yet: it has to wait for the lock.
 //!
 //! These are the only files of this crate that read a clock (`sys::now`): a thread that spins has to know how long it has.
 

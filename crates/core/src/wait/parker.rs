@@ -8,7 +8,7 @@ use super::adaptive_spin::spin;
 use crate::sys::{Park, Wake};
 use std::time::Duration;
 
-/// How long [`Parker::park_briefly`] spins: about what it costs to be woken.
+/// The time that [`Parker::park_briefly`] spins: about as long as it takes to be woken.
 #[cfg(not(loom))]
 const BRIEF_SPIN: Duration = Duration::from_micros(20);
 

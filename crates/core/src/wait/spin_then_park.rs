@@ -1,4 +1,4 @@
-//! Where a thread waits, without the global lock, for another one that has it.
+//! A place where a thread waits, without the global lock, for another thread that has that lock.
 //!
 //! A thread whose last wait was short spins before it sleeps ([`AdaptiveSpin`]). One that goes on while the other still has
 //! the global lock would fall asleep again at once, to wait for that: so, as long as it spins, it waits for the lock to be
@@ -11,8 +11,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often threads have let go of the global lock, of those that say so: the ones that wait here, and those that turn
-/// loops. Release when it is written and Acquire when it is read: who sees a new number sees what came before it.
+/// The number of times that threads have let go of the global lock. Counted are the threads that say so: those that
+/// wait here, and those that turn loops. Release when it is written and Acquire when it is read: a thread that sees a
+/// new number sees what came before it.
 static RELEASES: AtomicU64 = AtomicU64::new(0);
 
 /// The calling thread has just let go of the global lock.
@@ -20,8 +21,8 @@ pub fn note_release() {
     RELEASES.fetch_add(1, Ordering::Release);
 }
 
-/// When something was last posted to somebody who waits, as far as the global lock is concerned. Written by who posts, read
-/// by who waits.
+/// The time of the last post to a thread that waits, counted in releases of the global lock. Written by the thread that
+/// posts, read by the one that waits.
 #[derive(Default)]
 pub struct LastPost(AtomicU64);
 
@@ -31,33 +32,33 @@ impl LastPost {
         self.0.store(RELEASES.load(Ordering::Acquire), Ordering::Release);
     }
 
-    /// True if the global lock has been let go of since: by who posted, most likely.
+    /// True if the global lock has been let go of since the post: most likely by the thread that posted.
     pub fn is_over(&self) -> bool {
         self.0.load(Ordering::Acquire) != RELEASES.load(Ordering::Acquire)
     }
 }
 
 thread_local! {
-    /// Of this thread's waits here.
+    /// The adaptive spin that this thread has learned from its waits here.
     static LEARNED: Cell<AdaptiveSpin> = const { Cell::new(AdaptiveSpin::new()) };
 }
 
 #[derive(Default)]
 pub struct SpinThenPark {
     parker: Parker,
-    /// Of the last `unpark`.
+    /// The time of the last `unpark`.
     last_post: LastPost,
 }
 
 impl SpinThenPark {
-    /// Ends the wait of now, or else the next one. By a thread that has the global lock.
+    /// Ends the present wait, or else the next one. Called by a thread that has the global lock.
     pub fn unpark(&self) {
         self.last_post.note();
         self.parker.unpark();
     }
 
-    /// Waits for [`unpark`](Self::unpark), a signal, or the end of `timeout`. By a thread that has just let go of the global
-    /// lock.
+    /// Waits for [`unpark`](Self::unpark), a signal, or the end of `timeout`. Called by a thread that has just let go
+    /// of the global lock.
     pub fn park(&self, timeout: Option<Duration>) -> Wake {
         note_release();
         let begin = sys::now();

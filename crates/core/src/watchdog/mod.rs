@@ -1,5 +1,5 @@
-//! What the watchdog concludes from what it sees. It looks at each loop a few times within the shortest time that is of
-//! interest; here stands what its looks mean, as functions of what was seen and of the time.
+//! The conclusions of the watchdog. It looks at each loop a few times within the shortest time that is of interest;
+//! this folder says what its looks mean, as functions of what was seen and of the time.
 //!
 //! [`Pulse`] tells from the heartbeat how long a step has lasted, and [`Suspect`] whether a step that lasts is blocked.
 

@@ -1,11 +1,11 @@
-//! How long a step has lasted, as far as somebody can tell who looks at the heartbeat now and then.
+//! Tells how long a step has lasted, as far as looks at the heartbeat now and then can tell it.
 //!
 //! Loops read no clock for their steps, so the start of one is known only to one look of the watchdog: a step is taken to have
 //! begun at the look before the first one that saw it. That is early by one period at the most, and never late. Two things
 //! can go wrong, and neither is a step's fault: the watchdog itself was kept from running (a busy host), or it had to wait for
 //! the global lock, which somebody else had.
 
-/// How many looks fit into the shortest time that is of interest: the error of all durations is one part in this.
+/// The number of looks that fit into the shortest time of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
 /// The bounds of the time between two looks, in nanoseconds.
 const SHORTEST_PERIOD: u64 = 100_000;
@@ -21,13 +21,13 @@ pub fn period(report_after: u64, rescue_after: Option<u64>) -> u64 {
     (shortest / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
 }
 
-/// When a look is made, in nanoseconds.
+/// The times that belong to one look, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub now: u64,
-    /// When the watchdog looked before, at any loop, or woke up.
+    /// The time at which the watchdog looked before, at any loop, or woke up.
     pub last: u64,
-    /// How much longer than asked it has slept since.
+    /// The time by which it has overslept since.
     pub overslept: u64,
     /// The time between two looks at this loop.
     pub period: u64,
@@ -53,7 +53,7 @@ pub struct Pulse {
     tick: u64,
     /// The last time at which it was another.
     since: u64,
-    /// When the last look was.
+    /// The time of the last look.
     looked: u64,
 }
 
@@ -68,7 +68,8 @@ impl Pulse {
             return if tick % 2 == 1 { Look::Lasts { since: self.since } } else { Look::Rests };
         }
         let before = std::mem::replace(&mut self.tick, tick);
-        // It began since the last look. Who had the global lock may have kept the watchdog from looking: no fault of the step.
+        // It began since the last look. The thread that had the global lock may have kept the watchdog from looking:
+        // that is no fault of the step.
         let is_late = starved || now - last > period + patience;
         self.since = if is_late { now } else { last };
         if starved { Look::Starved { before } } else { Look::Beats { before } }
@@ -79,13 +80,14 @@ impl Pulse {
         self.tick
     }
 
-    /// Since when it has been that, or later.
+    /// The earliest time at which the heartbeat can have become that.
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// How long a step lasted that was seen at the last look, has ended by now (the heartbeat is `tick`), and could not be
-    /// looked at, since the global lock came at `came` only: this step had it, most likely. None: there was no such step.
+    /// Returns how long a step lasted that was seen at the last look, has ended by now (the heartbeat is `tick`), and
+    /// could not be looked at, since the global lock came at `came` only: this step had it, most likely. None: there
+    /// was no such step.
     ///
     /// `slept` is when the loop lay down to sleep last: then it was somebody else who had the lock.
     pub fn unseen(&self, tick: u64, came: u64, slept: u64) -> Option<u64> {

@@ -8,8 +8,9 @@
 //! - *A probe*: the thread runs, as the kernel says. It may compute without the global lock (a password hash), or run the
 //!   program's own code and be found at the same instruction by chance. The probe notes the thread's next instruction. Proof is
 //!   that none came while it had a processor for most of [`PROBE`]: two turns of the global lock.
-//! - *CPU time*, where the kernel does not tell: the thread used none between looks, several times in a row, while nobody was
-//!   after the global lock. Who waits for that lock wakes up every few milliseconds, and each time uses more than [`ASLEEP`].
+//! - *CPU time*, where the kernel does not tell: the thread used none between looks, several times in a row, while no
+//!   other thread wanted the global lock. A thread that waits for that lock wakes up every few milliseconds, and each
+//!   time uses more than [`ASLEEP`].
 //!
 //! What was tried: CPU time alone. A step whose turn for the lock had come, and which had no processor yet, was taken for a
 //! blocked one (once in 180 rescues), and a step at a lock beside a busy thread never was. That is why the kernel is asked for
@@ -17,7 +18,7 @@
 
 use crate::sys::Activity;
 
-/// How long a thread that uses the CPU must run none of the program's code to be taken for blocked, in nanoseconds.
+/// A thread that uses the CPU is taken for blocked once it has run none of the program's code for so many nanoseconds.
 const PROBE: u64 = 10_000_000;
 /// Less CPU time than this, in nanoseconds, is no sign of life.
 const ASLEEP: u64 = 4_000;
@@ -53,7 +54,7 @@ impl Doing {
     }
 }
 
-/// Where a thread stood when it was looked at.
+/// The sight of a thread: where it stood when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight<Position> {
     /// Equal for two looks at a thread that has not moved. It may be equal by chance for one that has.
@@ -94,13 +95,13 @@ pub enum Action {
 /// The circumstances of a look, beside where the thread stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// The step is in a call that must not be put aside.
+    /// True if the step is in a call that must not be put aside.
     pub forbidden: bool,
-    /// A probe is out, and no instruction was noted yet.
+    /// True if a probe is out, and no instruction was noted yet.
     pub probing: bool,
-    /// Whoever looks had to wait for the global lock: so may the step.
+    /// True if the watchdog had to wait for the global lock: so may the step.
     pub contended: bool,
-    /// The step has lasted long enough to be rescued.
+    /// True if the step has lasted long enough to be rescued.
     pub due: bool,
     pub now: u64,
 }
@@ -108,9 +109,9 @@ pub struct Circumstances {
 /// A step that lasts, from look to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspect<Position> {
-    /// Where the step stood when it was first found unmoved, and when that was.
+    /// The sight of the step when it was first found unmoved, and the time of that.
     first: Option<(Sight<Position>, u64)>,
-    /// How many looks in a row found it asleep, with nobody else after the global lock.
+    /// The number of looks in a row that found it asleep while no other thread wanted the global lock.
     asleep_count: u32,
 }
 

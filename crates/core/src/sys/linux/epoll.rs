@@ -12,7 +12,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How many events one call of the kernel may report; more come with the next turn, in the kernel's round-robin order.
+/// The number of events that one call of the kernel may report; more come with the next turn, in the kernel's
+/// round-robin order.
 const BATCH: usize = 256;
 
 /// The memory of one thread's waits. Two threads may wait with the same [`Poller`], each with events of its own.
@@ -40,7 +41,7 @@ impl Events {
         self.len = 0;
     }
 
-    /// One event: of which file (`Token::NONE`: of a notification), and whether that is readable and writable.
+    /// One event: its file (`Token::NONE`: it is a notification), and whether that is readable and writable.
     #[inline]
     pub fn get(&self, index: usize) -> (Token, bool, bool) {
         // SAFETY: the kernel has filled in the first `len` entries in `wait`; nobody wrote to them since.
@@ -57,8 +58,8 @@ pub struct Poller {
     epoll: Descriptor,
     /// Readable while a notification is pending.
     notifier: Descriptor,
-    /// Why nobody can be notified any more, and what has ended the wait in which that was found out. Written by who failed
-    /// to notify; read by who waits next.
+    /// The error because of which nobody can be notified any more, and the file that has ended the wait during which
+    /// that was found out. Written by the thread that failed to notify; read by the next one that waits.
     broken: OnceLock<(Errno, Option<Descriptor>)>,
 }
 
@@ -76,7 +77,7 @@ impl Poller {
         self.epoll.as_raw_fd()
     }
 
-    /// Ends the wait of now, or else the next one, until it is acknowledged.
+    /// Ends the present wait, or else the next one, until it is acknowledged.
     pub fn notify(&self) {
         match io::write(&self.notifier, &1u64.to_ne_bytes()) {
             Ok(_) | Err(Errno::AGAIN) => {} // the counter is full: then the file is readable already
@@ -127,7 +128,7 @@ impl Poller {
         }
     }
 
-    /// Has the kernel forget a descriptor. One that is closed it has forgotten by itself.
+    /// Has the kernel forget a descriptor. The kernel forgets a closed one by itself.
     pub fn delete(&self, fd: RawFd) -> io::Result<()> {
         match epoll::delete(&self.epoll, borrow(fd)) {
             Err(Errno::NOENT | Errno::BADF | Errno::PERM) => Ok(()),

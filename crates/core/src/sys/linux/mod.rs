@@ -1,4 +1,4 @@
-//! Linux: what the table in [`super`] asks for.
+//! Linux: the names that the table in [`super`] lists.
 
 mod clock;
 mod epoll;

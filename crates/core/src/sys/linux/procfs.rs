@@ -1,4 +1,4 @@
-//! What `/proc` says of a thread.
+//! The activity of a thread, as `/proc` tells it.
 
 use crate::sys::activity::Activity;
 
@@ -17,7 +17,7 @@ fn parse(line: &str) -> Activity {
     }
     match first.parse() {
         Ok(libc::SYS_futex) => words.next().and_then(address).map_or(Activity::Unknown, Activity::WaitsForLock),
-        // A call that goes on after the process was stopped: which one it is, is not said.
+        // A call that goes on after the process was stopped. The kernel does not say which call it is.
         Ok(libc::SYS_restart_syscall) => Activity::Unknown,
         Ok(0..) => Activity::Waits,
         // -1: asleep, but not in a system call.

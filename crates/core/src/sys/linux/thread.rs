@@ -1,4 +1,4 @@
-//! What the kernel counts for a thread.
+//! The numbers that the kernel keeps of a thread.
 
 use std::mem;
 
@@ -12,7 +12,7 @@ pub fn thread_number() -> u32 {
 pub struct CpuClock(libc::clockid_t);
 
 impl CpuClock {
-    /// The calling thread's.
+    /// The clock of the calling thread.
     pub fn of_this_thread() -> Option<Self> {
         let mut clock: libc::clockid_t = 0;
         // SAFETY: pthread_self() is this live thread, and `clock` a valid place for the result. (rustix has no such clocks.)
@@ -20,7 +20,7 @@ impl CpuClock {
         (failed == 0).then_some(Self(clock))
     }
 
-    /// In nanoseconds. None once the thread has ended.
+    /// The CPU time used so far, in nanoseconds. None once the thread has ended.
     pub fn now(self) -> Option<u64> {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is a valid place for the result; the kernel answers an unknown clock with EINVAL.
@@ -29,8 +29,9 @@ impl CpuClock {
     }
 }
 
-/// How often the calling thread has gone to sleep so far: it has not waited for a lock in between if the number is the same
-/// before and after. (Time would not tell: on a busy host a thread can be kept from running.)
+/// The number of times that the calling thread has gone to sleep so far. If it is the same before and after a piece of
+/// work, the thread has not waited for a lock in between. (Time would not tell: on a busy host a thread can be kept
+/// from running.)
 pub fn times_slept() -> i64 {
     // SAFETY: all zeros is a valid rusage, and a valid place for the result. (rustix has no getrusage.)
     unsafe {
@@ -72,7 +73,7 @@ mod tests {
     fn the_time_of_a_thread_that_computes_goes_on() {
         let clock = CpuClock::of_this_thread().expect("each thread has one");
         let before = clock.now().expect("this thread lives");
-        // Asking is work.
+        // To ask for the time takes CPU time, too.
         assert!((0..1_000_000).any(|_| clock.now().is_some_and(|now| now > before)));
     }
 
