@@ -4,7 +4,7 @@ use crate::gates::Gates;
 use everloop_core::baton::Manner;
 use pyo3::prelude::*;
 
-/// Why a step is aside.
+/// The reason why a step is aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It said so: `everloop.blocking()`.
@@ -30,8 +30,8 @@ impl Reason {
         }
     }
 
-    /// How the baton is given up. Quietly where the call may be over at once: nobody is woken, and the step finds the baton
-    /// where it left it, unless the sentinel has seen it lie there twice.
+    /// The manner in which the baton is given up: quietly where the call may be over at once. Then nobody is woken, and
+    /// the step finds the baton where it left it, unless the sentinel has seen it lie there twice.
     pub fn manner(self) -> Manner {
         match self {
             Self::Blocking | Self::Learned => Manner::Quiet,
@@ -50,9 +50,10 @@ impl Reason {
 /// each loop that it turns. Made by `release`, taken by `resume`.
 pub struct Aside {
     pub reason: Reason,
-    /// When it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks. Read by the report.
+    /// The time at which it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks. Read
+    /// by the report.
     pub since: u64,
-    /// When it let go of the baton; 0 like `since`. Read by the report.
+    /// The time at which it let go of the baton; 0 like `since`. Read by the report.
     pub released: u64,
     /// The task that ran, once it had to make room: see handoff/tasks.rs. Written by whoever runs a step next.
     pub task: Option<Py<PyAny>>,

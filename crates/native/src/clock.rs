@@ -20,13 +20,14 @@ pub fn from_seconds(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
 }
 
-/// How long from `now` until `when`, in seconds of any clock.
+/// The time from `now` until `when`, in seconds of any clock.
 pub fn until(when: f64, now: f64) -> Duration {
     Duration::from_nanos(from_seconds(when - now))
 }
 
-/// Whose `time` a loop has. Subclasses override it, tests and tools that fast-forward patch it on the loop or on its class,
-/// in the middle of a step too, and timers heed it from then on. A loop that has ours pays one comparison to know it.
+/// Knows whether the `time` of a loop is ours. Subclasses override that method, tests and tools that fast-forward patch
+/// it on the loop or on its class, in the middle of a step too, and timers heed it from then on. A loop that has ours
+/// pays one comparison to know it.
 #[derive(Default)]
 pub struct Source {
     /// The version of the loop's class (CPython counts each change of a class) for which `time` was found to be ours; 0: look

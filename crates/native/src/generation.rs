@@ -1,11 +1,11 @@
-//! The generation of this process: how many forks lie behind it.
+//! The generation of this process: the number of forks that lie behind it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Written in a forked child, by its only thread.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// The generation: what threads began in an earlier one, they do here no more.
+/// The generation of this process. A thread does not go on here with what it began in an earlier one.
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }

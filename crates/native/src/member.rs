@@ -105,7 +105,7 @@ impl Member {
         self.top_frame(py).is_some_and(|frame| ffi::address(&frame) != self.base_frame)
     }
 
-    /// Why this thread's step is aside, if it is.
+    /// The reason why this thread's step is aside, if it is.
     #[inline]
     pub fn aside_reason(&self) -> Option<Reason> {
         Reason::from_number(self.reason.load(Ordering::Relaxed))
@@ -152,7 +152,7 @@ impl Member {
         Ok(())
     }
 
-    /// How many cancellations of its task the step that runs here has passed on; None: it has passed on none.
+    /// The number of cancellations of its task that the step that runs here has passed on; None: it has passed on none.
     pub fn passed_on(&self, py: Python<'_>) -> Option<u64> {
         let (step, count) = lock(&self.passed_on).as_ref().map(|(step, count)| (step.clone_ref(py), *count))?;
         let handle = self.current.get(py)?;
@@ -229,7 +229,7 @@ impl Member {
         lock(&self.aside).as_ref().map(|aside| aside.serial)
     }
 
-    /// When its step began to block, if it is aside at this call.
+    /// The time at which its step began to block, if it is aside at this call.
     pub fn aside_since_at(&self, code: &Bound<'_, PyCode>, offset: i32) -> Option<u64> {
         lock(&self.aside).as_ref().filter(|aside| aside.gates.is_at(code, offset)).map(|aside| aside.since)
     }

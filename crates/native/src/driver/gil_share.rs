@@ -1,4 +1,4 @@
-//! How a loop that always has work shares the GIL with other threads: `everloop_core::lock_share` decides when.
+//! A loop that always has work shares the GIL with other threads: `everloop_core::lock_share` decides when.
 
 use crate::member::Member;
 use everloop_core::lock_share::LockShare;
@@ -15,6 +15,6 @@ pub fn lend(share: &mut LockShare, py: Python<'_>, member: &Member, now: u64, as
             std::thread::yield_now();
         }
     });
-    // Who has to sleep to get it back has lent it.
+    // If this thread had to sleep to get the GIL back, another one has taken it.
     share.lent(now, times_slept() != before, aside);
 }

@@ -1,22 +1,24 @@
 //! Turning the loop: what a thread does while it holds the baton.
 //!
-//! A [`state::Driver`] belongs to one thread, home or a relief thread. It does nothing unless its thread holds the baton, and it
-//! holds the GIL but where "When the GIL is let go of" says. So all it reads and writes of the loop is its own until it gives the baton away: between
-//! two steps (`handover.rs`), in the sleep (`sleep.rs`), or because a step in the middle went aside and came back.
+//! A [`state::Driver`] belongs to one thread, home or a relief thread. It does nothing unless its thread holds the
+//! baton, and it holds the GIL, but for the places that the section "When the GIL is let go of" lists. So all it reads
+//! and writes of the loop is its own until it gives the baton away: between two steps (`handover.rs`), in the sleep
+//! (`sleep.rs`), or because a step in the middle went aside and came back.
 //!
 //! # The order of a turn (`turn.rs`), and why
 //!
 //! 1. Whoever wants the baton gets it first: a step that comes back has waited for longer than all that is queued.
-//! 2. Home raises what a relief thread left for it. Looked for here and at the end of a run: a step may stop the loop in the turn
-//!    in which it raises.
+//! 2. Home raises what a relief thread left for it. It looks for that here and at the end of a run, since a step may
+//!    stop the loop in the turn in which it raises.
 //! 3. The inbox is emptied. Then the tasks of `block_on` are asked whether they were cancelled.
-//! 4. Files are polled before every sleep, and in the 16 turns after one, as asyncio does in all turns: programs, tests above all,
-//!    let a few turns pass and expect that what was sent has arrived. A loop that is busy for longer saves the system call: it
-//!    polls after 32 turns or 256 steps, and when the watchdog has looked, which tells long steps.
+//! 4. Files are polled before every sleep, and in the 16 turns after one, as asyncio does in all turns: programs, tests
+//!    above all, let a few turns pass and expect that what was sent has arrived. A loop that is busy for longer saves
+//!    the system call: it polls after 32 turns or 256 steps, and when the watchdog has looked, which is a sign of long
+//!    steps.
 //! 5. Timers are collected in every turn: what is due by now runs in the next turn, `call_later(0, ...)` first of all, and
 //!    programs count on it. It costs one reading of the clock, 40 ns, while there are timers.
-//! 6. One generation of steps runs. What they make ready runs in the next turn, so that a callback which schedules itself
-//!    cannot starve files and timers. Between two steps the baton goes to who wants it.
+//! 6. One generation of steps runs. What they make ready runs in the next turn, so that a callback which schedules
+//!    itself cannot starve files and timers. Between two steps the baton goes to whoever wants it.
 //!
 //! A turn takes only as many ready files as will read 256 KiB, judged by those of the last turn (`collect.rs`). The others are
 //! the loop's, not the driver's: whoever turns it next goes on with them before it polls again. All of them at once was tried:

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How long a relief thread waits for work before it ends.
+/// The time that a relief thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
 fn enter_member<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> PyResult<Arc<Member>> {
@@ -87,7 +87,7 @@ impl LoopCore {
             Ok(mut driver) => {
                 let outcome = surviving(slf, || relieve(slf, &member, &mut driver));
                 let outcome = outcome.or_else(|error| give_up(slf, &member, error));
-                // At once: who needs a thread from here on starts another.
+                // Counted off at once: whoever needs a relief thread from here on starts another one.
                 relief.fetch_sub(1, Ordering::Relaxed);
                 driver.end().and(outcome)
             }
@@ -149,7 +149,8 @@ fn leave_baton(core: &Bound<'_, LoopCore>, member: &Member) {
     }
 }
 
-/// The machinery failed on a relief thread, not a callback: it ends, no other goes on, and home tells.
+/// The loop's own code has failed on a relief thread, not a callback: this thread ends, no other one goes on, and home
+/// tells of the error.
 fn give_up(core: &Bound<'_, LoopCore>, member: &Arc<Member>, error: PyErr) -> PyResult<()> {
     let this = core.get();
     this.run.failed.store(true, Ordering::Relaxed);
@@ -172,7 +173,7 @@ fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver
                     driver.drive()?;
                 }
             }
-            // Let go of while this thread was getting up, when it still counted as one that is there.
+            // The baton was let go of while this thread was getting up, and still counted as one that is there.
             Spare::TimedOut if this.baton().is_free() => {}
             _ if this.is_closed() || !this.threads.pins.holds(member.id()) => return Ok(()),
             Spare::TimedOut => {}

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// a risk and for nothing.
 const SHORT_SLEEP: u64 = 5_000;
 
-/// How long a thread that has posted something is given to let go of the GIL. It does not always say when it has.
+/// The time that a thread which has posted something is given to let go of the GIL. It does not always say when it has.
 const LETTING_GO: Duration = Duration::from_micros(10);
 
 impl Driver<'_> {
@@ -34,7 +34,7 @@ impl Driver<'_> {
         let mut polled = Ok(());
         // A thread that pushed before `begin_poll` saw no sleeper, and wakes nobody.
         if this.queues.inbox.is_filled() {
-            // It is read next.
+            // The loop does not sleep: the inbox is read next.
         } else if let Some(wait) = &self.sleeper {
             let seconds = timeout.map(|timeout| timeout.as_secs_f64());
             polled = wait.call1((self.poller.as_raw_fd(), seconds)).map(drop);
@@ -87,7 +87,7 @@ fn find_soon(poller: &Poller, last_post: &LastPost, events: &mut Events) -> bool
     let mut woken = None;
     spin(SPIN, || {
         if poller.is_woken() {
-            // The thread that woke it may still have the GIL: who gets up now only waits.
+            // The thread that woke it may still have the GIL: this one would get up only to wait for it.
             return last_post.is_over() || woken.get_or_insert_with(Instant::now).elapsed() > LETTING_GO;
         }
         poller.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty()

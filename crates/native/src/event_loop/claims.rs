@@ -1,4 +1,4 @@
-//! Which transport a descriptor belongs to.
+//! The transports that descriptors belong to.
 
 use crate::event_loop::state::LoopCore;
 use pyo3::prelude::*;

@@ -13,7 +13,7 @@ impl LoopCore {
         self.is_debug()
     }
 
-    /// How many steps are aside now.
+    /// The number of steps that are aside now.
     #[getter(_aside)]
     fn get_aside(&self) -> usize {
         self.shared.counters.aside.load(Ordering::Relaxed)
@@ -64,7 +64,7 @@ impl LoopCore {
         Ok(())
     }
 
-    /// How many relief threads this loop may have.
+    /// The number of relief threads that this loop may have.
     #[getter]
     fn get_max_relief_threads(&self) -> usize {
         self.shared.max_relief.load(Ordering::Relaxed)

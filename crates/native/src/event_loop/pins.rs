@@ -19,7 +19,7 @@ pub struct Pin {
 /// The pinned tasks of one loop, by the address of the task: its greenlets run its coroutine and so keep it alive.
 #[derive(Default)]
 pub struct Pins {
-    /// How many tasks are pinned. Written under the GIL; read before every step.
+    /// The number of tasks that are pinned. Written under the GIL; read before every step.
     count: AtomicUsize,
     /// The pins by task. Written and read under the GIL.
     pins: Mutex<HashMap<usize, Pin>>,

@@ -1,4 +1,4 @@
-//! How a handle comes into the queues of a loop, from the thread that holds its baton and from others.
+//! Puts handles into the queues of a loop, from the thread that holds its baton and from others.
 
 use crate::event_loop::state::{LoopCore, Post};
 use crate::ffi;

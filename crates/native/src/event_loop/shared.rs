@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 pub struct Shared {
     pub baton: Baton,
     pub heartbeat: Heartbeat,
-    /// Gone once the loop is closed. Who polls has a reference of its own, so that its descriptor is not closed meanwhile. Written
-    /// and read under the GIL: a thread that forks must not leave this lock taken in the child.
+    /// Gone once the loop is closed. A thread that polls has a reference of its own, so that its descriptor is not
+    /// closed meanwhile. Written and read under the GIL: a thread that forks must not leave this lock taken in the
+    /// child.
     pub(super) poller: Mutex<Option<Arc<Poller>>>,
     /// The last post of another thread. Written by that, under the GIL; read by the holder, who stays awake for such posts.
     pub last_post: LastPost,
@@ -25,7 +26,7 @@ pub struct Shared {
     pub rescue_after: AtomicU64,
     /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
     pub report_after: AtomicU64,
-    /// How many relief threads there may be.
+    /// The number of relief threads that there may be.
     pub max_relief: AtomicUsize,
     pub counters: Counters,
 }

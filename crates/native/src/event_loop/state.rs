@@ -40,8 +40,8 @@ pub struct Queues {
     /// Handles that a step which is aside keeps from running: it has entered their context, or they are pinned to its
     /// thread. Filled by the holder. A step that comes back puts them back into the queue.
     pub deferred: Mutex<Vec<Py<Handle>>>,
-    /// How many timers of the heap are cancelled. Counted by the timers, under the GIL; read by the holder, who throws them
-    /// out when they are the majority.
+    /// The number of cancelled timers in the heap. Counted by the timers, under the GIL; read by the holder, who throws
+    /// them out when they are the majority.
     pub cancelled: Arc<Cancelled>,
 }
 

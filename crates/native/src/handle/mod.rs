@@ -33,7 +33,7 @@ struct Body {
     /// None once the handle is cancelled.
     call: Option<Call>,
     cancelled: bool,
-    /// It calls, or called, a native method.
+    /// True if it calls, or called, a native method.
     native: bool,
     /// None only between `tp_clear` and the end.
     context: Option<Py<PyAny>>,
@@ -42,7 +42,7 @@ struct Body {
     source_traceback: Option<Py<PyAny>>,
     /// The `repr` from before it was cancelled (debug mode).
     old_repr: Option<Py<PyAny>>,
-    /// Of `call_soon_threadsafe`, from CPython 3.14 on.
+    /// The run of the callback, for a handle of `call_soon_threadsafe` from CPython 3.14 on.
     running: Option<Arc<Running>>,
 }
 
@@ -87,7 +87,7 @@ impl Handle {
         self.0.with(py, |body| body.running = Some(Arc::new(Running::new())));
     }
 
-    /// Another callback, with the same arguments. Only before it is queued.
+    /// Sets another callback, with the same arguments. Only before it is queued.
     pub fn replace_callback(&self, py: Python<'_>, callback: Py<PyAny>) {
         let old =
             self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
@@ -99,7 +99,7 @@ impl Handle {
         self.0.with(py, |body| body.native)
     }
 
-    /// The callback will run in another context.
+    /// Has the callback run in another context.
     pub fn set_context(&self, py: Python<'_>, context: Py<PyAny>) {
         let old = self.0.with(py, |body| body.context.replace(context));
         drop(old);

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 #[derive(Default)]
 struct State {
-    /// The thread that the callback runs on, and before which fork: a child has none but its own.
+    /// The thread that the callback runs on, and the generation of the process: a forked child has none of its parent's
+    /// threads but one.
     runner: Option<(ThreadId, u32)>,
     /// Threads that wait for its end.
     waiting: Vec<Arc<Parker>>,
