@@ -28,18 +28,18 @@
 //!
 //! # The order of locks
 //!
-//! No lock is held while Python code runs, while the GIL is waited for, or while a last reference may be dropped: whoever takes something out of
-//! a lock drops it after it has let go. So nobody who waits for one of these waits for the GIL or for Python code. Who holds one may
-//! take only those further down:
+//! No lock is held while Python code runs, while the GIL is waited for, or while a last reference may be dropped:
+//! whoever takes something out of a lock drops it after it has let go. So nobody who waits for one of these waits for
+//! the GIL or for Python code. A thread that holds one of these locks may take only those further down:
 //!
 //! 1. the watchdog's list (`watchdog`): held while its thread is started;
 //! 2. what the watchdog remembers of a loop (`Watch::seen`): taken without the GIL for a look, and with it, when that is there
 //!    already, while a step is put aside; so most locks below are taken under it;
 //! 3. the files of a loop (`Files::registry`): held for a system call at the most;
-//! 4. the queue of a baton (`Baton`): who is granted the baton is woken under it;
-//! 5. all others, under which no lock is taken: members, pins, steps in `block_on`, deferred handles and what becomes of a run
-//!    (`event_loop/state.rs`), the poller (`Shared`), a member's own (`member.rs`), the inbox, learned sites, the frame
-//!    evaluator, children, foreign files, the reporter, the outbox, parkers.
+//! 4. the queue of a baton (`Baton`): the thread that is granted the baton is woken under it;
+//! 5. all others, under which no lock is taken: members, pins, steps in `block_on`, deferred handles and the state of a
+//!    run (`event_loop/state.rs`), the poller (`Shared`), a member's own (`member.rs`), the inbox, learned sites, the
+//!    frame evaluator, children, foreign files, the reporter, the outbox, parkers.
 
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;

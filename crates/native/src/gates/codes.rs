@@ -19,7 +19,7 @@ use std::sync::Mutex;
 pub struct Code {
     /// Weak: what is learned keeps no code alive. While steps are stopped or away in it, their gates do.
     code: Py<PyWeakrefReference>,
-    /// How many steps are stopped in frames of this code: rescued, or probed.
+    /// The number of steps that are stopped in frames of this code: rescued, or probed.
     stopped: usize,
     /// The offsets of the calls at which steps are away, each as often as there are steps: learned sites, or forgotten since.
     away: Vec<i32>,
@@ -57,9 +57,9 @@ impl Code {
 /// All that is known of code objects.
 #[derive(Default)]
 pub struct Codes {
-    /// By address. The one that a code has may have been another's before, which is gone.
+    /// By the address of the code object. Another one that is gone may have had the same address before.
     by_address: HashMap<usize, Code>,
-    /// How often any learned site has been used: the time by which the one is found that was not used for longest.
+    /// The number of uses of all learned sites: the time by which the site is found that was not used for longest.
     pub uses: u64,
 }
 
@@ -106,12 +106,12 @@ pub fn apply(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
     tool.set_local(code, events)
 }
 
-/// One more step is stopped in this code: who calls this has to call [`go_on`], also where `apply` fails afterwards.
+/// One more step is stopped in this code: the caller has to call [`go_on`], also where `apply` fails afterwards.
 pub fn stop(code: &Bound<'_, PyCode>) -> PyResult<()> {
     with_code(code, |known, _| known.stopped += 1)
 }
 
-/// One of them goes on.
+/// One of the steps that are stopped in this code goes on.
 pub fn go_on(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
     with_codes(|codes| {
         if let Some(known) = codes.of(code) {
@@ -121,12 +121,13 @@ pub fn go_on(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
     apply(tool, code)
 }
 
-/// A step goes away at this call, at a learned site, which has its events already: who calls this has to call [`come_back`].
+/// A step goes away at this call, at a learned site, which has its events already: the caller has to call
+/// [`come_back`].
 pub fn go_away(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     with_code(code, |known, _| known.away.push(offset))
 }
 
-/// It has come back. The events of this code go with the last reason for them.
+/// A step that was away at this call has come back. The events of this code go with the last reason for them.
 pub fn come_back(tool: &Tool, code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     let is_last = with_codes(|codes| {
         let Some(known) = codes.of(code) else { return false };

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Called at a gate, by every thread that comes by: those pass that have the baton, or no step.
 pub type Gate = fn(Python<'_>) -> PyResult<()>;
 
-/// How many steps are aside, or probed, in calls that may call Python. Changed and read with the GIL.
+/// The number of steps that are aside, or probed, in calls that may call Python. Changed and read with the GIL.
 static USERS: AtomicUsize = AtomicUsize::new(0);
 
 /// The gate that every frame passes. Written once, before the first step can be rescued.
@@ -43,7 +43,7 @@ pub fn open(py: Python<'_>) {
     }
 }
 
-/// One of them has come back.
+/// One of these steps has come back.
 pub fn close(py: Python<'_>) {
     if USERS.fetch_sub(1, Ordering::Relaxed) == 1 {
         set(py, false);

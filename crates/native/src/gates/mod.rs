@@ -53,7 +53,7 @@ pub enum Need<'a, 'py> {
     Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
 }
 
-/// Where a step comes back.
+/// The place at which a step comes back.
 #[derive(Default)]
 enum At {
     #[default]
@@ -68,11 +68,11 @@ enum At {
 #[derive(Default)]
 pub struct Gates {
     at: At,
-    /// True if exceptions of all code come by.
+    /// True if this is one of the users of `raises.rs`, for which exceptions of all code pass a gate.
     raises: bool,
-    /// True if every frame that begins comes by.
+    /// True if this is one of the users of `frames.rs`, for which every frame that begins passes a gate.
     frames: bool,
-    /// When they were opened: in a process that was forked since, they are not open.
+    /// The generation of the process that opened them: in a process that was forked since, they are not open.
     generation: u32,
 }
 

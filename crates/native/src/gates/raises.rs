@@ -8,15 +8,15 @@ use super::tool::Tool;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many need them. Changed and read with the GIL.
+/// The number of users that need them. Changed and read with the GIL.
 static USERS: AtomicUsize = AtomicUsize::new(0);
 
-/// One more needs them: it has to call [`close`], also where this fails.
+/// One more user needs them, and has to call [`close`], also where this fails.
 pub fn open(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     if USERS.fetch_add(1, Ordering::Relaxed) == 0 { tool.set_everywhere(py, tool.raise) } else { Ok(()) }
 }
 
-/// One of them needs them no more.
+/// One of the users needs them no more.
 pub fn close(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     if USERS.fetch_sub(1, Ordering::Relaxed) == 1 { tool.set_everywhere(py, 0) } else { Ok(()) }
 }

@@ -33,7 +33,7 @@ impl Codes {
     }
 }
 
-/// How many sites are learned.
+/// The number of learned sites.
 pub fn learned_count(py: Python<'_>) -> usize {
     codes::forget_unused(py);
     with_codes(Codes::learned_count)
@@ -72,7 +72,7 @@ fn forget_surplus(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     Ok(())
 }
 
-/// Where a call stands that is about to be made.
+/// Returns the standing of a call that is about to be made.
 #[inline]
 pub fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
     with_codes(|codes| {

@@ -18,7 +18,7 @@ pub struct Callbacks<'py> {
     pub instruction: Bound<'py, PyAny>,
     pub raise: Bound<'py, PyAny>,
     pub call: Bound<'py, PyAny>,
-    /// Also for a C function that raises.
+    /// It is called for a C function that raises, too.
     pub c_return: Bound<'py, PyAny>,
 }
 
@@ -41,7 +41,7 @@ pub struct Tool {
 
 static TOOL: PyOnceLock<Option<Tool>> = PyOnceLock::new();
 
-/// Looks for what of the interpreter only rescue needs. False: something is not there, which is told.
+/// Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told.
 pub fn prepare(py: Python<'_>) -> bool {
     ffi::private::prepare_rescue(py).is_some()
 }

@@ -28,7 +28,7 @@ const WAITING: u8 = 1;
 /// The future is done; if the thread waited, it is queued for the baton.
 const DONE: u8 = 2;
 
-/// How long a step waits between two looks whether its context is free.
+/// The shortest time that a step waits between two looks whether its context is free.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 #[pyclass(frozen, module = "everloop._native")]
 pub struct StepWait {
     core: Py<LoopCore>,
-    /// Of the thread whose step waits. Weak, as a member has a frame below the step, in which errors of this may be.
+    /// The thread whose step waits. Weak, as a member has a frame below the step, in which errors of this may be.
     member: Weak<Member>,
     waiter: Arc<Waiter>,
     future: Py<PyAny>,
@@ -45,8 +45,8 @@ pub struct StepWait {
     task: Option<Py<PyAny>>,
     /// IDLE, WAITING or DONE. Written and read by the thread that waits and by the future's done-callback, with the GIL.
     state: AtomicU8,
-    /// How many cancellations of the task were passed on, with those that it had before this wait. Written and read by the
-    /// holder.
+    /// The number of cancellations of the task that were passed on, with those that it had before this wait. Written
+    /// and read by the holder.
     passed_on: AtomicU64,
     /// True once the future was cancelled because the loop stops. Written and read by the holder.
     is_stopped: AtomicBool,
@@ -162,14 +162,15 @@ fn is_to_be_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
     private::MUST_CANCEL.of(task)?.map_or(Ok(false), |must_cancel| must_cancel.is_truthy())
 }
 
-/// How often a task was cancelled, less what it has taken back.
+/// The number of times that a task was cancelled, less those that it has taken back.
 fn cancellations(task: &Bound<'_, PyAny>) -> PyResult<u64> {
     task.call_method0(name!(task.py(), "cancelling"))?.extract()
 }
 
-/// How many of a task's cancellations a wait that begins must not pass on: those that the task was told of at an await, and
-/// caught without taking them back; and those that earlier waits of the same step have passed on. asyncio will tell the task
-/// of the latter once more, at its next await; until then, what its clean-up waits for must not be cancelled by them.
+/// The number of a task's cancellations that a wait which begins must not pass on: those that the task was told of at
+/// an await, and caught without taking them back; and those that earlier waits of the same step have passed on. asyncio
+/// will tell the task of the latter once more, at its next await; until then, what its clean-up waits for must not be
+/// cancelled by them.
 fn old_cancellations(member: &Member, task: &Bound<'_, PyAny>) -> PyResult<u64> {
     let all = cancellations(task)?;
     Ok(match member.passed_on(task.py()) {

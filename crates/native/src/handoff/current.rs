@@ -35,7 +35,8 @@ pub fn current_member() -> Option<Arc<Member>> {
     CURRENT.with_borrow(|all| all.last().map(|(_, member)| Arc::clone(member)))
 }
 
-/// Why this thread's step is aside, if it turns a loop and is. Cheap: most callers learn that there is nothing to do.
+/// The reason why this thread's step is aside, if it turns a loop and its step is aside. Cheap: most callers learn that
+/// there is nothing to do.
 #[inline]
 pub fn current_reason() -> Option<Reason> {
     CURRENT.with_borrow(|all| all.last()?.1.aside_reason())

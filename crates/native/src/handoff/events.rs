@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::atomic::Ordering;
 
-/// Looks for what of the interpreter only rescue needs. False: something is not there, which is told.
+/// Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told.
 #[pyfunction]
 pub fn prepare_rescue(py: Python<'_>) -> bool {
     tool::prepare(py)

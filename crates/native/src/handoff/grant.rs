@@ -1,4 +1,4 @@
-//! The grant: how a thread waits for the baton, which the one that lets go of it hands over.
+//! The grant: a thread waits for the baton, and the one that lets go of it hands it over.
 
 use crate::event_loop::LoopCore;
 use crate::member::Member;
@@ -6,7 +6,7 @@ use everloop_core::wait::Wake;
 use pyo3::prelude::*;
 use std::time::Duration;
 
-/// How long home sleeps at a time: a signal that arrives just before it falls asleep does not wake it.
+/// The time that home sleeps at a stretch: a signal that arrives just before it falls asleep does not wake it.
 pub const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
 /// Waits until the baton comes, or the loop is closed (false). `queue` is called first, and tells whether it came at once.

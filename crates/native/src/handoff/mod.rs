@@ -23,8 +23,8 @@
 //! nothing of the loop: whoever needs the queues must hold the baton, and a step in `blocking()` that calls into the loop
 //! goes through the inbox, as any other thread.
 //!
-//! What belongs to the step goes with it before the baton does, while we hold the GIL: nobody else can run one before.
-//! Coming back it is the other way round: first the baton, then the heartbeat, the task and the gates.
+//! All that belongs to the step goes aside before the baton is given up, while we hold the GIL: no other step can run
+//! in between. Coming back it is the other way round: first the baton, then the heartbeat, the task and the gates.
 //!
 //! # Races, and what decides them
 //!
@@ -119,7 +119,7 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
     let released = if since == 0 { 0 } else { clock::now() };
     member.put_aside(Aside { reason, since, released, task: None, gates, serial });
 
-    // Before others run, who may look.
+    // Done before other steps run, which may look at it.
     let shared = &core.get().shared;
     let counters = &shared.counters;
     counters.aside.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +165,7 @@ fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> P
 
 // ---- resume
 
-/// Where a step that was aside comes back.
+/// The place at which a step that was aside comes back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     InStep,
@@ -260,8 +260,8 @@ fn begin_again(this: &LoopCore, member: &Member) {
 
 // ---- gates
 
-/// Has a thread whose step is aside without its knowledge take the baton back before it goes on. So it does for a step in
-/// which it turns another loop: what that runs is part of the step.
+/// Has a thread whose step is aside without its knowledge take the baton back before it goes on. The same holds for a
+/// step in which it turns another loop: all that this other loop runs is part of the step.
 fn gate(py: Python<'_>) -> PyResult<()> {
     if is_gated() { pass_gate(py) } else { Ok(()) }
 }
@@ -293,7 +293,7 @@ fn pass_gate_of_tasks(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
     };
     match member.aside_reason() {
         Some(reason) if reason.needs_gates() => gate(py),
-        // Not what looks it up inside the block.
+        // Python code inside the block may look the task up, and goes on without the baton.
         Some(Reason::Blocking) if !member.runs_python(py) => resume(&core, &member),
         _ => Ok(()),
     }

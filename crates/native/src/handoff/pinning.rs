@@ -49,7 +49,7 @@ fn is_alive(greenlet: &Bound<'_, PyWeakrefReference>) -> PyResult<bool> {
 /// Watches the greenlet switches of this thread.
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Tracer {
-    /// Whoever traced before.
+    /// The trace function that was set before this one.
     previous: Option<Py<PyAny>>,
 }
 
@@ -76,9 +76,9 @@ impl Tracer {
 pub struct GreenletWatch<'py> {
     /// `sys.modules`
     modules: Bound<'py, PyDict>,
-    /// How many modules there were when it was last looked for greenlet.
+    /// The number of modules at the last look for greenlet.
     seen: usize,
-    /// The module, and who traced this thread before.
+    /// The module, and the trace function that this thread had before.
     tracing: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
 }
 

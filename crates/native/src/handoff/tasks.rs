@@ -15,13 +15,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::atomic::Ordering;
 
-/// Whether asyncio keeps one current task per loop: up to CPython 3.13.
+/// True if asyncio keeps one current task per loop: up to CPython 3.13.
 fn is_per_loop(py: Python<'_>) -> bool {
     static ANSWER: PyOnceLock<bool> = PyOnceLock::new();
     *ANSWER.get_or_init(py, || py.version_info() < (3, 14))
 }
 
-/// Makes another task the current one, or none: of those tasks of which there is one per loop. Returns the one before.
+/// Makes another task, or none, the current one of a loop, where asyncio keeps one per loop. Returns the one before.
 fn swap<'py>(core: &Bound<'py, LoopCore>, task: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
     let name = if is_per_loop(py) { &private::SWAP_TASK } else { &private::SWAP_PYTHON_TASK };
