@@ -99,7 +99,8 @@ pub fn returned_by_future<'py>(
 
 /// Calls `waiter.add_result(future)`, or one of its like, when a future is done: unless it is done already.
 ///
-/// Without the lock: who ends it sets the state, and then tells those in the list.
+/// The lock is not needed: the thread that ends the future sets its state first, and then tells the waiters in its
+/// list.
 #[pyfunction]
 #[pyo3(signature = (future, waiter, /))]
 pub fn add_future_waiter(future: &Bound<'_, PyAny>, waiter: &Bound<'_, PyAny>) -> PyResult<()> {

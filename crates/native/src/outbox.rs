@@ -1,4 +1,4 @@
-//! What is to be written to the log, and the thread that writes it.
+//! The notes that are to be written to the log, and the thread that writes them.
 //!
 //! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked steps only
 //! leaves a note here, which takes no GIL. A thread of Python's (`watch/writer.py`) is started when there are notes, writes
@@ -26,7 +26,7 @@ type Details = Box<dyn FnOnce(&Bound<'_, PyDict>) -> PyResult<()> + Send>;
 const MOST: usize = 1000;
 /// The thread that writes ends after so long without a note.
 const LINGER: Duration = Duration::from_millis(100);
-/// How long the end of a loop, or of the program, waits for notes to be written.
+/// The time that the end of a loop, or of the program, waits for notes to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Note {
@@ -39,7 +39,7 @@ struct Outbox {
     notes: VecDeque<Note>,
     /// True if the thread that writes them is there, or on its way.
     written: bool,
-    /// How many were left out since the last one that was written.
+    /// The number of notes that were left out since the last one that was written.
     lost: usize,
 }
 
@@ -51,9 +51,10 @@ impl Outbox {
 
 /// Never locked while Python code runs or the GIL is waited for.
 static OUTBOX: Mutex<Outbox> = Mutex::new(Outbox::new());
-/// Where the thread that writes sleeps.
+/// The place where the thread that writes sleeps.
 static WRITER: LazyLock<Parker> = LazyLock::new(Parker::default);
-/// How many notes are not written yet, with the one that is being written. Added to under the lock of the outbox.
+/// The number of notes that are not written yet, with the one that is being written. Added to under the lock of the
+/// outbox.
 static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
 /// Writes the texts (`watch/report.py`). Has a method for each kind of note, `start_writer`, and `write_all`.
 static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);

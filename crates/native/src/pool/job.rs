@@ -25,7 +25,7 @@ struct Body {
     call: Option<Call>,
     /// The outcome of the call, until that is delivered.
     outcome: Option<PyResult<Py<PyAny>>>,
-    /// It holds a token of its limiter.
+    /// True while it holds a token of its limiter.
     limited: bool,
     begun: Option<Begun>,
     /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
@@ -33,7 +33,7 @@ struct Body {
     delivered: bool,
     /// Its caller no longer wants it.
     cancelled: bool,
-    /// Nobody waits for its thread either.
+    /// True once nobody waits for its thread either.
     abandoned: bool,
 }
 

@@ -19,8 +19,8 @@
 //! **The races.**
 //! - *An idle thread's time is up while somebody wakes it.* Whoever wakes it has taken it off the list `idle`, under the GIL. The
 //!   thread looks whether it still stands there when it has the GIL again: if not, it is counted on, and looks for a job.
-//! - *The job is withdrawn while a thread takes it.* `Job::begin` takes the call out of the job, under the GIL: who comes first has
-//!   it.
+//! - *The job is withdrawn while a thread takes it.* `Job::begin` takes the call out of the job, under the GIL: the
+//!   thread that comes first has it.
 //! - *A fork.* No thread of the pool lives in the child. The child's state is a new one, and the old one's references are left
 //!   alone, since the threads that they belong to were cut off at any point. The slot of a thread that forks is not counted
 //!   there, so each number that a thread takes down stops at 0.
@@ -129,7 +129,7 @@ impl PoolCore {
     /// counts no more, so whatever it gives back is taken without asking.
     pub fn after_fork(&self, py: Python<'_>) {
         let old = self.state.with(py, Slots::after_fork);
-        std::mem::forget(old); // the dead threads' references are let be
+        std::mem::forget(old); // the dead threads' references are left alone
     }
 }
 

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a thread without work stays.
+/// The time that a thread without work stays.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// A loop that has got something, and may sleep.
@@ -31,7 +31,7 @@ impl ToWake {
 }
 
 struct WorkerState {
-    /// The pool counts on this thread to look for a job.
+    /// True while the pool counts on this thread to look for a job.
     coming: bool,
     /// The job that it runs.
     job: Option<Py<Job>>,
