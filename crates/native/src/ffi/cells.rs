@@ -72,9 +72,9 @@ impl Drop for Busy<'_> {
 
 /// An object that is made at the first use, by two threads at most, and kept.
 ///
-/// `PyOnceLock`, and with it `pyo3::intern!`, lets go of the GIL while it makes one. Where another thread forks meanwhile,
-/// the object is half made in the child for ever, and who needs it there waits: so it was with a thread of the pool on its
-/// way to its first job.
+/// `PyOnceLock`, and with it `pyo3::intern!`, lets go of the GIL while it makes one. If another thread forks meanwhile,
+/// the object stays half made in the child, and a thread that needs it there waits for ever. This happened to a thread
+/// of the pool on its way to its first job.
 pub struct Made<T>(GilCell<Option<Py<T>>>);
 
 impl<T> Made<T> {

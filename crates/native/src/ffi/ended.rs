@@ -1,9 +1,9 @@
 //! Threads that come back to an interpreter which is ending.
 //!
-//! A daemon thread that wants the GIL once the interpreter finalizes never gets it. From CPython 3.14 on it sleeps for ever.
-//! Before, it is ended on the spot, wherever it stands, by `pthread_exit`, and glibc unwinds its stack for that. Frames of
-//! Rust do not bear it: the process is aborted ("Rust cannot catch foreign exceptions"), or references are dropped without
-//! the GIL. So threads whose stacks may hold such frames sleep on there too.
+//! A daemon thread that wants the GIL once the interpreter finalizes never gets it. From CPython 3.14 on it sleeps for
+//! ever. Before, it is ended on the spot, wherever it stands, by `pthread_exit`, and glibc unwinds its stack for that.
+//! Frames of Rust must not be unwound like that: the process is aborted ("Rust cannot catch foreign exceptions"), or
+//! references are dropped without the GIL. So threads whose stacks may hold such frames sleep on there too.
 //!
 //! glibc runs the cleanup handlers of a thread as soon as unwinding has left the frame that a handler's record lies in, and
 //! before it goes on to the next frame. A record that lies in no frame at all has been left from the start: its handler is

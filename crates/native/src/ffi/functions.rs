@@ -1,4 +1,4 @@
-//! Functions: which a callable is, seen without asking it for attributes.
+//! Functions: which kind of function a callable is, seen without asking it for attributes.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -23,7 +23,7 @@ unsafe extern "C" {
         end_column: *mut c_int,
     ) -> c_int;
 
-    /// Documented, and missing there too.
+    /// It is documented, but missing in pyo3-ffi, too.
     fn PyMethod_Self(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
@@ -174,14 +174,14 @@ pub fn callback_name(callback: &Bound<'_, PyAny>) -> String {
     class_name(&callback.get_type())
 }
 
-/// Of a function of Python's: its class has getters of C's for both names, and cannot be changed.
+/// The name of a function written in Python: its class has getters written in C for both names, and cannot be changed.
 fn function_name(function: &Bound<'_, PyAny>) -> String {
     let text = |name| function.getattr(name).ok().and_then(|text| plain_text(text).ok());
     let name = text("__qualname__").map_or_else(|| "?".to_owned(), |name| name.to_string_lossy().into_owned());
     with_module(text("__module__"), name)
 }
 
-/// Of a function or a bound method of C's.
+/// The name of a function or a bound method written in C.
 fn builtin_name(function: &Bound<'_, PyCFunction>) -> String {
     // SAFETY: exactly a builtin, whose definition and its name live as long as it; `m_module` is kept by it.
     let (name, module) = unsafe {
@@ -198,7 +198,7 @@ fn builtin_name(function: &Bound<'_, PyCFunction>) -> String {
     }
 }
 
-/// Of an object that can be called.
+/// The name of the class of an object that can be called.
 fn class_name(class: &Bound<'_, PyType>) -> String {
     if let Some(full) = static_name(class) {
         let full = full.to_string_lossy();

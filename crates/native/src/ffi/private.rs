@@ -1,10 +1,11 @@
 //! The names of CPython's C interface that are not public. They are looked up when they are needed, so that the absence of one
 //! costs no more than its use.
 //!
-//! Linked is only what is documented (`_PyBytes_Resize`, in spite of its name), and what PyO3 itself cannot do without. What
-//! cannot be looked up, as it has no name that could be missing: the place of `func_dict` in `PyFunctionObject`, which PyO3
-//! takes from the headers of each version (`plain_code`), and that the collector finds one object in a context that nobody is
-//! in, its map (`have_same_variables`). Tests look at what comes of them.
+//! Only names that are documented are linked (`_PyBytes_Resize`, in spite of its name), and those that PyO3 itself
+//! cannot do without. Two things that we rely on cannot be looked up, as they have no name that could be missing: the
+//! place of `func_dict` in `PyFunctionObject`, which PyO3 takes from the headers of each version (`plain_code`), and
+//! that the collector finds one object in a context that nobody is in, its map (`have_same_variables`). Tests check
+//! both.
 
 use super::private_name::Name;
 use pyo3::ffi;
@@ -91,7 +92,7 @@ static FOR_RESCUE: OnceLock<Option<ForRescue>> = OnceLock::new();
 /// Looks for what rescue needs. None: something is missing, which is told.
 pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
     if FOR_RESCUE.get().is_none() {
-        // Not inside `get_or_init`: to tell a loss runs Python code. Who comes second finds the same.
+        // Not inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the same.
         _ = FOR_RESCUE.set(look_up_for_rescue(py));
     }
     for_rescue()

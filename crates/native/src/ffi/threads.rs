@@ -22,7 +22,7 @@ unsafe impl Send for ThreadState {}
 unsafe impl Sync for ThreadState {}
 
 impl ThreadState {
-    /// This thread's.
+    /// The state of the calling thread.
     pub fn current(_py: Python<'_>) -> Self {
         // SAFETY: attached, so there is one.
         Self(unsafe { ffi::PyThreadState_Get() })

@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 use std::ffi::c_int;
 use std::ptr;
 
-/// A piece of memory with the buffer protocol. What others see is the part that was last shown, and they may write to it.
+/// A piece of memory with the buffer protocol. Others see the part that was last shown, and they may write to it.
 #[pyclass(frozen, module = "everloop._native")]
 pub struct Window(GilCell<Pane>);
 
@@ -18,7 +18,7 @@ struct Pane {
     memory: Memory,
     /// The part that the next to ask for the buffer sees.
     shown: std::ops::Range<usize>,
-    /// How many have the buffer now.
+    /// The number of buffers that are given out now.
     exports: usize,
 }
 
