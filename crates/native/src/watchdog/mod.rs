@@ -1,8 +1,8 @@
 //! The watchdog: one native thread for the process, which looks at every loop that runs.
 //!
-//! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to take down
-//! what is reported. What its looks mean is decided by functions of the core (`everloop_core::watchdog`), which can be tested
-//! without a thread or a clock; here is who looks, and what is done.
+//! It detects without the GIL, by comparing heartbeats, and takes the GIL to act: to rescue a blocked step, and to take
+//! down what is reported. Functions of the core decide what its looks mean (`everloop_core::watchdog`), which can be
+//! tested without a thread or a clock; this file says who looks, and what is done.
 //!
 //! **When it looks.** Five times within the shortest time that is of interest (`rescue_after`, `report_after`): a rescue may so
 //! come a fifth of that early, and never late. It sleeps while all loops sleep, and whoever takes a baton wakes it
@@ -13,9 +13,10 @@
 //! would run here. So reports are written by a thread of their own (`outbox.rs`), threads are started by another (`starter.rs`),
 //! and whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
 //!
-//! **Who touches what.** `Watchdog` (the list of loops): any thread, under its lock, never while it waits for the GIL. `Seen` (what
-//! is remembered of one loop): this thread, and home once its run has ended. `Watch::core`: under the GIL only, so that the last
-//! reference to a loop is never dropped here. The heartbeat: read here, written by who holds the baton.
+//! **Who touches what.** `Watchdog` (the list of loops): any thread, under its lock, never while it waits for the GIL.
+//! `Seen` (what is remembered of one loop): this thread, and home once its run has ended. `Watch::core`: under the GIL
+//! only, so that the last reference to a loop is never dropped here. The heartbeat: read here, written by the thread
+//! that holds the baton.
 //!
 //! **The races.**
 //! - *The step ends while we wait for the GIL.* Its heartbeat is compared once more with the GIL in hand.
@@ -51,7 +52,7 @@ use watch::{Seen, Watch};
 
 pub use snapshot::set_foreign_files;
 
-/// How long it stays up when the last loop has ended: less than it takes to rescue a step.
+/// The time that it stays up when the last loop has ended: less than it takes to rescue a step.
 const UP: Duration = Duration::from_millis(4);
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ struct Watchdog {
     thread: Option<JoinHandle<()>>,
     /// True while the thread looks, or is about to.
     running: bool,
-    /// The interpreter is about to end: for good, but in a forked child.
+    /// True once the interpreter is about to end. It stays true, but in a forked child.
     stop: bool,
 }
 
@@ -159,7 +160,7 @@ pub fn after_fork() {
 
 /// The life of the watchdog.
 fn watch_all() {
-    // When the watchdog last looked, or woke up; and how much longer than asked its last sleep was.
+    // The time at which the watchdog last looked, or woke up; and the time by which it has overslept since.
     let (mut last, mut overslept) = (clock::now(), 0);
     loop {
         let watches = {

@@ -1,4 +1,4 @@
-//! What is reported: when a step has blocked for too long, and again when that is over.
+//! Reports: one when a step has blocked for too long, and one more when that is over.
 //!
 //! This file decides when; each report is a note for the log (`outbox.rs`). The text is made in Python, on the thread that
 //! writes it (`everloop/watch/report.py`).
@@ -15,14 +15,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often asides are looked through, in nanoseconds.
+/// The time between two looks at the steps that are aside, in nanoseconds.
 const ASIDE_PERIOD: u64 = 5_000_000;
 
 static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
 
 /// A report that has begun.
 struct Open {
-    /// Names it in the notes that belong together.
+    /// Its number, which all notes that belong to it carry.
     block: u64,
     since: u64,
 }
@@ -92,7 +92,7 @@ impl Reports {
         self.looked = now;
         let members: Vec<_> = lock(&core.get().threads.members).values().cloned().collect();
         let mut there = Vec::new();
-        // Who goes on with the loop is told too: at the next look, if that thread is only being started.
+        // The report also names the thread that goes on with the loop: at the next look, if that is only being started.
         let is_known = !core.get().threads.spawning.load(Ordering::Relaxed);
         for member in members {
             if !matches!(member.aside_reason(), Some(Reason::Rescued | Reason::Learned)) {

@@ -1,4 +1,4 @@
-//! What the watchdog sees of a thread. `everloop_core::watchdog` says what it means.
+//! The sight of a thread that the watchdog gets. `everloop_core::watchdog` says what it means.
 
 use crate::ffi;
 use crate::member::Member;
@@ -6,10 +6,12 @@ use everloop_core::sys::{self, CpuClock};
 use everloop_core::watchdog::{Doing, Sight};
 use pyo3::prelude::*;
 
-/// Where a thread stands. Numbers only: a frame or code that is kept lives on after its function, with all that it names.
+/// The position of a thread. It consists of numbers only: a frame or code that is kept lives on after its function,
+/// with all that it names.
 ///
-/// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. That a
-/// thread has not moved is told by the kernel, by its CPU time or by a probe; this is what makes it worth asking.
+/// Another frame may lie at the same address by now, and stand at the same call: so may the same frame, in a loop. The
+/// kernel, the CPU time or a probe tells that a thread has not moved; an equal position only makes it worth asking
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The addresses of the frame and of its code, 0 without one.

@@ -1,4 +1,4 @@
-//! What a report says of a step, taken down while it blocks: text and numbers.
+//! The snapshot of a step for a report, taken down while the step blocks: text and numbers.
 //!
 //! The watchdog asks nobody for it, since nothing of the program may run on its thread; and it keeps nothing of the
 //! program's, which would live longer by that.
@@ -19,26 +19,27 @@ struct Line {
     number: u32,
     function: Py<PyString>,
     qualified: Py<PyString>,
-    /// Where on the line the instruction stands, in bytes.
+    /// The columns of the instruction on the line, in bytes.
     columns: Option<(u32, u32)>,
 }
 
 pub struct Snapshot {
-    /// Where the step stands in the program's own code; in any code where there is none of it; None: in no Python code.
+    /// The line of the program's own code at which the step stands; a line of other code if it is in none of the
+    /// program's; None: it is in no Python code.
     line: Option<Line>,
     /// The innermost line, if it is another one.
     inside: Option<Line>,
     callback: String,
     /// The name of the task, if it is a step of one.
     task: Option<String>,
-    /// How many callbacks wait.
+    /// The number of callbacks that wait.
     waiting: usize,
     thread: String,
-    /// Who turns the loop, where that is another thread.
+    /// The thread that turns the loop, where that is another one.
     relief: Option<String>,
 }
 
-/// How the names of files begin that are not the program's own.
+/// The beginnings of the names of files that are not the program's own.
 static FOREIGN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Says how the names of files begin that are not the program's own: they are passed over in reports.
@@ -61,7 +62,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
 }
 
 impl Snapshot {
-    /// Of the step of `member`, whose thread must not be running Python: we hold the GIL.
+    /// Takes the snapshot of the step of `member`, whose thread must not be running Python: we hold the GIL.
     pub fn take(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<Self> {
         let py = core.py();
         let this = core.get();
@@ -103,7 +104,7 @@ impl Snapshot {
     }
 }
 
-/// Where the step stands: the innermost line of the program's own, and the innermost of all.
+/// The lines at which the step stands: the innermost one of the program's own code, and the innermost of all.
 fn lines(py: Python<'_>, member: &Member) -> PyResult<[Option<Line>; 2]> {
     let of_step = |frame: &Bound<'_, PyFrame>| ffi::address(frame) != member.base_frame;
     let Some(top) = member.top_frame(py).filter(of_step) else { return Ok([None, None]) };

@@ -30,17 +30,17 @@ pub struct Watch {
 /// A loop, as the watchdog remembers it from look to look. Locked by the watchdog, and by home when its run ends.
 #[derive(Default)]
 pub struct Seen {
-    /// How long a step has lasted.
+    /// The time that a step has lasted.
     pulse: Pulse,
     /// The step that lasts: is it blocked?
     suspect: Suspect<Position>,
-    /// Whose next instruction is to be noted.
+    /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
     reports: Reports,
 }
 
-/// Since when the watchdog waits for the GIL, 0 while it does not; and when the GIL came late the last time. Written by the
-/// watchdog; home reads them when its run ends.
+/// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
+/// late. Written by the watchdog; home reads them when its run ends.
 static ASKED: AtomicU64 = AtomicU64::new(0);
 static CAME: AtomicU64 = AtomicU64::new(0);
 
@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// How long a step lasted that nobody could look at, if it is to be reported: the GIL came at `came` only.
+    /// Returns how long a step lasted that nobody could look at, if it is to be reported: the GIL came at `came` only.
     fn unseen(&self, seen: &Seen, tick: u64, came: u64) -> Option<u64> {
         let lasted = seen.pulse.unseen(tick, came, self.shared.heartbeat.slept())?;
         (lasted >= self.report_after() && !seen.reports.has_stall(seen.pulse.tick())).then_some(lasted)
