@@ -130,7 +130,7 @@ class LoopCore:
     def is_running(self) -> bool:
         """True if the loop is running."""
     def statistics(self) -> dict[str, int]:
-        """What this loop has done so far and has at hand now.
+        """The work that this loop has done so far and has at hand now.
 
         Returns:
             dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
@@ -381,7 +381,7 @@ class Transport(asyncio.Transport):
 
         Args:
             name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
-            default: What is returned for a name that is not known.
+            default: The answer for a name that is not known.
         """
     def is_reading(self) -> bool:
         """True if the protocol is told of what comes in."""
@@ -390,7 +390,7 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Reads again. Of no effect if not paused."""
     def get_write_buffer_size(self) -> int:
-        """How many bytes wait to be sent."""
+        """The number of bytes that wait to be sent."""
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The low and the high water mark, in bytes."""
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -634,7 +634,7 @@ class TlsTransport(asyncio.Transport):
         Args:
             name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
                 transport below knows.
-            default: What is returned for a name that is not known.
+            default: The answer for a name that is not known.
         """
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Has another protocol told from now on."""
@@ -667,7 +667,7 @@ class TlsTransport(asyncio.Transport):
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The low and the high water mark, in bytes."""
     def get_write_buffer_size(self) -> int:
-        """How many bytes wait to be encrypted, or to be handed to the transport below."""
+        """The number of bytes that wait to be encrypted, or to be handed to the transport below."""
     def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Sets when the transport below stops reading, and when it goes on.
 
@@ -681,7 +681,7 @@ class TlsTransport(asyncio.Transport):
     def get_read_buffer_limits(self) -> tuple[int, int]:
         """The low and the high water mark of what waits to be decrypted, in bytes."""
     def get_read_buffer_size(self) -> int:
-        """How many bytes wait to be decrypted."""
+        """The number of bytes that wait to be decrypted."""
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypts and sends data; what cannot be sent now follows by itself.
 

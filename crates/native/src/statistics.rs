@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 #[pymethods]
 impl LoopCore {
-    /// What this loop has done so far and has at hand now.
+    /// The work that this loop has done so far and has at hand now.
     ///
     /// Returns:
     ///     dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog

@@ -36,7 +36,7 @@ pub struct Body {
     /// None once `connection_lost` was called, as are the protocol and the server.
     pub loop_: Option<Py<LoopCore>>,
     pub protocol: Option<Py<PyAny>>,
-    /// The protocol is a BufferedProtocol.
+    /// True if the protocol is a BufferedProtocol.
     pub buffered: bool,
     pub file: File,
     pub extra: Extra,
@@ -45,7 +45,8 @@ pub struct Body {
     pub context: Option<Py<PyAny>>,
     pub closing: bool,
     pub paused: bool,
-    /// The read method, or the write method, has not returned: what it has called may be aside.
+    /// True while the read method, or the write method, has not returned: the protocol's method that it has called may
+    /// have blocked, and be aside.
     pub reading: bool,
     pub writing: bool,
     /// 0 until `connection_lost` is on its way; from then on it also counts writes that go nowhere, as asyncio does.
@@ -55,9 +56,9 @@ pub struct Body {
     pub flow: Flow,
     pub output: Output,
     pub expected: Expected,
-    /// `write_eof` was called.
+    /// True once `write_eof` was called.
     pub eof: bool,
-    /// `sendfile` waits until nothing is left to send.
+    /// The future of `sendfile`, which waits until nothing is left to send.
     pub empty_waiter: Option<Py<PyAny>>,
 }
 

@@ -22,7 +22,8 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrAny};
 use std::ffi::CStr;
 
-/// How many datagrams one event may bring, where several wait. (With one for each event, each would cost a poll.)
+/// The number of datagrams that one event may bring, where several wait. (With one for each event, each would cost a
+/// poll.)
 const MOST_AT_ONCE: usize = 32;
 
 static KIND: Kind = Kind {
@@ -38,7 +39,7 @@ struct Peers {
     address: Option<Py<PyAny>>,
     /// The last address that sent or was sent to, in both forms: most answers go where the question came from.
     last: Option<(SocketAddrAny, Py<PyAny>)>,
-    /// The last event brought more than one datagram.
+    /// True if the last event brought more than one datagram.
     busy: bool,
 }
 
@@ -47,7 +48,7 @@ struct Peers {
 pub struct DatagramTransport {
     /// None: addresses are for Python's `socket` to translate.
     family: Option<AddressFamily>,
-    /// The socket is connected: the kernel knows its peer.
+    /// True if the socket is connected: the kernel knows its peer.
     connected: bool,
     peers: GilCell<Peers>,
 }

@@ -4,7 +4,7 @@ use everloop_core::flow::WaterMarks;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// As asyncio's: more than this waits, and the protocol is paused.
+/// The protocol is paused when more than this waits, as in asyncio.
 pub const HIGH_WATER: usize = 64 * 1024;
 
 /// The marks that somebody asks for, with asyncio's defaults for those that are None.

@@ -67,7 +67,7 @@ fn transport_socket<'py>(slf: &Bound<'py, Transport>) -> PyResult<Bound<'py, PyA
     let socket = match file_object(slf)? {
         Some(socket) => socket,
         None => {
-            // Nobody asked in time: one that is closed, as it would be by now.
+            // Nobody asked in time: the answer is a socket that is closed, as the real one would be by now.
             let closed = py.import("socket")?.call_method0("socket")?;
             closed.call_method0("close")?;
             closed

@@ -27,7 +27,7 @@ static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();
 /// is small.)
 const SMALL_IN_A_ROW: u8 = 4;
 
-/// How much a transport is expected to receive at once.
+/// The amount that a transport is expected to receive at once.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Expected {
     #[default]

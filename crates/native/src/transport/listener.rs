@@ -33,7 +33,7 @@ pub struct Listener {
     parts: GilCell<Option<Parts>>,
     /// Family, type and protocol, which the connections share.
     numbers: [i32; 3],
-    /// How many connections one event may bring.
+    /// The number of connections that one event may bring.
     backlog: usize,
 }
 

@@ -52,9 +52,8 @@ impl Transport {
 
     /// A fact about the connection.
     ///
-    /// Args:
-    ///     name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
-    ///     default: What is returned for a name that is not known.
+    /// Args: name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes. default: The answer for a
+    ///     name that is not known.
     #[pyo3(signature = (name, default=None))]
     fn get_extra_info<'py>(
         slf: &Bound<'py, Self>,
@@ -90,7 +89,7 @@ impl Transport {
         debug_log(slf, "debug", "%r resumes reading")
     }
 
-    /// How many bytes wait to be sent.
+    /// The number of bytes that wait to be sent.
     fn get_write_buffer_size(&self, py: Python<'_>) -> usize {
         self.body.with(py, |body| body.output.len())
     }

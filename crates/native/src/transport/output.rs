@@ -76,7 +76,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// How many bytes wait.
+    /// The number of bytes that wait.
     pub fn len(&self) -> usize {
         match self {
             Self::None => 0,

@@ -65,7 +65,8 @@ pub fn accepted<'py>(
     opening::open(transport.as_super(), protocol, None)
 }
 
-/// Has small writes leave at once, not only when earlier ones are acknowledged. What is not TCP refuses, and does so anyway.
+/// Has small writes leave at once, not only when earlier ones are acknowledged. A socket that is not TCP refuses the
+/// option, and sends at once anyway.
 fn send_at_once(fd: i32) {
     let _ = net::sockopt::set_tcp_nodelay(borrow_fd(fd), true);
 }

@@ -23,7 +23,7 @@ pub const WRITE: usize = 512 * 1024;
 pub struct App {
     /// Gone once the connection is lost.
     pub protocol: Option<Py<PyAny>>,
-    /// It brings its own buffers: an `asyncio.BufferedProtocol`.
+    /// True if it brings its own buffers: an `asyncio.BufferedProtocol`.
     pub is_buffered: bool,
 }
 
@@ -42,21 +42,21 @@ pub struct Connection {
     /// The future of whoever waits for the handshake.
     pub waiter: Option<Py<PyAny>>,
     pub handshake_timer: Option<Py<PyAny>>,
-    /// When the handshake began, for the log of debug mode.
+    /// The time at which the handshake began, for the log of debug mode.
     pub handshake_start: Option<f64>,
     pub shutdown_timer: Option<Py<PyAny>>,
     /// Data that is not encrypted yet, each piece with its size: it was written before the end of the handshake.
     pub backlog: VecDeque<(Py<PyAny>, usize)>,
     pub backlog_size: usize,
-    /// How often something was written after the end.
+    /// The number of writes after the end.
     pub lost_writes: usize,
-    /// The transport below wants no more for now.
+    /// True while the transport below wants no more.
     pub is_writing_paused: bool,
-    /// Of what the user writes: paused while the user's protocol was told to write no more.
+    /// The flow of what the user writes: paused while the user's protocol was told to write no more.
     pub outgoing: Flow,
-    /// The user wants no more for now.
+    /// True while the user wants no more.
     pub is_app_reading_paused: bool,
-    /// Of what waits to be decrypted: paused while the transport below was told to read no more.
+    /// The flow of what waits to be decrypted: paused while the transport below was told to read no more.
     pub incoming: Flow,
     pub eof_received: bool,
 }
@@ -79,7 +79,7 @@ pub struct TlsProtocol {
     pub server_hostname: Option<String>,
     /// Makes the transport that the user writes to: a function of a file that uses this one.
     make_transport: MakeTransport,
-    /// Shared with that transport: it, or this, was closed.
+    /// True once that transport, or this protocol, was closed: both share it.
     pub app_transport_closed: Arc<AtomicBool>,
     /// The buffer for a transport below that is not a native socket, and the view of it that such a transport is given.
     pub received: PyOnceLock<(Py<Window>, Py<PyAny>)>,

@@ -14,8 +14,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyMemoryView;
 use pyo3::{PyTraverseError, PyVisit};
 
-/// How many bytes the transport below may hand over at once. (Measured: twice as much is 5 % slower for large messages, as
-/// it leaves the processor's cache, half as much is no faster.)
+/// The number of bytes that the transport below may hand over at once. (Measured: twice as much is 5 % slower for large
+/// messages, as it leaves the processor's cache, half as much is no faster.)
 const RECEIVE: usize = 128 * 1024;
 
 #[pymethods]

@@ -12,14 +12,14 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-/// How much plain text one record can hold.
+/// The number of bytes of plain text that one record can hold.
 pub const RECORD: usize = 16 * 1024;
 
 /// The result of a read.
 #[derive(Default)]
 pub struct Plain {
     pub bytes: Option<Py<PyBytes>>,
-    /// The peer has sent its close_notify: nothing will follow.
+    /// True if the peer has sent its close_notify: nothing will follow.
     pub closed: bool,
 }
 
@@ -28,11 +28,11 @@ struct Calls {
     object: Py<PyAny>,
     /// The object that reads and writes: the `_ssl._SSLSocket` within, if the class is `ssl`'s own.
     direct: Py<PyAny>,
-    /// `direct` is the object within.
+    /// True if `direct` is the object within.
     is_direct: bool,
     /// OpenSSL writes to it, and we read from it.
     outgoing: Py<PyAny>,
-    /// OpenSSL may hold text that did not fit in a buffer.
+    /// True if OpenSSL may hold text that did not fit in a buffer.
     holds: bool,
     framing: Framing,
 }
@@ -91,12 +91,12 @@ impl Session {
         Ok(())
     }
 
-    /// How many bytes have arrived that are not decrypted yet.
+    /// The number of bytes that have arrived and are not decrypted yet.
     pub fn incoming_pending(&self, py: Python<'_>) -> PyResult<usize> {
         self.incoming.bind(py).getattr(name!(py, "pending"))?.extract()
     }
 
-    /// How many bytes are to be sent.
+    /// The number of bytes that are to be sent.
     pub fn outgoing_pending(&self, py: Python<'_>) -> PyResult<usize> {
         self.outgoing(py).bind(py).getattr(name!(py, "pending"))?.extract()
     }
@@ -170,7 +170,7 @@ impl Session {
         Ok((count, closed))
     }
 
-    /// How much room a read needs to get everything. 0: there is nothing to read.
+    /// Returns the room that a read needs to get everything. 0: there is nothing to read.
     pub fn readable(&self, py: Python<'_>) -> PyResult<usize> {
         let (text, holds) =
             self.calls.with(py, |calls| (calls.framing.text().filter(|_| calls.is_direct), calls.holds));

@@ -66,10 +66,8 @@ impl TlsTransport {
 
     /// A fact about the connection.
     ///
-    /// Args:
-    ///     name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
-    ///         transport below knows.
-    ///     default: What is returned for a name that is not known.
+    /// Args: name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
+    ///     transport below knows. default: The answer for a name that is not known.
     #[pyo3(signature = (name, default=None))]
     fn get_extra_info<'py>(
         &self,
@@ -175,7 +173,7 @@ impl TlsTransport {
         Ok((marks.low, marks.high))
     }
 
-    /// How many bytes wait to be encrypted, or to be handed to the transport below.
+    /// The number of bytes that wait to be encrypted, or to be handed to the transport below.
     fn get_write_buffer_size(&self, py: Python<'_>) -> PyResult<usize> {
         self.need(py, "_get_write_buffer_size")?.get().write_buffer_size(py)
     }
@@ -207,7 +205,7 @@ impl TlsTransport {
         Ok((marks.low, marks.high))
     }
 
-    /// How many bytes wait to be decrypted.
+    /// The number of bytes that wait to be decrypted.
     fn get_read_buffer_size(&self, py: Python<'_>) -> PyResult<usize> {
         self.need(py, "_get_read_buffer_size")?.get().session.incoming_pending(py)
     }
@@ -280,7 +278,7 @@ impl TlsTransport {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// For tests of asyncio's.
+    /// Called by tests of asyncio.
     #[pyo3(name = "_test__append_write_backlog")]
     fn append_write_backlog(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         self.need(data.py(), "_write_backlog")?.get().append(data)

@@ -98,7 +98,7 @@ impl TlsProtocol {
         Self::control_app_writing(slf, size)
     }
 
-    /// How much is written and not handed to the transport below.
+    /// The number of bytes that are written and not handed to the transport below.
     pub fn write_buffer_size(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.session.outgoing_pending(py)? + self.connection.with(py, |c| c.backlog_size))
     }
