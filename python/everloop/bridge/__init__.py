@@ -9,5 +9,5 @@
 | `faces` | How do I use asynchronous things synchronously, and the reverse? |
 | `deadlocks` | Who waits for whom, and what if that would never end? |
 
-What the bridge does at this moment says statistics.py. Nothing is imported here: `everloop` shows the public names.
+statistics.py tells what the bridge does at this moment. Nothing is imported here: `everloop` shows the public names.
 """

@@ -1,4 +1,4 @@
-"""`statistics()`: what the bridge does at this moment."""
+"""`statistics()`: tells what the bridge does at this moment."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""The number of this process, without a system call. What belongs to a process before a fork is told by it."""
+"""The number of this process, without a system call. It tells objects of before a fork from later ones."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Who waits for whom, and what is said of waits that would never end."""
+"""The wait-for graph: it shows who waits for whom, and finds waits that would never end."""

@@ -6,10 +6,10 @@ edge from a to b: a cannot end before b does; but an `AnyOf` node needs only one
 
 | edges | written by | read by |
 |---|---|---|
-| for what a step, thread, job or standing loop waits | `waiting()`, on its thread | who looks for a cycle |
-| on what a future depends | `link()`, by who makes it; `LoopFuture._task`, by its loop | the same |
+| for what a step, thread, job or standing loop waits | `waiting()`, on its thread | whoever looks for a cycle |
+| on what a future depends | `link()`, by whoever makes it; `LoopFuture._task`, by its loop | the same |
 | for which future a thread works | `working()`, the pool, others by their frames | that thread, as it waits |
-| what tasks await, gather, shield, wrap, group and `asyncio.wait` for | asyncio itself | who looks for a cycle |
+| what tasks await, gather, shield, wrap, group and `asyncio.wait` for | asyncio itself | whoever looks for a cycle |
 
 All of it is written and read under the GIL; no lock. Not seen are events, locks and queues, and futures of
 `concurrent.futures` for which no loop waits: those waits hang as they do elsewhere.
@@ -62,9 +62,9 @@ def link(future: Node, other: Node) -> None:
 
 
 class AnyOf:
-    """A node that goes on once one of those that it has edges to has ended: who waits for a token of a limiter."""
+    """A node that goes on once one of those that it has edges to has ended: a wait for a limiter's token, for one."""
 
-    # How a message goes on, where none of them can end.
+    # The end of a message, where none of them can end.
     _all_wait = "whose holders all wait,"
 
     def holding(self) -> Iterable[Node]:

@@ -32,7 +32,7 @@ def tell(cycle: list[Node], frames_of: Callable[[Node], Iterable[FrameType]]) ->
 
 
 def describe(node: Node) -> str:
-    """The name of a node, for who reads about it."""
+    """The name of a node, for the reader of the message."""
     if isinstance(node, int):
         name = next((thread.name for thread in threading.enumerate() if thread.ident == node), node)
         return f"thread {name!r}"

@@ -1,8 +1,8 @@
 """Waits that could never end: an error at the beginning of the wait, or soon after.
 
 Each wait is noted before it is checked, so that of two threads that close a cycle at the same moment one at least sees
-it. A cycle can also be closed by an `await`, which nobody announces: who waits looks again after 50 ms, then each time
-after twice as long, up to a minute. Which edges the graph has, and which waits it does not see, says edges.py.
+it. A cycle can also be closed by an `await`, which nobody announces: a thread that waits looks again after 50 ms, then
+each time after twice as long, up to a minute. edges.py says which edges the graph has, and which waits it does not see.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class waiting:  # lower case: it reads as what it does
         self.future = future
         self.ident = threading.get_ident()
         self.since = time.monotonic()
-        self.is_limited = timeout is not None  # the wait ends by itself; taken back by who waits on after that
+        self.is_limited = timeout is not None  # the wait ends by itself; taken back by a waiter that goes on after that
         self._waiters = waiters if waiters is not None else tuple(_waiters(self.ident))
         self._is_new = is_new  # a task that has not begun waits for nobody yet
         self._suspicion: Suspicion | None = None  # from when on a cycle is there, and nobody is sure to open it

@@ -48,7 +48,7 @@ async def to_executor[**P, R](executor: SubmitsCalls, f: Callable[P, R], /, *arg
         **kwargs: Its keyword arguments. They pass through the executor's `submit`, which may have some of its own.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Raises:
         TypeError: no executor, no function, or a coroutine function.
@@ -118,7 +118,7 @@ async def outcome_of(
 ) -> Any:
     """Waits for the executor's future. Tells it when the awaiting task is cancelled.
 
-    `contexts` are what the function's context was before, and the one that it has run in.
+    `contexts` are the function's context as it was before, and the one that it has run in.
     """
     waiter = _waiter_for(executor, future, asyncio.get_running_loop())
     try:

@@ -34,7 +34,7 @@ async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: 
         **kwargs: Its keyword arguments, which must pickle.
 
     Returns:
-        A copy of what the function returns, which must pickle too.
+        A copy of the function's result, which must pickle too.
 
     Raises:
         RuntimeError: CPython is older than 3.14; or the function raised an exception that cannot be pickled.
@@ -111,7 +111,7 @@ class _Interpreters:
 
 
 def _set_path_over_there(*path: str) -> None:
-    """Runs first in each subinterpreter: what was put on sys.path here (by pytest, by uvicorn) is missing there."""
+    """Runs first in each subinterpreter: entries put on sys.path here (by pytest, by uvicorn) are missing there."""
     import sys
 
     sys.path[:] = path

@@ -30,7 +30,7 @@ def aiterate[T](iterable: Iterable[T] | Callable[[], Iterable[T]], block: int = 
     Args:
         iterable: An iterable; or a function without arguments that returns one, called on the thread: for what is
             bound to it, as `sqlite3` is.
-        block: How many items the thread may be ahead, 1 or more.
+        block: The number of items that the thread may be ahead, 1 or more.
 
     Returns:
         AsyncIterator: with `aclose()`. Left half-way (`aclose()`, `break`, forgotten) it has its thread close the

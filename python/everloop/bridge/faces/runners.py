@@ -1,4 +1,4 @@
-"""Runners: on which loop one synchronous caller has several coroutines run, one after the other.
+"""Runners: each runs the coroutines of one synchronous caller, one after the other, on one loop.
 
 As `asyncio.Runner`, but the loop may be one that runs elsewhere already.
 """

@@ -51,11 +51,11 @@ class _Request:
         self.args = args
         # The result and the error. Not the future's own: it takes no StopIteration, and nobody may be left to look.
         self.answer: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-        self.cancels = 0  # by who asked
+        self.cancels = 0  # by the caller that asked
 
 
 class Runner(Protocol):
-    """Where the task runs: see runners.py."""
+    """The runner of the task: see runners.py."""
 
     def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine, and waits for it."""
@@ -92,7 +92,7 @@ class SerialTask:
         """Ends the task, and closes the runner."""
         try:
             if self._task is not None and self._requests is not None and not self._task.done():
-                # Told first: who waits may be cancelled before its coroutine begins.
+                # Told first: the caller that waits may be cancelled before its coroutine begins.
                 with contextlib.suppress(RuntimeError):  # closed
                     self._task.get_loop().call_soon_threadsafe(self._requests.put_nowait, None)
                 self._runner.run(wait_shielded(self._task))

@@ -11,7 +11,7 @@ __all__ = ["SyncContext"]
 
 
 class SyncContext(AbstractContextManager[Any]):
-    """Each `with` enters and leaves the asynchronous side in one task; `new_runner` says where that runs."""
+    """Each `with` enters and leaves the asynchronous side in one task; `new_runner` makes the runner of that task."""
 
     def __init__(self, context: Any, new_runner: Callable[[], Runner]) -> None:
         self._context = context

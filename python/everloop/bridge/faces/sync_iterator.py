@@ -11,7 +11,7 @@ __all__ = ["SyncIterator"]
 
 
 class SyncIterator[T](Iterator[T]):
-    """The iterator that `iterate()` returns. `new_runner` is called for the first item: where the task runs."""
+    """The iterator that `iterate()` returns. `new_runner` makes the runner of the task, for the first item."""
 
     def __init__(self, iterable: AsyncIterable[T], new_runner: Callable[[], Runner]) -> None:
         self._task: SerialTask | None = None  # from the first item to the last

@@ -15,7 +15,7 @@ __all__ = ["SyncObject", "check_class", "wrap_class", "wrap_object"]
 
 
 class SharedRunner(Runner, Protocol):
-    """Where an object runs, and the contexts and iterators that it gives."""
+    """The runner of an object, and of the contexts and iterators that it gives."""
 
     def borrowed(self) -> Runner:
         """A runner on the same loop, whose `close()` leaves that open."""

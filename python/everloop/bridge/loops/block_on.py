@@ -28,10 +28,10 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
 
     Args:
         awaitable: A coroutine, task, future, or any object with `__await__`.
-        timeout: How long to wait, in seconds; None for as long as it takes.
+        timeout: The time to wait, in seconds; None for as long as it takes.
 
     Returns:
-        What the awaitable returns.
+        The result of the awaitable.
 
     Raises:
         TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.

@@ -1,4 +1,4 @@
-"""LoopFuture: the result of a coroutine on another thread's loop, and how a thread waits for it."""
+"""LoopFuture: the result of a coroutine on another thread's loop, for which a thread waits."""
 
 import asyncio
 import concurrent.futures
@@ -44,7 +44,7 @@ def submit_to[T](
 ) -> "LoopFuture[T]":
     """Has a loop of another thread run a coroutine, in a copy of this thread's context. RuntimeError: it is closed.
 
-    `wrap` makes what is run of it, on that thread: a coroutine of ours that is never begun there must not warn of that.
+    `wrap` makes our coroutine around it, on that thread: one that is never begun there must not warn of that.
     """
     if future is None:
         future = LoopFuture(loop)
@@ -69,7 +69,7 @@ def run_on[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | None = 
 
 
 class ExitOfCoroutine(Exception):
-    """Carries a SystemExit or KeyboardInterrupt, as its cause, past the loop to who waits for the future."""
+    """Carries a SystemExit or KeyboardInterrupt, as its cause, past the loop to whoever waits for the future."""
 
 
 class LoopFuture(concurrent.futures.Future[T]):
@@ -108,7 +108,7 @@ class LoopFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
             concurrent.futures.CancelledError: the coroutine was cancelled.
-            DeadlockError: the coroutine waits for who waits here.
+            DeadlockError: the coroutine waits for the caller that waits here.
             RuntimeError: its loop was closed before it ended, or belongs to the process before a fork.
         """
         try:

@@ -42,8 +42,8 @@ class LoopThread:
 
     Args:
         name: The name of the thread; None for one with a number.
-        rescue: Whether blocked steps are put aside while others go on. None: what `EVERLOOP_RESCUE` says.
-        debug: Debug mode, as in asyncio. None: what `PYTHONASYNCIODEBUG` says.
+        rescue: True if blocked steps are put aside while others go on. None: as `EVERLOOP_RESCUE` says.
+        debug: Debug mode, as in asyncio. None: as `PYTHONASYNCIODEBUG` says.
 
     Example:
         >>> import asyncio, everloop
@@ -166,14 +166,14 @@ class LoopThread:
 
         Args:
             awaitable: A coroutine, or any object with `__await__`.
-            timeout: How long to wait, in seconds; None for as long as it takes.
+            timeout: The time to wait, in seconds; None for as long as it takes.
 
         Returns:
-            What the awaitable returns.
+            The result of the awaitable.
 
         Raises:
             TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
-            DeadlockError: the coroutine waits for who waits here.
+            DeadlockError: the coroutine waits for the caller that waits here.
             TypeError: the object cannot be awaited.
             RuntimeError: the thread was closed.
             asyncio.CancelledError: the coroutine was cancelled.
@@ -258,7 +258,7 @@ class _Life:
         self.loop = contextvars.copy_context().run(EventLoop, rescue=rescue)
         self.futures: set[LoopFuture[Any]] = set()  # not done yet
         self.thread: threading.Thread | None = None  # set by itself
-        self._unclaimed = [True]  # who takes it out turns the loop
+        self._unclaimed = [True]  # the thread that takes it out turns the loop
         self._stop = asyncio.Event()
         self._over = new_lock()  # held until then
         self._over.acquire()
@@ -310,7 +310,7 @@ async def _nothing() -> None: ...
 
 
 async def _keep_exits[T](awaitable: Awaitable[T]) -> T:
-    """Runs a coroutine. A SystemExit or KeyboardInterrupt reaches who submitted it, and does not end this thread."""
+    """Runs a coroutine. A SystemExit or KeyboardInterrupt reaches its submitter, and does not end this thread."""
     try:
         return await awaitable
     except (SystemExit, KeyboardInterrupt) as error:

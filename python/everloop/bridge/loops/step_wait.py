@@ -1,4 +1,4 @@
-"""How a step of a running everloop waits for an awaitable: aside, in the middle of the step."""
+"""A step of a running everloop waits for an awaitable: aside, in the middle of the step."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ def wait_in_step[T](loop: EventLoop, awaitable: Awaitable[T], timeout: float | N
         try:
             return _wait(future, timeout, wait, step)
         except DeadlockError:
-            # Cancelling would reach this very task; it ends by the error, and so will who waits for it.
+            # Cancelling would reach this very task; it ends by the error, and so will those that wait for it.
             future.add_done_callback(_retrieve)
             raise
         finally:

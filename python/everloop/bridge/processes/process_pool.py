@@ -33,8 +33,8 @@ from .errors import WorkerDiedError
 from .worker_main import Answer
 from .worker_process import WorkerProcess, start_lock
 
-IDLE_SECONDS = 60.0  # how long a worker is kept that has nothing to do
-GRACE_SECONDS = 1.0  # how long a worker may take to end when it is hung up on
+IDLE_SECONDS = 60.0  # a worker that has nothing to do is kept for so long
+GRACE_SECONDS = 1.0  # the time that a worker may take to end when it is hung up on
 THREADS = 8  # more processes than this are started and ended one after the other
 
 _pools: "weakref.WeakSet[ProcessPool]" = weakref.WeakSet()
@@ -315,7 +315,7 @@ def _after_fork_in_child() -> None:
 
 os.register_at_fork(before=start_lock.acquire, after_in_parent=start_lock.release, after_in_child=_after_fork_in_child)
 
-_not_registered = [True]  # taken out by who registers
+_not_registered = [True]  # taken out by the first that registers
 
 
 def _close_at_exit() -> None:

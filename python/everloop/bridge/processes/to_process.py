@@ -3,8 +3,8 @@
 Why no library carries this (looked at: pebble 5.2, loky 3.7, anyio 4.16): pebble passes all calls through one pipe
 under a lock that a killed worker may hold, looks for results at intervals, and is LGPL. In loky the death of one worker
 fails every call of the pool, as in concurrent.futures. anyio's `to_process` comes nearest, but drops the remote
-traceback, the context and what a worker prints, and starts a new interpreter for each worker. What starts processes
-here is multiprocessing, which is imported by the first call: it would double the time that `import everloop` takes.
+traceback, the context and what a worker prints, and starts a new interpreter for each worker. Processes are started
+by multiprocessing, which is imported by the first call: it would double the time that `import everloop` takes.
 """
 
 import functools
@@ -34,11 +34,11 @@ async def to_process[**P, R](function: Callable[P, R], /, *args: P.args, **kwarg
     Args:
         function: A function that the other process can import: `def` at the top of a module, or a method or partial of
             such things.
-        args: What it is called with: anything that can be pickled.
-        kwargs: The same, by name.
+        args: Its arguments: anything that can be pickled.
+        kwargs: Its keyword arguments, likewise.
 
     Returns:
-        What the function returns: a copy, through pickle.
+        The result of the function: a copy, through pickle.
 
     Raises:
         TypeError: no function, or one that would return a coroutine or a generator.

@@ -1,4 +1,4 @@
-"""How a call, and its result or exception, is transferred between processes: pickles, and the errors if they fail.
+"""Transfers a call, and its result or exception, between processes: pickles, and the errors if they fail.
 
 The pickler is multiprocessing's, which others have taught their types (sockets; PyTorch's tensors).
 """

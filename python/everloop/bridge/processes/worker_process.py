@@ -34,7 +34,7 @@ class WorkerProcess:
     """A process, and the socket on which it is given calls.
 
     Args:
-        loop: Who calls.
+        loop: The loop whose steps call.
         ready: Called with the worker once it can be given calls.
         lost: Called with the worker when it hangs up while it has no call.
     """
@@ -59,7 +59,7 @@ class WorkerProcess:
         self.retirement: asyncio.TimerHandle | None = None
         # Set by the pool when it has this worker ended: done when the process is gone.
         self.ending: asyncio.Future[None] | None = None
-        # How the process ended, once it has.
+        # The way the process ended, once it has.
         self.exit_code: int | None = None
         self.pid: int | None = None
 

@@ -1,9 +1,9 @@
 """anyio's `to_thread.run_sync` on everloop's threads: what FastAPI and Starlette call for everything that is `def`.
 
-What is replaced is one method of anyio's asyncio backend, `AsyncIOBackend.run_sync_in_worker_thread`, for tasks that
-run on an everloop; and `from_thread.run` lets other calls run while it waits. anyio has no
-public place for another pool. Its limiters, cancel scopes, `from_thread` and `check_cancelled` are its own as before.
-Of what a call costs there, two thirds are bookkeeping.
+One method of anyio's asyncio backend is replaced, `AsyncIOBackend.run_sync_in_worker_thread`, for tasks that run on an
+everloop; and `from_thread.run` lets other calls run while it waits. anyio has no public place for another pool. Its
+limiters, cancel scopes, `from_thread` and `check_cancelled` are its own as before. Bookkeeping is two thirds of the
+cost of a call there.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ def restore_anyio_pool() -> None:
 
 
 def anyio_statistics() -> list[dict[str, Any]]:
-    """Of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
+    """The numbers of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
     if _threads is None:
         return []
     limiters = [loop.anyio[1] for loop in live_loops() if loop.anyio is not None]
@@ -101,7 +101,7 @@ class AnyioThreads:
         self._task_states, self._scope_class = parts.task_states, parts.scope_class
         self._threadlocals, self._forget_library = parts.threadlocals, parts.forget_library
         self._last_release = 0.0
-        # When the last stall was seen, and how many requests have gone on without a token since.
+        # The time at which the last stall was seen, and the number of requests that have gone on without a token since.
         self._stall, self._let_go = 0.0, 0
         threads, original = self, parts.originals[parts.run_sync].__func__
 
@@ -226,8 +226,8 @@ class Inside:
     """A request that has entered a context manager may hold what others wait for, until it has left it."""
 
     def __init__(self) -> None:
-        self.depth = 0  # how many it has entered and not left
-        self.beyond = False  # whether its calls need no token of the default limiter, as nothing moved without
+        self.depth = 0  # the number of those that it has entered and not left
+        self.beyond = False  # True if its calls need no token of the default limiter, as nothing moved without
 
 
 def note_entered() -> None:

@@ -13,7 +13,7 @@ LONGEST_PAUSE = 0.005  # seconds between two looks whether a context is free
 
 @contextlib.contextmanager
 def lent() -> Iterator[None]:
-    """`with lent():` this thread only waits. What it waits for may run in its slot, and in the contexts of its step."""
+    """`with lent():` this thread only waits. The call that it waits for may use its slot, and its step's contexts."""
     left = _native.leave_contexts()
     job = _native.lend_slot()
     try:

@@ -1,4 +1,4 @@
-"""Limiter: how many calls may be on threads at once."""
+"""Limiter: bounds the number of calls that are on threads at once."""
 
 import asyncio
 import collections
@@ -24,7 +24,7 @@ class Limiter(AnyOf):
     before its thread is done, so there are never more threads than tokens.
 
     Args:
-        tokens: How many calls may be on threads at once, at least 1.
+        tokens: The number of calls that may be on threads at once, at least 1.
 
     Raises:
         TypeError: `tokens` is not an int.
@@ -48,7 +48,7 @@ class Limiter(AnyOf):
         self._tokens = _checked(tokens)
         _limiters.add(self)
         # Held to hand tokens out: calls of several loops end on several threads. Nobody waits for it, as a finalizer or
-        # a signal handler could wait for its own thread: who finds it taken asks for another round.
+        # a signal handler could wait for its own thread: a thread that finds it taken asks for another round.
         self._lock = threading.Lock()
         self._asked = False
         self._holders: dict[object, float] = {}  # since when, by time.monotonic()
@@ -60,7 +60,7 @@ class Limiter(AnyOf):
 
     @property
     def tokens(self) -> int:
-        """How many tokens there are. Fewer than are out: nobody gets one until enough have come back."""
+        """The number of tokens. If it is set below the number that is out, nobody gets one until enough are back."""
         return self._tokens
 
     @tokens.setter
@@ -70,12 +70,12 @@ class Limiter(AnyOf):
 
     @property
     def holders(self) -> dict[object, float]:
-        """Who holds a token, and since when, in seconds of `time.monotonic()`."""
+        """The holders of tokens, and since when each has one, in seconds of `time.monotonic()`."""
         return dict(self._holders)
 
     @property
     def waiting(self) -> int:
-        """How many wait for a token."""
+        """The number of calls that wait for a token."""
         return len(self._waiters)
 
     async def acquire(self, holder: object) -> None:
@@ -128,7 +128,7 @@ class Limiter(AnyOf):
     def _hand_out(self) -> None:
         """Gives tokens to those who have waited longest, as far as there are any."""
         self._asked = True
-        # Who has the lock looks again after it has given it back, and sees who has asked meanwhile.
+        # The thread that has the lock looks again after it has given it back, and sees those that have asked meanwhile.
         while self._asked and self._lock.acquire(blocking=False):
             try:
                 self._asked = False
@@ -160,7 +160,7 @@ class Limiter(AnyOf):
             self._asked = True
 
     def _after_fork(self) -> None:
-        """Takes all tokens back in a forked child: who held one or waited has stayed with the parent."""
+        """Takes all tokens back in a forked child: those that held one or waited have stayed with the parent."""
         self._lock = threading.Lock()
         self._asked = False
         self._holders.clear()

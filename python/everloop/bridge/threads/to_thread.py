@@ -29,14 +29,14 @@ async def to_thread[**P, T](
     stop a thread. `check_cancelled()` in the function ends it early.
 
     Args:
-        function: What to call, with `args` and `kwargs`.
-        limiter: Whose tokens limit how many such calls run at once. None: the loop's default executor does, with as
-            many threads as asyncio's has.
-        abandon_on_cancel: Whether a cancelled task leaves its thread alone at once. Nobody waits for it then, neither
+        function: The function to call, with `args` and `kwargs`.
+        limiter: The limiter whose tokens bound the number of such calls that run at once. None: the loop's default
+            executor bounds it, with as many threads as asyncio's has.
+        abandon_on_cancel: True if a cancelled task leaves its thread alone at once. Nobody waits for it then, neither
             the end of the loop nor that of the program. Its token comes back when it is done.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Raises:
         TypeError: the function cannot be called, or is a coroutine function.
