@@ -23,7 +23,7 @@ class Required(Name):
         super().__init__(place, use, "everloop.replace_anyio_pool() raises ImportError")
 
     def of(self, owner: Any, instead: Any = None, kind: type = object) -> Any:
-        """What an object has by this name. ImportError: nothing."""
+        """The attribute that an object has by this name. ImportError: it has none."""
         try:
             return getattr(owner, self.attribute)
         except AttributeError as error:
@@ -43,7 +43,7 @@ SNIFFIO = Required(f"{_EVENT_LOOP}.sniffio", "whether that is told to anybody")
 
 @dataclass(frozen=True)
 class AnyioParts:
-    """What of anyio is used."""
+    """The parts of anyio that are used."""
 
     backend: Any
     originals: dict[str, Any]  # what is replaced, by name: class methods

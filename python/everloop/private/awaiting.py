@@ -1,6 +1,7 @@
-"""Who waits for what, as asyncio and concurrent.futures keep it: the wait graph is made of this.
+"""The waits that asyncio and concurrent.futures know of: the wait-for graph is made of them.
 
-What is missing here costs the detection of some deadlocks, and nothing else: those waits hang, as they do elsewhere.
+A name that is missing here costs the detection of some deadlocks, and nothing else: those waits hang, as they do
+elsewhere.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ SHIELDED = Inner(
 
 
 def chained_to(future: Any) -> Iterator[Any]:
-    """What `asyncio.wrap_future`, `run_coroutine_threadsafe` and `shield` have chained this future to."""
+    """The futures that `asyncio.wrap_future`, `run_coroutine_threadsafe` and `shield` have chained this future to."""
     callbacks = CALLBACKS.of(future, kind=asyncio.Future)
     if callbacks is None:
         callbacks = DONE_CALLBACKS.of(future, kind=concurrent.futures.Future)
@@ -95,7 +96,7 @@ def chained_to(future: Any) -> Iterator[Any]:
 
 
 def passes_cancel_to(future: Any) -> Iterator[Any]:
-    """What is cancelled with this future, as `asyncio.wrap_future` chains it."""
+    """The future that is cancelled with this one, as `asyncio.wrap_future` chains them."""
     for callback in list(CALLBACKS.of(future, kind=asyncio.Future) or ()):
         function = callback[0] if isinstance(callback, tuple) else callback
         if CHAINED.is_known() and code_of(function) is CHAINED.code:
@@ -239,7 +240,7 @@ def threadsafe_call(callback: Any) -> tuple[Any, Any, Any]:
 
 
 def threadsafe_futures(loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
-    """What `run_coroutine_threadsafe` has returned for a loop of others that has not begun it yet."""
+    """The future that `run_coroutine_threadsafe` has returned for a loop of others that has not begun it yet."""
     for handle in list(READY.of(loop, (), kind=asyncio.BaseEventLoop)):
         callback = HANDLE_CALLBACK.of(handle, kind=asyncio.Handle)
         if THREADSAFE_FUTURE.is_known() and code_of(callback) is THREADSAFE_FUTURE.code:

@@ -1,4 +1,4 @@
-"""Whether a task is about to begin where it is made: `asyncio.eager_task_factory`, `eager_start=True`.
+"""Tells if a task is about to begin where it is made: `asyncio.eager_task_factory`, `eager_start=True`.
 
 Such a task asks its loop `is_running()`, and takes its first step if the answer is yes. No public name tells it from
 others who ask.
@@ -22,11 +22,11 @@ _MAKES_TASKS = code_of(asyncio.BaseEventLoop.create_task)
 
 
 def begins_task(loop: asyncio.AbstractEventLoop, frame: FrameType) -> bool:
-    """Whether a loop is asked by a task, one in Python or one in C: that has no frame, and is called in this one.
+    """True if a task asks the loop: one in Python, or one in C, which has no frame and is called in this one.
 
     Args:
-        loop: Who is asked whether it runs.
-        frame: Who asks.
+        loop: The loop that is asked whether it runs.
+        frame: The frame that asks.
     """
     if frame.f_code is code_of(getattr(PY_TASK.of(tasks), "__init__", None)):
         return True

@@ -1,4 +1,4 @@
-"""The inside of `concurrent.futures.Future`: what of it can be looked at without its lock, and who waits for it.
+"""The inside of `concurrent.futures.Future`: its parts that can be looked at without its lock, and its waiters.
 
 Without these names the same is asked by public methods, which take a lock, and done by callbacks, which stay.
 """
@@ -34,7 +34,7 @@ CONDITION = Name(f"{_PLACE}._condition", "the lock of those who wait", "that lis
 
 
 def is_queued(future: Any) -> bool:
-    """Whether it is a job that has not begun."""
+    """True if it is a job that has not begun."""
     if not isinstance(future, concurrent.futures.Future):
         return False
     state = STATE.of(future)
@@ -42,7 +42,7 @@ def is_queued(future: Any) -> bool:
 
 
 def remove_waiter(future: concurrent.futures.Future[Any], waiter: Any) -> None:
-    """It has waited long enough."""
+    """The waiter has waited long enough."""
     found = WAITERS.of(future)
     if found is not None:
         with CONDITION.of(future, contextlib.nullcontext()):
@@ -50,7 +50,7 @@ def remove_waiter(future: concurrent.futures.Future[Any], waiter: Any) -> None:
 
 
 def waiters(future: concurrent.futures.Future[Any]) -> list[Any]:
-    """Who waits."""
+    """Those who wait."""
     with CONDITION.of(future, contextlib.nullcontext()):
         return list(WAITERS.of(future, ()))
 

@@ -1,4 +1,4 @@
-"""What a loop shares with asyncio's own loops that is not public: what it calls of them, and what they call of it.
+"""Private names that a loop shares with asyncio's own loops: those it calls of them, and those they call of it.
 
 Each version of CPython may drop a method that `EventLoop` calls: then one from here, in `Fallbacks`, is found in its
 place. It may drop one that asyncio's code calls and `EventLoop` has another of: then asyncio goes its own new way.
@@ -167,7 +167,7 @@ SIGNAL_SOCKETS = [Name(f"{_PLACE}.{name}", "signals: what wakes the loop", _SIGN
 
 
 def wakes_for_signals(loop: Any) -> bool:
-    """Whether asyncio's own code has made what wakes a loop when a signal arrives."""
+    """True if asyncio's own code has made the socket pair that wakes a loop when a signal arrives."""
     return all(name.of(loop) is not None for name in SIGNAL_SOCKETS)
 
 
@@ -178,7 +178,7 @@ LOGGER = Name("asyncio.base_events.logger", "the log of slow callbacks", "it is 
 
 
 def log_slow_callback(handle: Any, seconds: float) -> None:
-    """What asyncio's debug mode says of a callback that took long."""
+    """The words of asyncio's debug mode for a callback that took long."""
     logger = LOGGER.of(base_events, logging.getLogger("asyncio"))
     logger.warning("Executing %s took %.3f seconds", FORMAT_HANDLE.of(base_events, repr)(handle), seconds)
 
@@ -213,7 +213,7 @@ START_TLS = Name(
 
 
 def can_start_tls(transport: Any) -> bool:
-    """Whether a transport can be upgraded to TLS."""
+    """True if a transport can be upgraded to TLS."""
     stream = getattr(selector_events, "_SelectorSocketTransport", object)
     return bool(START_TLS.of(transport, False, kind=stream))
 
@@ -224,6 +224,6 @@ READER_BUFFER = Name("asyncio.StreamReader._buffer", "bytes that came before sta
 
 
 def early_bytes(protocol: asyncio.StreamReaderProtocol) -> bytearray:
-    """What a stream has received and nobody has read: to be taken out of there."""
+    """The bytes that a stream has received and nobody has read: to be taken out of there."""
     reader = STREAM_READER.of(protocol)
     return bytearray() if reader is None else READER_BUFFER.of(reader, bytearray())

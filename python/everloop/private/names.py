@@ -1,4 +1,4 @@
-"""A private name of others: where it stands, what for, and what is lost where it is missing."""
+"""A private name of others: its place, its use, and what is lost where it is missing."""
 
 import platform
 from types import CodeType
@@ -22,9 +22,9 @@ class Name:
     """One entry.
 
     Args:
-        place: Where it stands, as an import path, then attributes.
-        use: What it is for.
-        loss: What does not work without it.
+        place: The place where it stands, as an import path, then attributes.
+        use: The purpose that we use it for.
+        loss: The things that do not work without it.
         since: The first version of CPython that is known to have it.
         until: The last one.
     """
@@ -41,7 +41,7 @@ class Name:
         NAMES[place] = self
 
     def of(self, owner: Any, instead: Any = None, kind: type = object) -> Any:
-        """What an object has by this name, or `instead`. If it is of the kind that should have it, the loss is told."""
+        """The attribute of an object by this name, or `instead`. The loss is told if its kind should have it."""
         found = getattr(owner, self.attribute, _ABSENT)
         if found is _ABSENT:
             if isinstance(owner, kind):
@@ -83,13 +83,13 @@ class Inner(Name):
         self.cell = free.index(variable) if variable in free else -1
 
     def is_known(self) -> bool:
-        """Whether it can be found. If not, the loss is told."""
+        """True if it can be found. If not, the loss is told."""
         if self.code is None:
             self.tell_loss()
         return self.code is not None
 
     def in_closure(self, function: Any) -> Any:
-        """What the variable holds for a function that has this code; None: nothing any more."""
+        """The value of the variable for a function that has this code; None: it has none any more."""
         try:
             return function.__closure__[self.cell].cell_contents
         except ValueError:  # emptied

@@ -1,4 +1,4 @@
-"""What turns a loop from outside, or replaces the way in which it turns: nest_asyncio, and whatever works as it does.
+"""Code that turns a loop from outside, or replaces the way in which it turns: nest_asyncio, and others like it.
 
 Such code reaches for the parts that asyncio's own loops are turned with. An everloop turns natively and has none: each
 of them raises and says so, or does what it says. None does nothing silently.
@@ -15,7 +15,7 @@ _WAY_OUT = "wait in a step with everloop.block_on(), or apply nest_asyncio, whic
 
 
 def is_nesting_allowed() -> bool:
-    """Whether nest_asyncio was applied: the program wants to run coroutines inside steps."""
+    """True if nest_asyncio was applied: the program wants to run coroutines inside steps."""
     return getattr(asyncio, "_nest_patched", False) is True
 
 
@@ -51,10 +51,10 @@ class _Keys(dict[Any, selectors.SelectorKey]):
 
 
 class Unturned:
-    """A base of `EventLoop`, before asyncio's: what those are turned with."""
+    """A base of `EventLoop`, before asyncio's: the parts that asyncio's loops are turned with."""
 
-    # Who applies nest_asyncio has it replace the methods of a loop that it finds, unless this is there. They are right
-    # as they are: see `EventLoop.run_until_complete`.
+    # nest_asyncio replaces the methods of a loop that it finds, unless this attribute is there. Ours are right as they
+    # are: see `EventLoop.run_until_complete`.
     @property
     def _nest_patched(self) -> bool:
         if is_nesting_allowed():
@@ -102,7 +102,7 @@ _RUN_ONCE = Unturned._run_once
 
 
 class _Queue:
-    """What a loop has queued, for those who look at it, or queue a handle that they have made."""
+    """The queue of a loop, for those who look at it, or queue a handle that they have made."""
 
     def __init__(self, loop: Any, part: int) -> None:
         self._loop = loop

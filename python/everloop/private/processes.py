@@ -1,4 +1,4 @@
-"""What a process of multiprocessing hands to those that it starts."""
+"""The data that a process of multiprocessing hands to those that it starts."""
 
 import multiprocessing
 from typing import Any

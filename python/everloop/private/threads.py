@@ -1,4 +1,4 @@
-"""What modules of the standard library keep of threads and processes."""
+"""The records that modules of the standard library keep of threads and processes."""
 
 import concurrent.futures
 from typing import TYPE_CHECKING, Any
