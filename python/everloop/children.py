@@ -87,7 +87,7 @@ class Child:
             tell(status)
 
     def _wait_on_thread(self, loop: Any, tell: Callable[[int], object]) -> None:
-        """Where there is no descriptor."""
+        """Waits for the end where there is no descriptor."""
         while (status := self._reap(0)) is None:
             os.sched_yield()
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a Python program as `python` does, with everloop as the event loop that asyncio makes.
 
     Args:
-        arguments: What stands on the command line; None: what does there.
+        arguments: The arguments of the command; None: those of this process.
 
     Raises:
         SystemExit: the program has ended so, or the arguments make no sense.

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["loop_of_context", "loop_of_this_context"]
 
-# A reference to an EventLoop, whose module stands above this one. Set by the loop, read by who needs one on a thread.
+# A reference to an EventLoop, whose module stands above this one. Set by the loop, read where a thread needs one.
 loop_of_context: contextvars.ContextVar["weakref.ref[Any] | None"] = contextvars.ContextVar(
     "everloop_loop", default=None
 )

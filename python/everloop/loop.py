@@ -3,7 +3,7 @@
 What is hot comes from `_native.LoopCore` (queues, timers, files, turning, the hand-off); what is cold is inherited from
 `asyncio.SelectorEventLoop`, so that each CPython version brings its own semantics.
 
-What is private of asyncio stands in private/loops.py.
+asyncio's private names that it needs stand in private/loops.py.
 """
 
 import asyncio
@@ -64,11 +64,12 @@ class EventLoop(
     """An asyncio event loop that keeps running when code blocks.
 
     Args:
-        rescue: Whether a step that blocks in a call is put aside while other tasks go on. None: what the environment
-            variable `EVERLOOP_RESCUE` says, off by default. A blocking call then becomes a point where other tasks run,
-            possibly on another thread.
-        rescue_after: How long a call may block before that, in seconds.
-        max_relief_threads: How many threads may be started to go on with the loop; past that bound it waits.
+        rescue: True if a step that blocks in a call is put aside while other tasks go on. A blocking call then becomes
+            a point where other tasks run, possibly on another thread. None: as the environment variable
+            `EVERLOOP_RESCUE` says, off by default.
+        rescue_after: The time that a call may block before that, in seconds.
+        max_relief_threads: The number of threads that may be started to go on with the loop; past that bound it
+            waits.
 
     Raises:
         ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on nor off.
@@ -82,7 +83,7 @@ class EventLoop(
         'done'
     """
 
-    # How many processes `everloop.to_process` may keep; None: as many as there are processors.
+    # The number of processes that `everloop.to_process` may keep; None: as many as there are processors.
     max_processes: int | None = None
 
     if TYPE_CHECKING:  # asyncio's, or ours in its place: unknown to type checkers
@@ -267,7 +268,7 @@ class EventLoop(
         await super().shutdown_default_executor(timeout)
         if own is not None:
             own.shutdown(wait=False)
-            own.abandon()  # what still runs when the time is up is nobody's business any more
+            own.abandon()  # calls that still run when the time is up are nobody's business any more
 
     # ---- what asyncio's own code calls
 
@@ -347,7 +348,7 @@ def live_loops() -> list[EventLoop]:
 
 
 def new_event_loop() -> EventLoop:
-    """Makes an event loop: what uvicorn's `--loop everloop:new_event_loop` and `asyncio.Runner(loop_factory=...)` take.
+    """Makes an event loop: for uvicorn's `--loop everloop:new_event_loop`, and `asyncio.Runner(loop_factory=...)`.
 
     Returns:
         EventLoop: a new loop, which rescues blocked steps if the environment variable `EVERLOOP_RESCUE` is 1.
@@ -368,10 +369,10 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
     Args:
         main: The coroutine.
         debug: Debug mode, as in asyncio.
-        rescue: Whether blocked steps are put aside while others go on. None: what `EVERLOOP_RESCUE` says.
+        rescue: True if blocked steps are put aside while others go on. None: as `EVERLOOP_RESCUE` says.
 
     Returns:
-        What the coroutine returns.
+        The result of the coroutine.
 
     Raises:
         RuntimeError: a loop is running in this thread already.
@@ -450,7 +451,7 @@ if sys.version_info >= (3, 14):
             loop = events.get_running_loop()
         if not isinstance(loop, EventLoop) or events._get_running_loop() is not loop:
             return _tasks_of_thread(loop)
-        # To one that does not run it, those of all threads are shown.
+        # A thread that does not run the loop is shown those of all threads.
         events._set_running_loop(None)
         try:
             return _tasks_of_thread(loop)

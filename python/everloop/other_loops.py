@@ -1,7 +1,7 @@
 """Tells when a program that was started on everloop runs on another loop after all, why, and how to change that.
 
 Whoever runs a loop sets the interpreter's hooks for asynchronous generators before that, asyncio as well as uvloop,
-rloop and trio: who sets them is looked at. A program is told once, at the first loop of its main thread, unless an
+rloop and trio: so we look at who sets them. A program is told once, at the first loop of its main thread, unless an
 everloop has run by then: one that has another loop besides, on whatever thread, knows what it does.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["CHOOSERS", "explain", "watch"]
 
 
 class Chooser(NamedTuple):
-    """Who chooses a loop of its own."""
+    """A server or library that chooses a loop of its own."""
 
     module: str  # of one of its frames, or the package that has it
     why: str
@@ -76,7 +76,7 @@ class _Watcher:
         sys.set_asyncgen_hooks = self.set_asyncgen_hooks
 
     def end(self) -> None:
-        """The process ends: what ran on other threads was all there was."""
+        """The process ends: no loop has run but those on other threads."""
         if self._on_other_threads is not None and not self._runs_on_everloop:
             self._tell(self._on_other_threads)
 
@@ -120,7 +120,7 @@ def _name_of(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def explain() -> tuple[str, str]:
-    """Why the program runs on another loop, and what to do about it."""
+    """The reason why the program runs on another loop, and the remedy."""
     modules = set(_modules_of_frames())
     for chooser in CHOOSERS:
         if any(_is_part(module, chooser.module) for module in modules):

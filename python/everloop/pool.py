@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 _pools: "weakref.WeakSet[ThreadPool]" = weakref.WeakSet()
 
-# For which of the program's own executors a loop's future waits. Written by the loop, read by the wait graph.
+# The program's own executor that a loop's future waits for. Written by the loop, read by the wait graph.
 _executors: "weakref.WeakKeyDictionary[Any, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
 
 class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
-    """Threads for what would block the loop.
+    """Threads for calls that would block the loop.
 
     Args:
-        slots: How many jobs run at once.
+        slots: The number of jobs that run at once.
         thread_name_prefix: The threads are called that, an underscore and a number.
     """
 
@@ -60,8 +60,8 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
         """Takes no more jobs; with `wait`, until those that were queued are done.
 
         Args:
-            wait: Whether to return only once the threads have ended.
-            cancel_futures: Whether jobs that have not begun are cancelled instead. Only on the thread of their loop.
+            wait: True to return only once the threads have ended.
+            cancel_futures: True to cancel jobs that have not begun instead. Only on the thread of their loop.
         """
         for future in self._shut(cancel_futures):
             future.cancel()

@@ -1,7 +1,7 @@
 """Threads of the system, also where a program has replaced those of `threading`: gevent's patch puts greenlets there.
 
-A greenlet runs on the thread that started it, when that lets it. What an event loop hands to another thread is what its
-own must not wait for: on a greenlet the loop would wait for itself.
+A greenlet runs on the thread that started it, when that lets it. An event loop hands to another thread the calls that
+its own thread must not wait for: on a greenlet the loop would wait for itself.
 """
 
 import _thread
@@ -50,14 +50,14 @@ def is_replaced() -> bool:
 
 
 def replaced_by() -> str:
-    """Who has done that, as far as it can be told."""
+    """The name of the library that has replaced them, as far as it can be told."""
     return next((name for name in ("gevent", "eventlet") if name in sys.modules), "another package")
 
 
 def sleeper() -> Callable[[int, float | None], object] | None:
-    """How the main thread waits for a file, so many seconds at the most, while its greenlets go on.
+    """Returns a function by which the main thread waits for a file, for some seconds, while its greenlets go on.
 
-    None: as ever. On asyncio's own loop they go on since gevent has replaced its selector.
+    None: the main thread waits as usual. On asyncio's own loop they go on since gevent has replaced its selector.
     """
     if not is_replaced() or "gevent" not in sys.modules or _system.get_native_id() != os.getpid():
         return None

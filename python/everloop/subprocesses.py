@@ -82,10 +82,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     """A child process and its protocol: what `subprocess_exec` and `subprocess_shell` give.
 
     Args:
-        loop: Whose it is.
-        protocol: Who is told of it.
+        loop: The loop that it belongs to.
+        protocol: The protocol that is told of it.
         start: Starts the process.
-        extra: What else `get_extra_info` knows.
+        extra: Further answers of `get_extra_info`.
     """
 
     def __init__(
@@ -245,8 +245,8 @@ class _Pipe(asyncio.Protocol):
     """One of the pipes to a process.
 
     Args:
-        owner: Who is told.
-        number: Which of the standard streams it is.
+        owner: The transport of the process, which is told.
+        number: The number of the standard stream that it is.
         file: Our end.
     """
 

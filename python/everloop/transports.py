@@ -1,4 +1,4 @@
-"""How a loop makes its transports: native ones, in the places where asyncio's code asks for its own."""
+"""The making of transports: native ones, in the places where asyncio's code asks for its own."""
 
 import asyncio
 import contextvars
@@ -100,16 +100,16 @@ class TransportMethods:
         """Upgrades a transport to TLS.
 
         Args:
-            transport: What the protocol has now; made by this loop, and may be TLS itself.
-            protocol: Who goes on with the connection. Its connection_made() is not called again.
+            transport: The transport that the protocol has now; made by this loop, and may be TLS itself.
+            protocol: The protocol that goes on with the connection. Its connection_made() is not called again.
             sslcontext: An `ssl.SSLContext`.
-            server_side: Whether this side is the server.
+            server_side: True if this side is the server.
             server_hostname: The name that the server's certificate must be for.
             ssl_handshake_timeout: In seconds; None for asyncio's 60.
             ssl_shutdown_timeout: In seconds; None for asyncio's 30.
 
         Returns:
-            asyncio.Transport: what the protocol should write to from now on.
+            asyncio.Transport: the one that the protocol should write to from now on.
 
         Raises:
             TypeError: no SSLContext, or a transport that cannot be upgraded.

@@ -1,4 +1,4 @@
-"""Who blocks the loop: told in the log, by line, while it lasts and when it has ended."""
+"""Reports of what blocks the loop: in the log, by line, while it lasts and when it has ended."""
 
 from .report import FOREIGN, Reporter
 
@@ -6,7 +6,7 @@ __all__ = ["install"]
 
 
 def install() -> None:
-    """Has what the watchdog sees written to the logger `everloop`."""
+    """Has the findings of the watchdog written to the logger `everloop`."""
     from .. import _native
 
     _native.set_foreign_files(FOREIGN)

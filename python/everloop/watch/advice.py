@@ -1,6 +1,6 @@
-"""What to do about a blocking call: the `help:` line of a report.
+"""The advice about a blocking call: the `help:` line of a report.
 
-Keyed by what the source or the library calls it; the first entry that fits is taken.
+Its key is the name that the source or the library has for the call; the first entry that fits is taken.
 """
 
 _ENDPOINT = ", or make the endpoint `def`"

@@ -1,4 +1,4 @@
-"""The report: what blocked the loop, where, for how long, who waited, and what to do about it.
+"""The report: tells what blocked the loop, where, for how long, who waited, and what to do about it.
 
 The native watchdog decides when, and leaves notes (see `watchdog/report.rs`, `outbox.rs`). The `Reporter` writes them
 on a thread of its own, since a handler of the log may take long. A block is told of once it has lasted
@@ -29,7 +29,7 @@ _LIBRARY = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_path(name))
 )
-# How the names of files begin that are not the program's own: a report names the line that called into them.
+# The beginnings of the names of files that are not the program's own: a report names the line that called into them.
 FOREIGN = [*_LIBRARY, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""), "<frozen "]
 
 
@@ -303,7 +303,7 @@ def _short(file: str) -> str:
 
 
 def _call_name(file: str, line: int, columns: tuple[int, int] | None) -> str:
-    """What is called there, as the source spells it."""
+    """The call that is made there, as the source spells it."""
     source = linecache.getline(file, line).rstrip()
     if columns is not None:
         # Columns count bytes.
