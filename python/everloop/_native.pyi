@@ -721,7 +721,7 @@ def begin_exit() -> None:
     """The interpreter is about to end: the watchdog ends, and no step is handed over any more."""
 
 def prepare_rescue() -> bool:
-    """Looks for what of the interpreter only rescue needs. False: something is not there, which is told."""
+    """Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told."""
 
 def claim_tool() -> bool:
     """Takes a tool id, once. False: none is free, and steps can only be reported, not rescued."""
@@ -744,7 +744,8 @@ def returned_by_future(future: Any, otherwise: Any, /) -> Any:
 def add_future_waiter(future: Any, waiter: Any, /) -> None:
     """Calls `waiter.add_result(future)`, or one of its like, when a future is done: unless it is done already.
 
-    Without the lock: who ends it sets the state, and then tells those in the list.
+    The lock is not needed: the thread that ends the future sets its state first, and then tells the waiters in its
+    list.
     """
 
 def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:

@@ -52,8 +52,9 @@ impl Transport {
 
     /// A fact about the connection.
     ///
-    /// Args: name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes. default: The answer for a
-    ///     name that is not known.
+    /// Args:
+    ///     name: "socket" (a limited view of it), "sockname", "peername"; "pipe" for pipes.
+    ///     default: The answer for a name that is not known.
     #[pyo3(signature = (name, default=None))]
     fn get_extra_info<'py>(
         slf: &Bound<'py, Self>,

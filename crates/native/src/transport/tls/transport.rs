@@ -66,8 +66,10 @@ impl TlsTransport {
 
     /// A fact about the connection.
     ///
-    /// Args: name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
-    ///     transport below knows. default: The answer for a name that is not known.
+    /// Args:
+    ///     name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; or what the
+    ///         transport below knows.
+    ///     default: The answer for a name that is not known.
     #[pyo3(signature = (name, default=None))]
     fn get_extra_info<'py>(
         &self,
