@@ -133,13 +133,19 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
         self.first.is_some_and(|(_, at)| probing && now.saturating_sub(at) < PROBE)
     }
 
-    /// Decides what to do about a step that is found like this. `doing` is asked only if it counts.
-    pub fn judge(&mut self, seen: Circumstances, sight: Sight<Position>, doing: impl FnOnce() -> Doing) -> Action {
+    /// Decides what to do about a step that is found like this. `look` and `doing` are asked only if they count.
+    pub fn judge(
+        &mut self,
+        seen: Circumstances,
+        look: impl FnOnce() -> Sight<Position>,
+        doing: impl FnOnce() -> Doing,
+    ) -> Action {
         let now = seen.now;
         if seen.forbidden {
             self.forget();
             return Action::EndProbe;
         }
+        let sight = look();
         let Some((earlier, at)) = self.first else {
             self.first = Some((sight, now));
             return Action::Wait;
@@ -180,8 +186,8 @@ mod tests {
         Circumstances { forbidden: false, probing: false, contended: false, due: true, now }
     }
 
-    fn at(position: u32, cpu: u64) -> Sight<u32> {
-        Sight { position, cpu: Some(cpu) }
+    fn at(position: u32, cpu: u64) -> impl FnOnce() -> Sight<u32> {
+        move || Sight { position, cpu: Some(cpu) }
     }
 
     /// A step that was found at position 1, with no CPU time used, at the time 0.
@@ -218,7 +224,8 @@ mod tests {
     fn a_call_that_must_not_be_put_aside_is_not() {
         let mut suspect = suspect();
         let forbidden = Circumstances { forbidden: true, ..due(MS) };
-        assert_eq!(suspect.judge(forbidden, at(1, 0), || Doing::Waits), Action::EndProbe);
+        let action = suspect.judge(forbidden, || unreachable!("nobody looks at it"), || Doing::Waits);
+        assert_eq!(action, Action::EndProbe);
         assert_eq!(
             suspect.judge(due(2 * MS), at(1, 0), || Doing::Waits),
             Action::Wait,

@@ -167,7 +167,7 @@ impl Watch {
             due: now - seen.pulse.since() >= self.shared.rescue_after.load(Ordering::Relaxed),
             now,
         };
-        match seen.suspect.judge(circumstances, look_at(py, member), || doing(member)) {
+        match seen.suspect.judge(circumstances, || look_at(py, member), || doing(member)) {
             Action::Wait => {}
             Action::EndProbe => member.end_probe(py)?,
             Action::BeginProbe => {
