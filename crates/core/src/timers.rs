@@ -61,8 +61,8 @@ pub struct Timers<T> {
     sequence: u64,
 }
 
-/// The number of cancelled timers in a heap. Any thread that cancels raises it, the holder of the baton lowers it. An
-/// estimate: it only decides when a rebuild pays, so Relaxed will do.
+/// The number of cancelled timers in a heap. Any thread that cancels raises it, the holder of the baton resets it. An
+/// estimate: a timer may have been due before, or have run. It only decides when a rebuild pays, so Relaxed will do.
 #[derive(Debug)]
 pub struct Cancelled(AtomicUsize);
 
@@ -78,9 +78,9 @@ impl Cancelled {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A dead timer left the heap.
-    pub fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// The dead timers have left the heap. Those that were counted and were not in it any more are forgotten too.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// True if a heap of `timers` entries is mostly dead.
@@ -168,6 +168,18 @@ mod tests {
         let due: Vec<_> = std::iter::from_fn(|| timers.pop_due(1e300)).collect();
         assert_eq!(due, [2, 3, 4, 5]);
         assert_eq!(timers.pop_due(f64::MAX), None);
+    }
+
+    #[test]
+    fn a_heap_is_mostly_dead_anew_only_after_as_many_timers_have_died() {
+        let cancelled = Cancelled::default();
+        for _ in 0..2 {
+            (0..=FEW_CANCELLED).for_each(|_| cancelled.add());
+            assert!(cancelled.is_majority(FEW_CANCELLED) && !cancelled.is_majority(4 * FEW_CANCELLED));
+            // However many of them were found.
+            cancelled.clear();
+            assert!(!cancelled.is_majority(0));
+        }
     }
 
     proptest! {

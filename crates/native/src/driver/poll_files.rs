@@ -57,7 +57,8 @@ impl Driver<'_> {
         if this.queues.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
             let py = self.py;
             let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));
-            dead.iter().for_each(|_| this.queues.cancelled.remove());
+            this.queues.cancelled.clear();
+            drop(dead);
         }
         Ok(true)
     }
