@@ -29,7 +29,7 @@ CORE_ORDER = {
 }
 NATIVE_ORDER = {
     "": [
-        {"errors", "generation", "lock", "watchdog_sleep"},
+        {"errors", "generation", "watchdog_sleep"},
         {"ffi"},
         {"clock", "private"},
         {"exit", "future_waiter", "this_thread", "threadsafe_hook"},

@@ -76,11 +76,12 @@ def named(path):
 
 
 def words(name):
-    """`SpinThenPark` and `spin_then_park` are three words. Plurals count as their singulars, if those are known."""
+    """`SpinThenPark` and `spin_then_park` are three words."""
     return [word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)]
 
 
 def is_known(word, known):
+    """True also for the plural of a known word."""
     return word in known or word.removesuffix("s") in known
 
 

@@ -44,10 +44,10 @@
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::handoff::block_on;
-use crate::lock::lock;
 use crate::pool::PoolCore;
 use crate::this_thread::own_id;
 use crate::{exit, ffi, gates, generation, outbox, watchdog};
+use everloop_core::sync::lock;
 use pyo3::PyClass;
 use pyo3::prelude::*;
 use std::mem;

@@ -27,7 +27,6 @@ mod gates;
 mod generation;
 mod handle;
 mod handoff;
-mod lock;
 mod member;
 mod outbox;
 mod pool;

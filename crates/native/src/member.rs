@@ -10,9 +10,9 @@
 use crate::aside::{Aside, AsideTimes, Reason};
 use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
-use crate::lock::lock;
 use crate::this_thread::{own_no_rescue, own_waiter};
 use everloop_core::baton::{ThreadId, Waiter};
+use everloop_core::sync::lock;
 use everloop_core::sys::{self, CpuClock};
 use everloop_core::wait;
 use pyo3::marker::Ungil;

@@ -1,14 +1,14 @@
 //! The notes that are to be written to the log, and the thread that writes them.
 //!
 //! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked steps only
-//! leaves a note here, which takes no GIL. A thread of Python's (`watch/writer.py`) is started when there are notes, writes
+//! leaves a note here, which takes no GIL. A thread of Python's (`watch/report.py`) is started when there are notes, writes
 //! them in their order, and ends when there have been none for a moment. When a loop is closed, and when the interpreter ends,
 //! what is left is waited for, but not for long.
 
 use crate::exit;
 use crate::ffi;
-use crate::lock::lock;
 use crate::starter::start_elsewhere;
+use everloop_core::sync::lock;
 use everloop_core::sync::replace_after_fork;
 use everloop_core::wait::{Parker, Wake};
 use pyo3::prelude::*;

@@ -27,8 +27,15 @@ pub static THREAD_SAFE_HANDLE: Name =
 pub static TLS_STATE: Name =
     Name::new("asyncio.sslproto.SSLProtocolState", "the state of TLS, as asyncio names it", "it is a string");
 
-pub static SENDFILE_MODE: Name =
+static SENDFILE_MODE: Name =
     Name::new("asyncio.constants._SendfileMode", "how loop.sendfile() sends", "loop.sendfile() may refuse transports");
+
+/// The answer of a transport to `loop.sendfile`, by its name in that enumeration. None: asyncio has the enumeration no more.
+pub fn sendfile_mode(py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+    let modes = SENDFILE_MODE.look_up(py)?;
+    modes.map(|modes| modes.getattr(name).map(Bound::unbind)).transpose()
+}
+
 const NOT_COUNTED: &str = "a server does not know its connections, and its wait_closed() does not wait for them";
 pub static SERVER_ATTACH: Name = Name::new("asyncio.Server._attach", "connections of asyncio's servers", NOT_COUNTED);
 pub static SERVER_DETACH: Name = Name::new("asyncio.Server._detach", "connections of asyncio's servers", NOT_COUNTED);

@@ -6,12 +6,12 @@ place. It may drop one that asyncio's code calls and `EventLoop` has another of:
 
 import asyncio
 import functools
-import logging
 import types
 from asyncio import base_events, selector_events
 from collections.abc import Callable
 from typing import Any
 
+from ..log import asyncio_logger
 from .names import Name
 
 __all__ = [
@@ -179,7 +179,7 @@ LOGGER = Name("asyncio.base_events.logger", "the log of slow callbacks", "it is 
 
 def log_slow_callback(handle: Any, seconds: float) -> None:
     """The words of asyncio's debug mode for a callback that took long."""
-    logger = LOGGER.of(base_events, logging.getLogger("asyncio"))
+    logger = LOGGER.of(base_events, asyncio_logger)
     logger.warning("Executing %s took %.3f seconds", FORMAT_HANDLE.of(base_events, repr)(handle), seconds)
 
 

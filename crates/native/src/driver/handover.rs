@@ -4,9 +4,9 @@ use crate::driver::state::Driver;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::handoff;
-use crate::lock::lock;
 use crate::watchdog_sleep;
 use everloop_core::baton::ThreadId;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 
 impl Driver<'_> {

@@ -5,7 +5,7 @@ use crate::driver::state::Driver;
 use crate::event_loop::timing;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, pinning};
-use crate::lock::lock;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::driver::state::Driver;
 use crate::handoff::block_on;
-use crate::lock::lock;
+use everloop_core::sync::lock;
 use everloop_core::turn::Wait;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;

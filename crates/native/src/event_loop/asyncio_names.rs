@@ -1,7 +1,7 @@
 //! The private attributes of a loop that asyncio, and programs that know it well, read and set.
 
 use crate::event_loop::state::LoopCore;
-use crate::lock::lock;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 

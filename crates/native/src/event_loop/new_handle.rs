@@ -3,8 +3,8 @@
 use crate::event_loop::state::LoopCore;
 use crate::ffi::{self, Arguments};
 use crate::handle::{Args, Handle};
-use crate::lock::lock;
 use crate::this_thread::own_id;
+use everloop_core::sync::lock;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;

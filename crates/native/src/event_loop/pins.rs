@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::lock::lock;
+use everloop_core::sync::lock;
 
 /// One pinned task.
 pub struct Pin {

@@ -3,9 +3,9 @@
 use crate::event_loop::state::{LoopCore, Post};
 use crate::ffi;
 use crate::handle::Handle;
-use crate::lock::lock;
 use crate::this_thread::own_id;
 use everloop_core::baton::{After, Pending, ThreadId};
+use everloop_core::sync::lock;
 use everloop_core::turn::Wait;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;

@@ -1,11 +1,11 @@
 //! The part of a loop that threads without the GIL may touch.
 
 use crate::event_loop::counters::Counters;
-use crate::lock::lock;
 use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;
 use everloop_core::registry::Change;
+use everloop_core::sync::lock;
 use everloop_core::wait::LastPost;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};

@@ -8,8 +8,8 @@
 
 use super::tool::Tool;
 use crate::ffi;
-use crate::lock::lock;
 use everloop_core::sites::Sites;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;

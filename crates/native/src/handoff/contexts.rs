@@ -8,8 +8,8 @@ use super::current::current;
 use crate::aside::Reason;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
-use crate::lock::lock;
 use crate::member::Member;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 

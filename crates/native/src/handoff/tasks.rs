@@ -7,9 +7,9 @@
 
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::lock::lock;
 use crate::member::Member;
 use crate::private;
+use everloop_core::sync::lock;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

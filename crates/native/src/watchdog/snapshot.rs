@@ -6,8 +6,8 @@
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
-use crate::lock::lock;
 use crate::member::Member;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrame, PyString, PyType};

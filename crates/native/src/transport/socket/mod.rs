@@ -199,8 +199,7 @@ impl SocketTransport {
 
     #[getter]
     fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let modes = private::SENDFILE_MODE.look_up(py)?;
-        modes.map(|modes| modes.getattr("TRY_NATIVE").map(Bound::unbind)).transpose()
+        private::sendfile_mode(py, "TRY_NATIVE")
     }
 
     #[classattr]

@@ -60,8 +60,7 @@ impl TlsTransport {
 
     #[getter]
     fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let modes = private::SENDFILE_MODE.look_up(py)?;
-        modes.map(|modes| modes.getattr("FALLBACK").map(Bound::unbind)).transpose()
+        private::sendfile_mode(py, "FALLBACK")
     }
 
     /// A fact about the connection.
