@@ -15,7 +15,7 @@ ORDER = {
         {"contexts", "log"},
         {"private"},
         {"real_threads"},
-        {"children", "environment", "pool", "sendfile", "sockets", "transports"},
+        {"children", "environment", "pool", "sendfile", "signals", "sockets", "transports"},
         {"subprocesses"},
         {"loop"},
         {"bridge", "policy"},

@@ -370,3 +370,130 @@ def test_what_a_handler_raises_while_home_waits_between_two_steps_comes_out_of_t
         loop.run_until_complete(task)
         loop.remove_reader(second.reader)
     assert order == ["kept"]
+
+
+# ---- handlers of `signal.signal` while home is in a call that the signal does not end
+
+
+@contextlib.contextmanager
+def deaf():
+    """This thread receives no SIGUSR1: another one does, so that no call of this one ends for it.
+
+    So it is too where a signal comes just before the call begins, which no test can time.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+
+async def handled_in_a_call(loop, gate, handled):
+    """Send a signal while home waits at the gate, which only the signal's handler opens."""
+
+    async def block():
+        with deaf(), everloop.blocking():
+            gate.wait()
+
+    blocked = asyncio.create_task(block())
+    await wait_aside(loop)
+    assert threading.current_thread() is not threading.main_thread()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})  # it was started by the deaf one
+    send()
+    try:
+        async with asyncio.timeout(PATIENCE / 2):
+            await blocked
+    finally:
+        gate.open()
+    assert handled.is_set()
+
+
+def opens(gate, handled):
+    def handle():
+        handled.set()
+        gate.open()
+
+    return python_handler(handle)
+
+
+def test_a_python_handler_runs_while_home_is_in_a_call_that_the_signal_has_not_ended(loop, gate):
+    handled = threading.Event()
+    with opens(gate, handled):
+        loop.run_until_complete(handled_in_a_call(loop, gate, handled))
+
+
+def test_it_runs_also_once_the_last_handler_of_the_loop_was_removed(loop, gate):
+    handled = threading.Event()
+
+    async def main():
+        with everloop.blocking():
+            pass
+        loop.add_signal_handler(signal.SIGUSR2, print)
+        assert loop.remove_signal_handler(signal.SIGUSR2)
+        await handled_in_a_call(loop, gate, handled)
+
+    with opens(gate, handled):
+        loop.run_until_complete(main())
+
+
+def test_it_runs_in_each_run_of_the_loop(loop):
+    for _ in range(2):
+        handled = threading.Event()
+        with gates(1) as [gate], opens(gate, handled):
+            loop.run_until_complete(handled_in_a_call(loop, gate, handled))
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_handlers_of_the_loop_outlast_a_run_in_which_home_was_aside(loop):
+    seen = asyncio.Event()
+
+    async def first():
+        with everloop.blocking():
+            pass
+        loop.add_signal_handler(signal.SIGUSR1, seen.set)
+
+    loop.run_until_complete(first())
+    send()
+    loop.run_until_complete(asyncio.wait_for(seen.wait(), PATIENCE))
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_a_wakeup_descriptor_of_the_program_stays_in_its_place(loop):
+    async def main():
+        with everloop.blocking():
+            pass
+        send()
+
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    signal.set_wakeup_fd(writer)
+    with python_handler(lambda: None):
+        loop.run_until_complete(main())
+    assert signal.set_wakeup_fd(-1) == writer
+    assert os.read(reader, 10) == bytes([signal.SIGUSR1])
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_handler_of_the_program_for_the_interrupting_signal_is_neither_replaced_nor_called(loop, gate):
+    called = []
+
+    async def main():
+        async def block():
+            with everloop.blocking():
+                gate.wait()
+
+        blocked = asyncio.create_task(block())
+        await wait_aside(loop)
+        send()
+        await asyncio.sleep(0)
+        gate.open()
+        await blocked
+
+    before = signal.signal(signal.SIGURG, lambda *_: called.append("urgent"))
+    try:
+        with python_handler(lambda: None):
+            loop.run_until_complete(main())
+        signal.raise_signal(signal.SIGURG)
+        assert called == ["urgent"]
+    finally:
+        signal.signal(signal.SIGURG, before)

@@ -143,6 +143,8 @@ class LoopCore:
         """Throws away all that is queued or watched. Steps that are aside get RuntimeError when they come back."""
     def _new_handle(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """Returns a handle that is not queued yet: for files."""
+    def _interrupt_home(self) -> bool:
+        """Interrupts the system call that home is in, if its step is aside. Returns False if it is not."""
     def _relieve(self, name: str) -> None:
         """The life of a relief thread."""
     def _run(self, name: str, sleeper: Callable[[int, float | None], object] | None = None, /) -> None:

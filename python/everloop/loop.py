@@ -28,6 +28,7 @@ from .private import loops as private
 from .private import nesting
 from .private.eager import begins_task
 from .sendfile import SendfileMethods
+from .signals import SignalMethods
 from .sockets import SocketMethods
 from .subprocesses import SubprocessMethods
 from .transports import TransportMethods
@@ -56,6 +57,7 @@ class EventLoop(
     SocketMethods,
     SendfileMethods,
     SubprocessMethods,
+    SignalMethods,
     TransportMethods,
     nesting.Unturned,
     asyncio.SelectorEventLoop,
@@ -154,6 +156,7 @@ class EventLoop(
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
             loop_of_context.reset(token)
+            self._stop_hearing()
             self._join_relief()
 
     def _prepare_rescue(self) -> None:
@@ -271,26 +274,6 @@ class EventLoop(
             own.abandon()  # calls that still run when the time is up are nobody's business any more
 
     # ---- what asyncio's own code calls
-
-    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        """Calls callback(*args) in the loop when the signal arrives. Main thread only."""
-        if self._csock is None and not self.is_closed():
-            super()._make_self_pipe()  # type: ignore[misc]
-            self._internal_fds -= 1  # it is counted already
-            private.wakes_for_signals(self)
-        super().add_signal_handler(sig, callback, *args)
-
-    def _make_self_pipe(self) -> None:
-        # Only signals need one, and most loops have none: see add_signal_handler. The native waker counts instead.
-        self._ssock = None
-        self._csock = None
-        self._internal_fds += 1
-
-    def _close_self_pipe(self) -> None:
-        if self._ssock is not None:
-            super()._close_self_pipe()  # type: ignore[misc]
-        else:
-            self._internal_fds -= 1
 
     def _add_reader(
         self, fd: Any, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

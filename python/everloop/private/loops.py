@@ -56,6 +56,7 @@ OVERRIDDEN = [
         "_timer_handle_cancelled": "timers that others have made for the loop",
         "_make_self_pipe": "signals: what wakes the loop is made when it is first needed",
         "_close_self_pipe": "signals: the same",
+        "_handle_signal": "signals that the main thread would sleep through in a blocking call",
         "_write_to_self": "what wakes the loop, for those who do that themselves",
     }.items()
 ]

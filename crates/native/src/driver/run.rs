@@ -64,6 +64,7 @@ impl LoopCore {
         handoff::leave();
         leave_member(slf, &member);
         this.run.stopping.store(false, Ordering::Relaxed);
+        this.run.hears_signals.store(false, Ordering::Relaxed);
         this.run.failed.store(false, Ordering::Relaxed);
         if this.shared.counters.relief.load(Ordering::Relaxed) != 0 {
             this.shared.wake(); // whoever is still in the poll has no business there

@@ -75,6 +75,8 @@ pub struct Threads {
 /// The state of the run that is going on, or of the next one. All of it is written under the GIL.
 #[derive(Default)]
 pub struct Run {
+    /// True once home has had the loop told of each signal. Written by home; read by it when its step goes aside.
+    pub hears_signals: AtomicBool,
     /// True from `stop()` to the end of the run. Written by any thread; read by home, after each generation.
     pub stopping: AtomicBool,
     /// The exception of a step on a relief thread that `run_forever` is to raise: SystemExit, KeyboardInterrupt. Written

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`cells`], [`peek`], [`private`] (what is not public); [`contexts`], [`functions`], [`calls`], [`objects`],
 //! [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`], [`hashing`], [`evaluator`] (what the
-//! interpreter calls); [`onlooker`], [`runtime`], [`ended`], [`children`] (what few need).
+//! interpreter calls); [`onlooker`], [`runtime`], [`ended`], [`children`], [`interruption`] (what few need).
 
 mod buffers;
 mod calls;
@@ -20,6 +20,7 @@ mod finalizers;
 mod frames;
 mod functions;
 mod hashing;
+mod interruption;
 mod objects;
 mod onlooker;
 mod panics;
@@ -42,6 +43,7 @@ pub use finalizers::{Finalize, install_finalizer};
 pub use frames::{frame_code, frame_instruction};
 pub use functions::{is_c_function, is_function_of, plain_code};
 pub use hashing::hook_hashes;
+pub use interruption::interrupt_call;
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};
 pub use onlooker::{
     attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, frame_line, is_of_class,

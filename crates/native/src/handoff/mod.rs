@@ -37,6 +37,8 @@
 //! - *It is put aside again while it comes back.* What `resume` runs may let go of the GIL for so long that the watchdog
 //!   rescues it: it goes round once more.
 //! - *A signal handler raises while it waits.* The error is kept until the baton is here, as whoever handles it is the step.
+//! - *A signal comes just before the call begins,* at home: its Python handler is the main thread's to run, and the call does not
+//!   end for it. The loop hears of the signal, and interrupts the call (`signals.rs`).
 //! - *The loop is closed while it is aside.* There is no baton any more: the step gets RuntimeError, and must end.
 //! - *No relief thread is to be had.* A step that asked for the hand-off takes the baton back, and blocks its loop.
 //!
@@ -59,6 +61,7 @@ mod grant;
 pub mod pinning;
 pub mod relief;
 pub mod rescue;
+mod signals;
 pub mod tasks;
 
 pub use current::{enter, is_in_step, leave};
@@ -100,8 +103,9 @@ pub fn release(
     gates: Gates,
 ) -> PyResult<Option<u64>> {
     let this = core.get();
-    if !may_release(core, member) {
-        return gates.close(core.py()).map(|()| None);
+    let heard = signals::hear(core, member, reason);
+    if heard.is_err() || !may_release(core, member) {
+        return gates.close(core.py()).and(heard).map(|()| None);
     }
     let pending = this.pending(member.id());
     let serial = put_aside(core, member, reason, since, gates);
