@@ -106,7 +106,7 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"sight", "snapshot"}, {"report"}, {"watch"}, {"mod"}],
+    "watchdog": [{"sight", "snapshot"}, {"open_reports"}, {"watch"}, {"mod"}],
 }
 ORDERS = {CORE: CORE_ORDER, NATIVE: NATIVE_ORDER}
 

@@ -57,7 +57,7 @@ ORDER = {
         {"anyio_backend", "eager", "futures", "loops", "nesting", "processes", "threads"},
         {"awaiting"},
     ],
-    "watch": [{"advice"}, {"report"}],
+    "watch": [{"advice"}, {"report_writer"}],
 }
 MOST_FLOORS = 6  # of the bridge: how many of its files import each other in a row
 MOST_LINES = 600

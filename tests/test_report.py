@@ -23,7 +23,7 @@ from support import SlowServer, hand_offs, spin, wait_aside, wait_until
 @pytest.fixture
 def reports(caplog):
     """The records of the logger `everloop`, as dictionaries, in the order of their arrival."""
-    watch.install()  # a new reporter: the one that is there keeps quiet about places that earlier tests have blocked at
+    watch.install()  # the old writer keeps quiet about lines that earlier tests have blocked at
 
     def found(state=None):
         records = [record for record in caplog.records if hasattr(record, "everloop")]

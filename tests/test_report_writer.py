@@ -20,7 +20,7 @@ logger = logging.getLogger("everloop")
 @pytest.fixture
 def handle():
     """Adds handlers to the logger `everloop`: functions of a record."""
-    watch.install()  # a new reporter, which has told of no place yet
+    watch.install()  # a new report writer, which has told of no place yet
     handlers = []
 
     def add(emit, to=logger):

@@ -14,8 +14,8 @@ COMMON = re.findall(
     r"\w+",
     """
 action activity adaptive address advice after aiterate any anyio app args arguments async asyncify asyncio at attached
-awaiting backend base begun belonging block blocking body bridge buffers busy call callbacks called cancelled cell
-change child children chooser circumstances claims class cli clock code collect connection constants context core
+awaiting backend base begun belonging block blocked blocking body bridge buffers busy call callbacks called cancelled
+cell change child children chooser circumstances claims class cli clock code collect connection constants context core
 coroutine counters cpu create current data datagram deadlock default description descriptor details died direction
 dladdr1 doing driver eager edges end ended ending entry environment epoll error evaluator event executor exit expected
 extra factories failure fallbacks fast fastcall feed ffi file finalize finalizers first flow for fork frames framing
@@ -25,12 +25,12 @@ kind last later left lib life limiter line linux listener lock log look loop mad
 message method missing mod model moved name native need nesting new no note object of on onlooker open opening options
 other outbox output over own pane panics park parker parking parts pauses peek peers pending piece pin pinning pipe
 place plain policy poll poller pool pop position post private process processes procfs protocol push pushed queue
-raises ran read readiness reading ready real reason received record registry remote report reporter request required
+raises ran read readiness reading ready real reason received record registry remote report request required
 run runner running runtime scheduling seconds seen selector send sendfile sending serial server serving session set
 share shared shutdown sight signal sleep slot snapshot socket soon source spare spin stale stand standing starter
 state statistics submits subprocess subprocesses suspicion symbol sync syncify sys takeover task text then there this
 thread threadsafe time timer timing tls to token tool traceback tracer transfer transport turn unturned up variables
-version view wait waiter waiting wake wanted watch watcher water window worker write writing
+version view wait waiter waiting wake wanted watch watcher water window worker write writer writing
 """,
 )
 

@@ -759,7 +759,7 @@ def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
 def set_foreign_files(prefixes: list[str]) -> None:
     """Says how the names of files begin that are not the program's own: they are passed over in reports."""
 
-def set_reporter(reporter: object | None) -> None:
+def set_report_writer(writer: object | None) -> None:
     """Registers the object that makes the texts."""
 
 def next_note(wait: bool) -> tuple[Callable[..., object], dict[str, Any]] | None:

@@ -72,7 +72,7 @@ mod _native {
     #[pymodule_export]
     use crate::handoff::is_in_step;
     #[pymodule_export]
-    use crate::outbox::{next_note, set_reporter, write_notes};
+    use crate::outbox::{next_note, set_report_writer, write_notes};
     #[pymodule_export]
     use crate::pool::{Job, PoolCore, Worker, current_job, lend_slot, reclaim_slot};
     #[pymodule_export]

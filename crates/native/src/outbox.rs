@@ -1,7 +1,7 @@
 //! The notes that are to be written to the log, and the thread that writes them.
 //!
 //! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked steps only
-//! leaves a note here, which takes no GIL. A thread of Python's (`watch/report.py`) is started when there are notes, writes
+//! leaves a note here, which takes no GIL. A thread of Python's (`watch/report_writer.py`) is started when there are notes, writes
 //! them in their order, and ends when there have been none for a moment. When a loop is closed, and when the interpreter ends,
 //! what is left is waited for, but not for long.
 
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-/// Fills in the arguments of the method of the reporter that writes a note. Runs on the thread that does.
+/// Fills in the arguments of the method of the report writer that writes a note. Runs on the thread that does.
 type Details = Box<dyn FnOnce(&Bound<'_, PyDict>) -> PyResult<()> + Send>;
 
 /// So many notes may wait: more only while a handler of the log is stuck.
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Note {
-    /// The method of the reporter.
+    /// The method of the report writer.
     method: &'static str,
     details: Details,
 }
@@ -56,8 +56,8 @@ static WRITER: LazyLock<Parker> = LazyLock::new(Parker::default);
 /// The number of notes that are not written yet, with the one that is being written. Added to under the lock of the
 /// outbox.
 static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
-/// Writes the texts (`watch/report.py`). Has a method for each kind of note, `start_writer`, and `write_all`.
-static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+/// Writes the texts (`watch/report_writer.py`). Has a method for each kind of note, `start_thread`, and `write_all`.
+static REPORT_WRITER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
 thread_local! {
     /// True while this thread writes a note.
@@ -66,16 +66,16 @@ thread_local! {
 
 /// Registers the object that makes the texts.
 #[pyfunction]
-pub fn set_reporter(reporter: Option<Py<PyAny>>) {
-    let old = std::mem::replace(&mut *lock(&REPORTER), reporter);
+pub fn set_report_writer(writer: Option<Py<PyAny>>) {
+    let old = std::mem::replace(&mut *lock(&REPORT_WRITER), writer);
     drop(old);
 }
 
-fn reporter(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    lock(&REPORTER).as_ref().map(|reporter| reporter.bind(py).clone())
+fn report_writer(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    lock(&REPORT_WRITER).as_ref().map(|writer| writer.bind(py).clone())
 }
 
-/// Leaves a note for a method of the reporter. Needs no GIL, runs no Python code, and drops nothing.
+/// Leaves a note for a method of the report writer. Needs no GIL, runs no Python code, and drops nothing.
 pub fn leave(method: &'static str, details: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()> + Send + 'static) {
     let mut outbox = lock(&OUTBOX);
     if outbox.notes.len() >= MOST {
@@ -91,7 +91,7 @@ pub fn leave(method: &'static str, details: impl FnOnce(&Bound<'_, PyDict>) -> P
         return;
     }
     let started = start_elsewhere(|py| {
-        let started = reporter(py).map(|reporter| reporter.call_method0("start_writer"));
+        let started = report_writer(py).map(|writer| writer.call_method0("start_thread"));
         if !matches!(started, Some(Ok(_))) {
             nobody_writes();
         }
@@ -122,16 +122,16 @@ pub fn next_note(py: Python<'_>, wait: bool) -> PyResult<Option<(Py<PyAny>, Py<P
             let lost = if outbox.notes.is_empty() { std::mem::take(&mut outbox.lost) } else { 0 };
             (outbox.notes.pop_front(), lost)
         };
-        let Some(reporter) = reporter(py) else { return Ok(None) };
+        let Some(writer) = report_writer(py) else { return Ok(None) };
         let arguments = PyDict::new(py);
         if let Some(note) = note {
             WRITES.set(true);
             (note.details)(&arguments)?;
-            return Ok(Some((reporter.getattr(note.method)?.unbind(), arguments.unbind())));
+            return Ok(Some((writer.getattr(note.method)?.unbind(), arguments.unbind())));
         }
         if lost > 0 {
             arguments.set_item("count", lost)?;
-            return Ok(Some((reporter.getattr("lost")?.unbind(), arguments.unbind())));
+            return Ok(Some((writer.getattr("lost")?.unbind(), arguments.unbind())));
         }
         if !wait {
             return Ok(None);
@@ -157,11 +157,11 @@ pub fn write_notes(py: Python<'_>) -> PyResult<bool> {
     while !is_over() {
         let starts = !std::mem::replace(&mut lock(&OUTBOX).written, true);
         if starts
-            && let Some(reporter) = reporter(py)
-            && reporter.call_method0("start_writer").is_err()
+            && let Some(writer) = report_writer(py)
+            && writer.call_method0("start_thread").is_err()
         {
             // No thread is to be had, at the interpreter's end for one.
-            let written = reporter.call_method1("write_all", (false,));
+            let written = writer.call_method1("write_all", (false,));
             nobody_writes();
             return written.map(|_| true);
         }

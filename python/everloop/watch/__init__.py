@@ -1,6 +1,6 @@
 """Reports of what blocks the loop: in the log, by line, while it lasts and when it has ended."""
 
-from .report import FOREIGN, Reporter
+from .report_writer import FOREIGN, ReportWriter
 
 __all__ = ["install"]
 
@@ -10,4 +10,4 @@ def install() -> None:
     from .. import _native
 
     _native.set_foreign_files(FOREIGN)
-    _native.set_reporter(Reporter())
+    _native.set_report_writer(ReportWriter())

@@ -1,6 +1,6 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
-use super::report::Reports;
+use super::open_reports::OpenReports;
 use super::sight::{Position, doing, look_at};
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
@@ -36,7 +36,7 @@ pub struct Seen {
     suspect: Suspect<Position>,
     /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
-    reports: Reports,
+    reports: OpenReports,
 }
 
 /// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
@@ -82,7 +82,7 @@ impl Watch {
         match look {
             Look::Beats { before } | Look::Starved { before } => {
                 if let (Look::Beats { .. }, Some(lasted)) = (look, unseen) {
-                    Reports::unseen(lasted);
+                    OpenReports::unseen(lasted);
                 }
                 seen.suspect.forget();
                 let probed = seen.probed.take().filter(|member| member.is_probing());
@@ -117,7 +117,7 @@ impl Watch {
         let mut seen = lock(&self.seen);
         let came = if ASKED.load(Ordering::Relaxed) == 0 { CAME.load(Ordering::Relaxed) } else { now };
         if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came) {
-            Reports::unseen(lasted);
+            OpenReports::unseen(lasted);
         }
         seen.reports.finish(now);
     }

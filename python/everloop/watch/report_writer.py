@@ -1,9 +1,9 @@
 """The report: tells what blocked the loop, where, for how long, who waited, and what to do about it.
 
-The native watchdog decides when, and leaves notes (see `watchdog/report.rs`, `outbox.rs`). The `Reporter` writes them
-on a thread of its own, since a handler of the log may take long. A block is told of once it has lasted
-`slow_callback_duration`, and again when it has ended. Blocks at one place are counted, and told of at most once in
-`QUIET_SECONDS`.
+The native watchdog decides when, and leaves notes: see `watchdog/open_reports.rs`, which remembers the reports that
+have not ended, and `outbox.rs`. The `ReportWriter` writes the notes, on a thread of its own, since a handler of the log
+may take long. A step that blocks is told of once that has lasted for `slow_callback_duration`, and again when it has
+ended. Blocks at one line are counted, and told of at most once in `QUIET_SECONDS`.
 """
 
 import linecache
@@ -49,8 +49,8 @@ class Place:
 
 
 @dataclass
-class Block:
-    """One block, from the first report to the last."""
+class BlockedStep:
+    """A step that has been reported as blocked: from the first note about it to the last."""
 
     file: str
     line: int
@@ -68,17 +68,17 @@ class Block:
     told: bool = False
 
 
-class Reporter:
+class ReportWriter:
     """Makes the texts, and counts. Each public method writes one kind of note, on the thread that writes."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, int], Place] = {}
-        self._blocks: dict[int, Block] = {}
+        self._blocked: dict[int, BlockedStep] = {}
 
     # ---- the thread that writes
 
-    def start_writer(self) -> None:
-        """Starts it."""
+    def start_thread(self) -> None:
+        """Starts the thread that writes the notes."""
         real_threads.new_thread(self.write_all, name="everloop-report").start()
 
     def write_all(self, wait: bool = True) -> None:
@@ -100,7 +100,7 @@ class Reporter:
     def blocked(
         self,
         *,
-        block: int,
+        number: int,
         seconds: float,
         file: str,
         line: int,
@@ -117,7 +117,7 @@ class Reporter:
         """A step has blocked for `seconds`, and still does."""
         place = self._place(file, line)
         place.count += 1
-        known = Block(
+        step = BlockedStep(
             file=file,
             line=line,
             function=function,
@@ -132,28 +132,28 @@ class Reporter:
             rescued_after=rescued_after,
             place=place,
         )
-        if len(self._blocks) >= MOST_PLACES:
-            del self._blocks[next(iter(self._blocks))]
-        self._blocks[block] = known
+        if len(self._blocked) >= MOST_PLACES:
+            del self._blocked[next(iter(self._blocked))]
+        self._blocked[number] = step
         now = time.monotonic()
         if now >= place.quiet_until:
             place.quiet_until = now + QUIET_SECONDS
-            known.told = True
-            self._log(known, seconds, ended=False)
+            step.told = True
+            self._log(step, seconds, ended=False)
 
-    def rescued(self, *, block: int, seconds: float) -> None:
+    def rescued(self, *, number: int, seconds: float) -> None:
         """The step blocks on, but since `seconds` after it began it holds nobody up."""
-        if (known := self._blocks.get(block)) is not None:
-            known.rescued_after = seconds
+        if (step := self._blocked.get(number)) is not None:
+            step.rescued_after = seconds
 
-    def ended(self, *, block: int, seconds: float) -> None:
+    def ended(self, *, number: int, seconds: float) -> None:
         """The step goes on, after `seconds`."""
-        if (known := self._blocks.pop(block, None)) is None:
+        if (step := self._blocked.pop(number, None)) is None:
             return
-        known.place.seconds.append(seconds)
-        del known.place.seconds[:-100]
-        if known.told:
-            self._log(known, seconds, ended=True)
+        step.place.seconds.append(seconds)
+        del step.place.seconds[:-100]
+        if step.told:
+            self._log(step, seconds, ended=True)
 
     def unseen(self, *, seconds: float) -> None:
         """A step blocked for `seconds`, but the GIL came free only with its end."""
@@ -208,84 +208,84 @@ class Reporter:
             place = self._places[file, line] = Place()
         return place
 
-    def _log(self, block: Block, seconds: float, *, ended: bool) -> None:
+    def _log(self, step: BlockedStep, seconds: float, *, ended: bool) -> None:
         record = {
             "state": "ended" if ended else "blocked",
             "seconds": seconds,
-            "file": block.file,
-            "line": block.line,
-            "function": block.function,
-            "call": block.call,
-            "task": block.task,
-            "waiting": block.waiting,
-            "rescued": block.rescued_after is not None,
-            "rescued_after": block.rescued_after,
-            "count": block.place.count,
+            "file": step.file,
+            "line": step.line,
+            "function": step.function,
+            "call": step.call,
+            "task": step.task,
+            "waiting": step.waiting,
+            "rescued": step.rescued_after is not None,
+            "rescued_after": step.rescued_after,
+            "count": step.place.count,
         }
-        self._emit(_text(block, seconds, ended), record)
+        self._emit(_text(step, seconds, ended), record)
 
     def _emit(self, text: str, details: dict[str, Any]) -> None:
         logger.warning("%s", text, extra={"everloop": details})
 
 
-def _text(block: Block, seconds: float, ended: bool) -> str:
-    by = f" by {block.call}" if block.call else ""
+def _text(step: BlockedStep, seconds: float, ended: bool) -> str:
+    by = f" by {step.call}" if step.call else ""
     if ended:
         head = f"the event loop was blocked for {_milliseconds(seconds)}{by}"
-        if block.rescued_after is not None:
-            head = f"a step was blocked for {_milliseconds(seconds)}{by}; the loop {_rescued(block)}"
+        if step.rescued_after is not None:
+            head = f"a step was blocked for {_milliseconds(seconds)}{by}; the loop {_rescued(step)}"
     else:
         head = f"the event loop has been blocked for {_milliseconds(seconds)} (still blocked){by}"
-        if block.rescued_after is not None:
+        if step.rescued_after is not None:
             head = (
-                f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(block)}"
+                f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(step)}"
             )
     lines = [f"warning[blocked]: {head}"]
-    lines += _snippet(block)
-    if block.inner:
-        lines.append(f"   = inside: {block.inner}")
-    lines.append(f"   = impact: {_impact(block)}")
-    if block.rescued_after is not None:
+    lines += _snippet(step)
+    if step.inner:
+        lines.append(f"   = inside: {step.inner}")
+    lines.append(f"   = impact: {_impact(step)}")
+    if step.rescued_after is not None:
         if not ended:
-            lines.append(f"   = rescue: other tasks run on {block.relief or 'another thread'}")
+            lines.append(f"   = rescue: other tasks run on {step.relief or 'another thread'}")
     else:
         lines.append(
             "   = rescue: off or not possible; everything else waited"
             if ended
             else "   = rescue: none, everything else waits"
         )
-    lines.append(f"   = help: {advice(block.call, block.inner)}")
+    lines.append(f"   = help: {advice(step.call, step.inner)}")
     return "\n".join(lines)
 
 
-def _rescued(block: Block) -> str:
-    assert block.rescued_after is not None
-    if block.rescued_after == 0:
+def _rescued(step: BlockedStep) -> str:
+    assert step.rescued_after is not None
+    if step.rescued_after == 0:
         return "was handed off at once"
-    return f"was rescued after {_milliseconds(block.rescued_after)}"
+    return f"was rescued after {_milliseconds(step.rescued_after)}"
 
 
-def _impact(block: Block) -> str:
-    waiting = block.waiting
+def _impact(step: BlockedStep) -> str:
+    waiting = step.waiting
     text = f"{waiting} callback{'s' if waiting != 1 else ''} waiting"
-    if block.place.count > 1:
-        text += f"; seen {block.place.count} times"
-        if (p95 := block.place.p95()) is not None:
+    if step.place.count > 1:
+        text += f"; seen {step.place.count} times"
+        if (p95 := step.place.p95()) is not None:
             text += f", p95 {_milliseconds(p95)}"
     return text
 
 
-def _snippet(block: Block) -> list[str]:
-    where = f"  --> {_short(block.file)}:{block.line} in {block.function}"
-    head = f'{where:<50}  {block.kind} "{block.task}"'
-    source = linecache.getline(block.file, block.line).rstrip()
+def _snippet(step: BlockedStep) -> list[str]:
+    where = f"  --> {_short(step.file)}:{step.line} in {step.function}"
+    head = f'{where:<50}  {step.kind} "{step.task}"'
+    source = linecache.getline(step.file, step.line).rstrip()
     if not source.strip():
         return [head]
-    number = str(block.line)
+    number = str(step.line)
     blank = " " * (len(number) + 1)
     lines = [head, f"{blank}|", f"{number} | {source}"]
-    if block.columns is not None:
-        start, end = block.columns
+    if step.columns is not None:
+        start, end = step.columns
         lines.append(f"{blank}| {' ' * start}{'^' * max(end - start, 1)}")
     return lines
 

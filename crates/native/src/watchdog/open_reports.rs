@@ -1,7 +1,7 @@
-//! Reports: one when a step has blocked for too long, and one more when that is over.
+//! Open reports. There is one note when a step has blocked for too long, and one more when that is over.
 //!
 //! This file decides when; each report is a note for the log (`outbox.rs`). The text is made in Python, on the thread that
-//! writes it (`everloop/watch/report.py`).
+//! writes it (`everloop/watch/report_writer.py`).
 
 use super::snapshot::Snapshot;
 use crate::aside::Reason;
@@ -18,26 +18,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The time between two looks at the steps that are aside, in nanoseconds.
 const ASIDE_PERIOD: u64 = 5_000_000;
 
-static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// A report that has begun.
-struct Open {
+/// A report that has begun, and has not ended yet: what is remembered of it here.
+struct OpenReport {
     /// Its number, which all notes that belong to it carry.
-    block: u64,
+    number: u64,
     since: u64,
 }
 
-/// The reports of one loop.
+/// The reports of one loop that have begun, and have not ended yet.
 #[derive(Default)]
-pub struct Reports {
+pub struct OpenReports {
     /// The step that blocks the loop itself, by its heartbeat.
-    stall: Option<(u64, Open)>,
+    stall: Option<(u64, OpenReport)>,
     /// Steps that were put aside, by the number of their release.
-    asides: HashMap<u64, Open>,
+    asides: HashMap<u64, OpenReport>,
     looked: u64,
 }
 
-impl Reports {
+impl OpenReports {
     pub fn has_stall(&self, tick: u64) -> bool {
         self.stall.as_ref().is_some_and(|(of, _)| *of == tick)
     }
@@ -54,7 +54,7 @@ impl Reports {
         tick: u64,
         since: u64,
     ) -> PyResult<()> {
-        self.stall = Some((tick, Open::new(core, member, since, None)?));
+        self.stall = Some((tick, OpenReport::new(core, member, since, None)?));
         Ok(())
     }
 
@@ -69,9 +69,9 @@ impl Reports {
     pub fn move_aside(&mut self, serial: u64) {
         let Some((_, open)) = self.stall.take() else { return };
         let seconds = clock::to_seconds(clock::now().saturating_sub(open.since));
-        let block = open.block;
+        let number = open.number;
         outbox::leave("rescued", move |details| {
-            details.set_item("block", block)?;
+            details.set_item("number", number)?;
             details.set_item("seconds", seconds)
         });
         self.asides.insert(serial, open);
@@ -102,7 +102,7 @@ impl Reports {
             there.push(aside.serial);
             let is_due = is_known && now.saturating_sub(aside.since) >= report_after;
             if is_due && !self.asides.contains_key(&aside.serial) {
-                let open = Open::new(core, &member, aside.since, Some(aside.released))?;
+                let open = OpenReport::new(core, &member, aside.since, Some(aside.released))?;
                 self.asides.insert(aside.serial, open);
             }
         }
@@ -118,26 +118,26 @@ impl Reports {
     }
 }
 
-impl Open {
+impl OpenReport {
     /// Tells that the step of `member` blocks; `released` is when it was put aside.
     fn new(core: &Bound<'_, LoopCore>, member: &Member, since: u64, released: Option<u64>) -> PyResult<Self> {
         let seen = Snapshot::take(core, member)?;
-        let block = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let seconds = clock::to_seconds(clock::now().saturating_sub(since));
         let rescued_after = released.map(|at| clock::to_seconds(at.saturating_sub(since)));
         outbox::leave("blocked", move |details| {
-            details.set_item("block", block)?;
+            details.set_item("number", number)?;
             details.set_item("seconds", seconds)?;
             details.set_item("rescued_after", rescued_after)?;
             seen.tell(details)
         });
-        Ok(Self { block, since })
+        Ok(Self { number, since })
     }
 
     fn end(self, now: u64) {
         let seconds = clock::to_seconds(now.saturating_sub(self.since));
         outbox::leave("ended", move |details| {
-            details.set_item("block", self.block)?;
+            details.set_item("number", self.number)?;
             details.set_item("seconds", seconds)
         });
     }
