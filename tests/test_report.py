@@ -256,7 +256,7 @@ def test_busy_python_is_reported_though_it_cannot_be_rescued(rescuing_loop, repo
 
 
 def test_a_site_is_not_reported_over_and_over(watched, reports):
-    """Each further block at one place is counted, not told."""
+    """Each further block at one line is counted, not told."""
 
     async def main():
         for _ in range(20):

@@ -20,7 +20,7 @@ logger = logging.getLogger("everloop")
 @pytest.fixture
 def handle():
     """Adds handlers to the logger `everloop`: functions of a record."""
-    watch.install()  # a new report writer, which has told of no place yet
+    watch.install()  # a new report writer, which has told of no line yet
     handlers = []
 
     def add(emit, to=logger):
@@ -60,7 +60,7 @@ def read(gate):
 
 
 def read_too(gate):
-    """Blocks at another place."""
+    """Blocks at another line."""
     return os.read(gate.reader, 1)
 
 

@@ -19,10 +19,10 @@ from .. import _native, real_threads
 from ..log import logger
 from .advice import advice
 
-# A place that has just been reported is only counted for so long.
+# A line that has just been reported is only counted for so long.
 QUIET_SECONDS = 10.0
-# Places, and blocks that last, that are remembered; the oldest is forgotten first.
-MOST_PLACES = 1000
+# The most lines, and the most steps that block, that are remembered; the oldest is forgotten first.
+MOST_REMEMBERED = 1000
 
 _LIBRARY = tuple(
     os.path.join(path, "")
@@ -34,7 +34,7 @@ FOREIGN = [*_LIBRARY, os.path.join(os.path.dirname(os.path.dirname(os.path.abspa
 
 
 @dataclass
-class Place:
+class SourceLine:
     """A line of code that has blocked before."""
 
     count: int = 0
@@ -64,7 +64,7 @@ class BlockedStep:
     thread: str
     relief: str | None
     rescued_after: float | None
-    place: Place
+    source_line: SourceLine
     told: bool = False
 
 
@@ -72,7 +72,7 @@ class ReportWriter:
     """Makes the texts, and counts. Each public method writes one kind of note, on the thread that writes."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, int], Place] = {}
+        self._lines: dict[tuple[str, int], SourceLine] = {}
         self._blocked: dict[int, BlockedStep] = {}
 
     # ---- the thread that writes
@@ -91,9 +91,9 @@ class ReportWriter:
                 write, details = note
                 write(**details)
             except BaseException as error:  # of a filter or a handler: the next note may fare better
-                place = type(error), error, error.__traceback__, threading.current_thread()
-                threading.excepthook(threading.ExceptHookArgs(place))
-                del error, place
+                raised = type(error), error, error.__traceback__, threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs(raised))
+                del error, raised
 
     # ---- blocks
 
@@ -115,8 +115,8 @@ class ReportWriter:
         thread: str,
     ) -> None:
         """A step has blocked for `seconds`, and still does."""
-        place = self._place(file, line)
-        place.count += 1
+        source_line = self._line(file, line)
+        source_line.count += 1
         step = BlockedStep(
             file=file,
             line=line,
@@ -130,14 +130,14 @@ class ReportWriter:
             thread=thread,
             relief=relief,
             rescued_after=rescued_after,
-            place=place,
+            source_line=source_line,
         )
-        if len(self._blocked) >= MOST_PLACES:
+        if len(self._blocked) >= MOST_REMEMBERED:
             del self._blocked[next(iter(self._blocked))]
         self._blocked[number] = step
         now = time.monotonic()
-        if now >= place.quiet_until:
-            place.quiet_until = now + QUIET_SECONDS
+        if now >= source_line.quiet_until:
+            source_line.quiet_until = now + QUIET_SECONDS
             step.told = True
             self._log(step, seconds, ended=False)
 
@@ -150,24 +150,24 @@ class ReportWriter:
         """The step goes on, after `seconds`."""
         if (step := self._blocked.pop(number, None)) is None:
             return
-        step.place.seconds.append(seconds)
-        del step.place.seconds[:-100]
+        step.source_line.seconds.append(seconds)
+        del step.source_line.seconds[:-100]
         if step.told:
             self._log(step, seconds, ended=True)
 
     def unseen(self, *, seconds: float) -> None:
         """A step blocked for `seconds`, but the GIL came free only with its end."""
-        place = self._place("<unseen>", 0)
-        place.count += 1
+        source_line = self._line("<unseen>", 0)
+        source_line.count += 1
         now = time.monotonic()
-        if now < place.quiet_until:
+        if now < source_line.quiet_until:
             return
-        place.quiet_until = now + QUIET_SECONDS
+        source_line.quiet_until = now + QUIET_SECONDS
         self._emit(
             f"warning[blocked]: the event loop was blocked for {_milliseconds(seconds)} by code that held the GIL\n"
             "   = help: its line could not be seen; run long C calls that hold the GIL in a process pool",
             {"state": "ended", "seconds": seconds, "file": None, "line": None, "function": None, "call": None,
-             "task": None, "waiting": 0, "rescued": False, "rescued_after": None, "count": place.count},
+             "task": None, "waiting": 0, "rescued": False, "rescued_after": None, "count": source_line.count},
         )  # fmt: skip
 
     # ---- rescue, and the watchdog itself
@@ -200,13 +200,13 @@ class ReportWriter:
         """Notes were left out."""
         logger.warning("%d reports were left out: the handlers of the log could not keep up", count)
 
-    def _place(self, file: str, line: int) -> Place:
-        place = self._places.get((file, line))
-        if place is None:
-            if len(self._places) >= MOST_PLACES:
-                del self._places[next(iter(self._places))]
-            place = self._places[file, line] = Place()
-        return place
+    def _line(self, file: str, line: int) -> SourceLine:
+        source_line = self._lines.get((file, line))
+        if source_line is None:
+            if len(self._lines) >= MOST_REMEMBERED:
+                del self._lines[next(iter(self._lines))]
+            source_line = self._lines[file, line] = SourceLine()
+        return source_line
 
     def _log(self, step: BlockedStep, seconds: float, *, ended: bool) -> None:
         record = {
@@ -220,7 +220,7 @@ class ReportWriter:
             "waiting": step.waiting,
             "rescued": step.rescued_after is not None,
             "rescued_after": step.rescued_after,
-            "count": step.place.count,
+            "count": step.source_line.count,
         }
         self._emit(_text(step, seconds, ended), record)
 
@@ -268,9 +268,9 @@ def _rescued(step: BlockedStep) -> str:
 def _impact(step: BlockedStep) -> str:
     waiting = step.waiting
     text = f"{waiting} callback{'s' if waiting != 1 else ''} waiting"
-    if step.place.count > 1:
-        text += f"; seen {step.place.count} times"
-        if (p95 := step.place.p95()) is not None:
+    if step.source_line.count > 1:
+        text += f"; seen {step.source_line.count} times"
+        if (p95 := step.source_line.p95()) is not None:
             text += f", p95 {_milliseconds(p95)}"
     return text
 
