@@ -78,7 +78,7 @@ OWN |= {name for name in defined_in_rust() if isinstance(name, str) and is_priva
 
 # Ours, though others have the same: who is asked for it, as the source spells it.
 OURS_TOO = {
-    *("node._task", "node._loop", "adopted._loop"),  # LoopFuture's
+    *("node._task", "node._loop", "ours._loop"),  # LoopFuture's
     *("pool._threads", "pool._workers"),  # ThreadPool's
     "transport._sock_fd",  # native transports'
     *("tls._incoming", "tls._app_transport"),  # native TLS's

@@ -750,10 +750,10 @@ def add_future_waiter(future: Any, waiter: Any, /) -> None:
     list.
     """
 
-def set_adopter(code: CodeType, adopt: Callable[[Any], object]) -> None:
-    """Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
+def set_threadsafe_hook(code: CodeType, hook: Callable[[Any], object]) -> None:
+    """Has `hook(callback)` called for each function with this code that `call_soon_threadsafe` is given.
 
-    It returns what is to be called instead, or None. Once.
+    The hook returns what is to be called instead, or None. A second call of this function changes nothing.
     """
 
 def set_foreign_files(prefixes: list[str]) -> None:

@@ -78,7 +78,7 @@ mod _native {
     #[pymodule_export]
     use crate::private::{private_names, rename_private, set_teller};
     #[pymodule_export]
-    use crate::threadsafe_hook::set_adopter;
+    use crate::threadsafe_hook::set_threadsafe_hook;
     #[pymodule_export]
     use crate::watchdog::{begin_exit, set_foreign_files, watch_loops};
 

@@ -9,15 +9,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 /// The code of asyncio's callback, and the hook that is called with one. Set once by the bridge, read by each call.
-static ADOPTER: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+static HOOK: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
 
-/// Has `adopt(callback)` called for each function with this code that `call_soon_threadsafe` is given.
+/// Has `hook(callback)` called for each function with this code that `call_soon_threadsafe` is given.
 ///
-/// It returns what is to be called instead, or None. Once.
+/// The hook returns what is to be called instead, or None. A second call of this function changes nothing.
 #[pyfunction]
-pub fn set_adopter(py: Python<'_>, code: Py<PyAny>, adopt: Py<PyAny>) {
+pub fn set_threadsafe_hook(py: Python<'_>, code: Py<PyAny>, hook: Py<PyAny>) {
     // A second call is of no effect: the module may have been imported anew.
-    _ = ADOPTER.set(py, (code, adopt));
+    _ = HOOK.set(py, (code, hook));
 }
 
 /// Returns the callback to call instead of one of `call_soon_threadsafe`, if any. Two loads and a comparison for all but asyncio's.
@@ -25,9 +25,9 @@ pub fn set_adopter(py: Python<'_>, code: Py<PyAny>, adopt: Py<PyAny>) {
 pub fn look_at(callback: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
     let Some(callback) = callback else { return Ok(None) };
     let py = callback.py();
-    match ADOPTER.get(py) {
-        Some((code, adopt)) if ffi::is_function_of(&callback, code) => {
-            let other = adopt.call1(py, (callback,))?;
+    match HOOK.get(py) {
+        Some((code, hook)) if ffi::is_function_of(&callback, code) => {
+            let other = hook.call1(py, (callback,))?;
             Ok((!other.is_none(py)).then_some(other))
         }
         _ => Ok(None),

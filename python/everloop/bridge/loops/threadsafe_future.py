@@ -90,14 +90,14 @@ def _give_class(callback: Any) -> Callable[[], None] | None:
     if type(future) is not concurrent.futures.Future:
         return None
     future.__class__ = ThreadsafeFuture
-    adopted: Any = future
-    adopted._loop = loop
-    adopted._process = this_process.number
-    return functools.partial(adopted._begin, coroutine)
+    ours: Any = future
+    ours._loop = loop
+    ours._process = this_process.number
+    return functools.partial(ours._begin, coroutine)
 
 
 def install() -> None:
     """Has each `run_coroutine_threadsafe` on an everloop give a ThreadsafeFuture from now on."""
     code = threadsafe_code()
     if code is not None:
-        _native.set_adopter(code, _give_class)
+        _native.set_threadsafe_hook(code, _give_class)
