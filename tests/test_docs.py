@@ -137,6 +137,12 @@ def test_the_oldest_rust_is_the_one_that_the_crates_need(page):
     assert re.findall(r"Rust [^(]+\((\d+\.\d+) ", (ROOT / page).read_text()) == [oldest]
 
 
+def test_each_test_file_stands_beside_the_room_that_it_covers():
+    table = (ROOT / "tests/README.md").read_text().partition("## Which file covers which room")[2]
+    listed = {name for row in re.findall(r"^\| .* \| (.*) \|$", table, re.MULTILINE) for name in row.split(", ")}
+    assert listed - {"test files"} == {path.stem.removeprefix("test_") for path in ROOT.glob("tests/test_*.py")}
+
+
 def test_the_package_is_typed():
     package = pathlib.Path(everloop.__file__).parent
     assert (package / "py.typed").exists()
