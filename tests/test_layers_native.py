@@ -24,7 +24,7 @@ CORE_ORDER = {
     ],
     "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
     "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
-    "watchdog": [{"pulse", "suspect"}, {"mod"}],
+    "watchdog": [{"open_reports", "pulse", "suspect"}, {"mod"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
 NATIVE_ORDER = {
@@ -106,7 +106,7 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"sight", "snapshot"}, {"open_reports"}, {"watch"}, {"mod"}],
+    "watchdog": [{"sight", "snapshot"}, {"notes"}, {"watch"}, {"mod"}],
 }
 ORDERS = {CORE: CORE_ORDER, NATIVE: NATIVE_ORDER}
 

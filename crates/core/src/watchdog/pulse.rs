@@ -14,11 +14,24 @@ const LONGEST_PERIOD: u64 = 100_000_000;
 const LEAST_PATIENCE: u64 = 5_000_000;
 /// After so many beats it is not known any more which step it was that lasted so long.
 const FEW: u64 = 64;
+/// A global lock that comes later than this, in nanoseconds, was held by somebody.
+const LATE: u64 = 1_000_000;
 
 /// Nanoseconds between two looks, where steps are reported after `report_after`, and rescued after `rescue_after`.
 pub fn period(report_after: u64, rescue_after: Option<u64>) -> u64 {
     let shortest = rescue_after.map_or(report_after, |rescue| rescue.min(report_after));
     (shortest / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
+}
+
+/// True if the global lock, asked for at `asked`, came so late that somebody had it.
+pub fn came_late(asked: u64, came: u64) -> bool {
+    came - asked > LATE
+}
+
+/// The time until which somebody had the global lock, as [`Pulse::unseen`] wants it, for one who has it now: it last came late to
+/// the watchdog at `came`. If the watchdog is still waiting (since `asked`; 0: it is not) that time is now.
+pub fn last_came(asked: u64, came: u64, now: u64) -> u64 {
+    if asked == 0 { came } else { now }
 }
 
 /// The times that belong to one look, in nanoseconds.
@@ -118,6 +131,15 @@ mod tests {
         assert_eq!(period(50 * MS, Some(100 * MS)), 10 * MS);
         assert_eq!(period(0, None), SHORTEST_PERIOD);
         assert_eq!(period(u64::MAX, None), LONGEST_PERIOD);
+    }
+
+    #[test]
+    fn a_global_lock_that_came_at_once_was_free() {
+        for (came, is_late) in [(20 * MS, false), (20 * MS + LATE, false), (20 * MS + LATE + 1, true)] {
+            assert_eq!(came_late(20 * MS, came), is_late, "{came}");
+        }
+        assert_eq!(last_came(0, 20 * MS, 90 * MS), 20 * MS);
+        assert_eq!(last_came(30 * MS, 20 * MS, 90 * MS), 90 * MS);
     }
 
     #[test]

@@ -31,7 +31,7 @@
 //! **What would change this.** A sleep with a deadline of the kernel's that costs the loop nothing would make it needless to look.
 //! An interpreter without a GIL would not need the proofs, but steps could then run beside each other anyway.
 
-mod open_reports;
+mod notes;
 mod sight;
 mod snapshot;
 mod watch;

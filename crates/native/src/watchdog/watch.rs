@@ -1,23 +1,20 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
-use super::open_reports::OpenReports;
+use super::notes;
 use super::sight::{Position, doing, look_at};
+use crate::aside::Reason;
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
 use crate::handoff::rescue::{begin_probe, rescue};
 use crate::member::Member;
-use crate::outbox;
 use everloop_core::sync::lock;
 use everloop_core::sys::times_slept;
-use everloop_core::watchdog::{Action, Circumstances, Look, Pulse, Suspect, Timing, period};
+use everloop_core::watchdog::{self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Suspect, Timing};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-
-/// A GIL that comes later than this, in nanoseconds, was held by somebody.
-const LATE: u64 = 1_000_000;
 
 /// One loop that runs.
 pub struct Watch {
@@ -57,7 +54,7 @@ impl Watch {
     pub fn period(&self) -> u64 {
         let rescues = self.shared.rescue.load(Ordering::Relaxed);
         let rescue_after = rescues.then(|| self.shared.rescue_after.load(Ordering::Relaxed));
-        period(self.report_after(), rescue_after)
+        watchdog::period(self.report_after(), rescue_after)
     }
 
     fn report_after(&self) -> u64 {
@@ -82,12 +79,12 @@ impl Watch {
         match look {
             Look::Beats { before } | Look::Starved { before } => {
                 if let (Look::Beats { .. }, Some(lasted)) = (look, unseen) {
-                    OpenReports::unseen(lasted);
+                    notes::unseen(lasted);
                 }
                 seen.suspect.forget();
                 let probed = seen.probed.take().filter(|member| member.is_probing());
                 if tick != before {
-                    seen.reports.end_stall(before, now);
+                    seen.reports.end_stall(before).into_iter().for_each(|open| notes::end(open, now));
                 }
                 drop(seen);
                 if let Some(member) = probed {
@@ -100,38 +97,36 @@ impl Watch {
             }
             Look::Rests => drop(seen),
         }
-        if self.shared.counters.aside.load(Ordering::Relaxed) > 0 || lock(&self.seen).reports.has_asides() {
-            self.look_aside(now);
-        }
+        self.look_aside(now);
     }
 
     /// Returns how long a step lasted that nobody could look at, if it is to be reported: the GIL came at `came` only.
     fn unseen(&self, seen: &Seen, tick: u64, came: u64) -> Option<u64> {
         let lasted = seen.pulse.unseen(tick, came, self.shared.heartbeat.slept())?;
-        (lasted >= self.report_after() && !seen.reports.has_stall(seen.pulse.tick())).then_some(lasted)
+        seen.reports.is_unseen_due(seen.pulse.tick(), lasted, self.report_after()).then_some(lasted)
     }
 
     /// The run has ended: so does what was begun to be reported. Called by home, with the GIL.
     pub fn finish(&self) {
         let now = clock::now();
         let mut seen = lock(&self.seen);
-        let came = if ASKED.load(Ordering::Relaxed) == 0 { CAME.load(Ordering::Relaxed) } else { now };
+        let came = watchdog::last_came(ASKED.load(Ordering::Relaxed), CAME.load(Ordering::Relaxed), now);
         if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came) {
-            OpenReports::unseen(lasted);
+            notes::unseen(lasted);
         }
-        seen.reports.finish(now);
+        seen.reports.take_all().into_iter().for_each(|open| notes::end(open, now));
     }
 
     /// A step has lasted since `since`.
     fn stalled(&self, tick: u64, since: u64, now: u64) {
         let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
-        let (reported, awaits_answer) = {
+        let is_due = |seen: &Seen, now| seen.reports.is_stall_due(tick, since, now, self.report_after());
+        let (due, awaits_answer) = {
             let seen = lock(&self.seen);
-            (seen.reports.has_stall(tick), seen.awaits_answer(now))
+            (is_due(&seen, now), seen.awaits_answer(now))
         };
-        let is_due = |now: u64| !reported && now - since >= self.report_after();
         // While a probe is out, every look with the GIL would keep the step from getting it.
-        if (!rescue_on || awaits_answer) && !is_due(now) {
+        if (!rescue_on || awaits_answer) && !due {
             return;
         }
         let asked = times_slept();
@@ -143,8 +138,8 @@ impl Watch {
             if rescue_on {
                 self.consider_rescue(core, &member, seen, times_slept() != asked, now)?;
             }
-            if is_due(clock::now()) && self.shared.heartbeat.tick() == tick {
-                seen.reports.begin_stall(core, &member, tick, since)?;
+            if is_due(seen, clock::now()) && self.shared.heartbeat.tick() == tick {
+                seen.reports.begin_stall(tick, notes::begin(core, &member, since, None)?);
             }
             Ok(())
         });
@@ -177,7 +172,7 @@ impl Watch {
             Action::Rescue => {
                 if let Some(serial) = rescue(core, member, seen.pulse.since())? {
                     seen.suspect.forget();
-                    seen.reports.move_aside(serial);
+                    seen.reports.move_aside(serial).into_iter().for_each(|open| notes::rescued(open, clock::now()));
                 }
             }
         }
@@ -186,11 +181,27 @@ impl Watch {
 
     /// Steps that are aside without having said so are reported too.
     fn look_aside(&self, now: u64) {
-        let report_after = self.shared.report_after.load(Ordering::Relaxed);
-        if !lock(&self.seen).reports.is_aside_due(now) {
+        let some_aside = self.shared.counters.aside.load(Ordering::Relaxed) > 0;
+        if !lock(&self.seen).reports.is_aside_look_due(some_aside, now) {
             return;
         }
-        self.attached(|core, seen| seen.reports.look_aside(core, now, report_after));
+        self.attached(|core, seen| {
+            seen.reports.note_aside_look(now);
+            let members: Vec<_> = lock(&core.get().threads.members).values().cloned().collect();
+            let relief_starts = core.get().threads.spawning.load(Ordering::Relaxed);
+            let mut aside = Vec::new();
+            for member in members.iter().filter(|member| member.aside_reason().is_some_and(Reason::needs_gates)) {
+                let Some(times) = member.aside_times() else { continue };
+                let found = SeenAside { serial: times.serial, since: times.since };
+                aside.push(found);
+                if seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
+                    let open = notes::begin(core, member, times.since, Some(times.released))?;
+                    seen.reports.begin_aside(times.serial, open);
+                }
+            }
+            seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now));
+            Ok(())
+        });
     }
 
     /// Runs `f` with the GIL, if the loop and the interpreter are still there. Nothing in `f` runs Python code or lets go of the
@@ -204,12 +215,12 @@ impl Watch {
         ffi::attach_quietly(|py| {
             let came = clock::now();
             ASKED.store(0, Ordering::Relaxed);
-            if came - asked > LATE {
+            if watchdog::came_late(asked, came) {
                 CAME.store(came, Ordering::Relaxed);
             }
             let Some(core) = lock(&self.core).as_ref().map(|core| core.bind(py).clone()) else { return };
             if let Err(error) = f(&core, &mut lock(&self.seen)) {
-                outbox::leave("failed", move |details| details.set_item("error", error.value(details.py())));
+                notes::failed(error);
             }
         });
     }
