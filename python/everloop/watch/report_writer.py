@@ -1,6 +1,6 @@
 """The report: tells what blocked the loop, where, for how long, who waited, and what to do about it.
 
-The native watchdog leaves notes (`watchdog/notes.rs`, `outbox.rs`); when, and which reports have not ended, is the core's
+The native watchdog leaves notes (`watchdog/notes.rs`, `outbox.rs`); which reports are open is decided in the core
 (`watchdog/open_reports.rs`). The `ReportWriter` writes the notes, on a thread of its own, since a handler of the log
 may take long. A step that blocks is told of once that has lasted for `slow_callback_duration`, and again when it has
 ended. Blocks at one line are counted, and told of at most once in `QUIET_SECONDS`.
