@@ -11,7 +11,7 @@ import pytest
 
 import everloop
 from everloop import _native
-from support import Gate, frequent_switches, gates, hand_offs, spin, wait_until
+from support import Gate, frequent_switches, gates, hand_offs, wait_until
 
 
 async def pass_through(gate):
@@ -642,42 +642,7 @@ def test_loops_on_several_threads_hand_off_side_by_side():
     assert len(set(loops)) == 4
 
 
-# ---- bounds
-
-
-def test_relief_threads_are_bounded(caplog):
-    """With two relief threads three steps can block; then the loop waits, says so, and goes on."""
-    loop = everloop.EventLoop(rescue=False, max_relief_threads=2)
-    entered, order = [], []
-
-    async def block(gate):
-        entered.append(gate)
-        await pass_through(gate)
-
-    with gates(3) as all_gates:
-
-        def let_one_go():
-            wait_until(lambda: len(entered) == 3, "three steps to be blocked")
-            time.sleep(0.05)  # time for a loop without bounds to give itself away
-            order.append("opened")
-            all_gates[1].open()
-
-        async def main():
-            thread = threading.Thread(target=let_one_go)
-            thread.start()
-            tasks = [asyncio.create_task(block(gate)) for gate in all_gates]
-            await asyncio.sleep(0)
-            order.append("went on")
-            assert loop.statistics()["relief_threads"] <= 2
-            all_gates[0].open()
-            all_gates[2].open()
-            await asyncio.gather(*tasks)
-            thread.join()
-
-        loop.run_until_complete(main())
-    loop.close()
-    assert order == ["opened", "went on"]
-    assert any("max_relief_threads" in record.getMessage() for record in caplog.records if record.name == "everloop")
+# ---- relief threads (how many there may be: test_progress.py)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -764,23 +729,3 @@ def test_relief_threads_are_reused(loop):
 
     loop.run_until_complete(main())
     assert len(relief - {"MainThread"}) < 10
-
-
-def test_no_relief_threads_at_all_means_no_hand_off():
-    loop = everloop.EventLoop(rescue=False, max_relief_threads=0)
-    order = []
-
-    async def block():
-        with everloop.blocking():
-            spin(0.01)
-        order.append("blocked")
-
-    async def main():
-        task = asyncio.create_task(block())
-        await asyncio.sleep(0)
-        order.append("after")
-        await task
-
-    loop.run_until_complete(main())
-    loop.close()
-    assert order == ["blocked", "after"]

@@ -24,7 +24,7 @@ CORE_ORDER = {
     ],
     "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
     "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
-    "watchdog": [{"open_reports", "pulse", "suspect"}, {"mod"}],
+    "watchdog": [{"open_reports", "pulse", "standstill", "suspect"}, {"mod"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
 NATIVE_ORDER = {

@@ -70,8 +70,8 @@ class EventLoop(
             a point where other tasks run, possibly on another thread. None: as the environment variable
             `EVERLOOP_RESCUE` says, off by default.
         rescue_after: The time that a call may block before that, in seconds.
-        max_relief_threads: The number of threads that may be started to go on with the loop; past that bound it
-            waits.
+        max_relief_threads: The number of threads that are started at once to go on with the loop. Past that bound
+            they come one at a time, each when nothing has run for 10 ms: the loop is slow then, and never stops.
 
     Raises:
         ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on nor off.

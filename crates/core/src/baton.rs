@@ -209,12 +209,6 @@ impl Baton {
         }
     }
 
-    /// True if a loud release would find somebody without a new thread.
-    pub fn has_spare(&self) -> bool {
-        let queue = lock(&self.queue);
-        !queue.spares.is_empty() || queue.stale.is_some()
-    }
-
     /// True if the baton lies about for anybody to take.
     pub fn is_free(&self) -> bool {
         self.state.load(Ordering::SeqCst) == FREE

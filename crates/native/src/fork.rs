@@ -91,6 +91,7 @@ fn keep_own_step(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     counters.in_block_on.store(usize::from(reason == Some(Reason::BlockOn)), Ordering::Relaxed);
     counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
     this.threads.spawning.store(false, Ordering::Relaxed);
+    this.shared.watched.store(false, Ordering::Relaxed); // a child has no watchdog
     block_on::after_fork(core);
     let kept = me.map_or(Ok(()), |member| member.reopen_gates(core.py()));
 

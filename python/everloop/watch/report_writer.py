@@ -173,11 +173,11 @@ class ReportWriter:
     # ---- rescue, and the watchdog itself
 
     def no_relief(self, *, loop: "weakref.ref[Any]", limit: int) -> None:
-        """Everybody is blocked who could go on with the loop."""
+        """Everybody is blocked who could go on with the loop: threads are started slowly from here on."""
         if (target := loop()) is not None:
             logger.warning(
-                "all %d relief threads of %r are blocked: the loop waits until a call returns. "
-                "Raise max_relief_threads, or let fewer calls block at once",
+                "all %d relief threads of %r are blocked: each further one is started only once nothing has run for a "
+                "while. Raise max_relief_threads, or let fewer calls block at once",
                 limit,
                 target,
             )

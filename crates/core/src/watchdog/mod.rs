@@ -1,13 +1,16 @@
 //! The conclusions of the watchdog. It looks at each loop a few times within the shortest time that is of interest;
 //! this folder says what its looks mean, as functions of what was seen and of the time.
 //!
-//! [`Pulse`] tells from the heartbeat how long a step has lasted, [`Suspect`] whether a step that lasts is blocked, and
-//! [`OpenReports`] which reports are to begin and to end.
+//! [`Pulse`] tells from the heartbeat how long a step has lasted, [`Suspect`] whether a step that lasts is blocked,
+//! [`OpenReports`] which reports are to begin and to end, and [`Standstill`] when a loop that nobody turns gets a thread past
+//! its bound.
 
 mod open_reports;
 mod pulse;
+mod standstill;
 mod suspect;
 
 pub use open_reports::{OpenReport, OpenReports, SeenAside};
 pub use pulse::{Look, Pulse, Timing, came_late, last_came, period};
+pub use standstill::{PAUSE, Standstill};
 pub use suspect::{Action, Circumstances, Doing, Sight, Suspect};

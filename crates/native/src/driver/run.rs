@@ -84,6 +84,7 @@ impl LoopCore {
         handoff::enter(slf, &member);
         let driver = Driver::new(slf, Arc::clone(&member), None);
         this.threads.spawning.store(false, Ordering::Relaxed);
+        this.threads.told_refused.store(false, Ordering::Relaxed);
         let outcome = match driver {
             Ok(mut driver) => {
                 let outcome = surviving(slf, || relieve(slf, &member, &mut driver));

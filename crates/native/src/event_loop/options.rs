@@ -64,7 +64,7 @@ impl LoopCore {
         Ok(())
     }
 
-    /// The number of relief threads that this loop may have.
+    /// The number of relief threads that are started as soon as they are wanted; past it they come one at a time.
     #[getter]
     fn get_max_relief_threads(&self) -> usize {
         self.shared.max_relief.load(Ordering::Relaxed)

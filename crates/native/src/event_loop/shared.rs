@@ -26,8 +26,10 @@ pub struct Shared {
     pub rescue_after: AtomicU64,
     /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
     pub report_after: AtomicU64,
-    /// The number of relief threads that there may be.
+    /// The number of relief threads that are started as soon as they are wanted.
     pub max_relief: AtomicUsize,
+    /// True while the watchdog looks at the loop. Written by home; read by whoever wants a relief thread.
+    pub watched: AtomicBool,
     pub counters: Counters,
 }
 
@@ -42,6 +44,7 @@ impl Shared {
             rescue_after: AtomicU64::new(20_000_000),
             report_after: AtomicU64::new(100_000_000),
             max_relief: AtomicUsize::new(128),
+            watched: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }

@@ -70,6 +70,8 @@ pub struct Threads {
     pub spawning: AtomicBool,
     /// True once the log says that there are as many relief threads as there may be. Written and read by who starts them.
     pub told_full: AtomicBool,
+    /// True once the log says that the system refuses threads, until it gives one. Written as `told_full`, and by that thread.
+    pub told_refused: AtomicBool,
 }
 
 /// The state of the run that is going on, or of the next one. All of it is written under the GIL.

@@ -152,7 +152,6 @@ fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> P
     };
     match (reason, started) {
         // Its caller takes the baton back, or its thread will.
-        (Reason::BlockOn, Ok(false)) => relief::check_someone_returns(core.get()).map(|()| true),
         (Reason::BlockOn, Err(error)) => Err(error),
         (_, Ok(_)) => Ok(true),
         // The step goes on, so it needs the baton: nobody would take it back otherwise.

@@ -1,16 +1,19 @@
 //! Relief threads: started when a baton lies about and no thread is free, gone after a while without work.
 //!
 //! They are `threading.Thread`s (daemons), so that names, thread-locals and `threading.enumerate()` are as everywhere.
+//!
+//! `max_relief_threads` bounds those that are started at once. Past it the baton lies free until a step comes back, or
+//! until the watchdog has found the loop at a standstill, and orders one more (`everloop_core::watchdog::Standstill`). So no
+//! number of steps that wait for one that has no thread yet can stop the loop.
 
 use crate::event_loop::LoopCore;
 use crate::outbox;
 use crate::starter::start_elsewhere;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use std::sync::atomic::Ordering;
 
-/// Starts a relief thread. False: the bound is reached; the loop waits until a step comes back.
+/// Starts a relief thread. False: the bound is reached, and the watchdog will order one if no step comes back.
 pub fn start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     let this = core.get();
     if this.threads.spawning.swap(true, Ordering::Relaxed) {
@@ -25,7 +28,8 @@ pub fn start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
 
 fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     let this = core.get();
-    if is_full(this) {
+    // Where nobody watches the loop, nobody would order a thread later.
+    if is_full(this) && this.shared.watched.load(Ordering::Relaxed) {
         tell_full(core)?;
         return Ok(false);
     }
@@ -34,9 +38,14 @@ fn try_start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
     Ok(true)
 }
 
+/// Has a relief thread started for a step that is rescued, unless the bound is reached.
+pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+    if is_full(core.get()) { tell_full(core) } else { order_past_bound(core) }
+}
+
 /// Has a relief thread started, for the watchdog: by another thread, as that is Python code. Where none is to be had the loop
 /// waits until a step comes back, which is told.
-pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+pub fn order_past_bound(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let this = core.get();
     if this.threads.spawning.swap(true, Ordering::Relaxed) {
         return Ok(()); // one is on its way
@@ -49,28 +58,27 @@ pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 }
 
 fn try_order(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
-    if is_full(core.get()) {
-        tell_full(core)?;
-        return Ok(false);
-    }
     let reference = PyWeakrefReference::new(core)?.unbind();
     let ordered = start_elsewhere(move |py| {
         let Some(core) = reference.bind(py).upgrade() else { return };
         let started = core.call_method0("_start_relief");
         if let (Err(error), Ok(core)) = (started, core.cast::<LoopCore>()) {
             core.get().threads.spawning.store(false, Ordering::Relaxed);
-            tell_refused(reference, error.to_string());
+            tell_refused(core.get(), reference, error.to_string());
         }
     });
     if let Err(error) = ordered {
-        tell_refused(PyWeakrefReference::new(core)?.unbind(), error.to_string());
+        tell_refused(core.get(), PyWeakrefReference::new(core)?.unbind(), error.to_string());
         return Ok(false);
     }
     Ok(true)
 }
 
-/// Says that the system refuses threads.
-fn tell_refused(core: Py<PyWeakrefReference>, error: String) {
+/// Says that the system refuses threads, once until it gives one.
+fn tell_refused(this: &LoopCore, core: Py<PyWeakrefReference>, error: String) {
+    if this.threads.told_refused.swap(true, Ordering::Relaxed) {
+        return;
+    }
     outbox::leave("no_thread", move |details| {
         details.set_item("loop", core)?;
         details.set_item("error", error)
@@ -78,7 +86,7 @@ fn tell_refused(core: Py<PyWeakrefReference>, error: String) {
 }
 
 /// Says that the bound is reached, once for each loop.
-pub fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
+fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let this = core.get();
     if !this.threads.told_full.swap(true, Ordering::Relaxed) {
         let reference = PyWeakrefReference::new(core)?.unbind();
@@ -92,19 +100,6 @@ pub fn tell_full(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 }
 
 /// True if the bound is reached.
-pub fn is_full(this: &LoopCore) -> bool {
+fn is_full(this: &LoopCore) -> bool {
     this.shared.counters.relief.load(Ordering::Relaxed) >= this.shared.max_relief.load(Ordering::Relaxed)
-}
-
-/// At the bound, a step that waits for another one can only wait if some blocked call is going to return by itself.
-pub fn check_someone_returns(this: &LoopCore) -> PyResult<()> {
-    let counters = &this.shared.counters;
-    if counters.aside.load(Ordering::Relaxed) > counters.in_block_on.load(Ordering::Relaxed) {
-        return Ok(());
-    }
-    Err(PyRuntimeError::new_err(format!(
-        "block_on() needs a thread to go on with the loop, but all of its {} relief threads wait in block_on() too: \
-         raise max_relief_threads, or await instead",
-        this.shared.max_relief.load(Ordering::Relaxed)
-    )))
 }

@@ -16,7 +16,7 @@
 //! and waits for the baton. Our own native code has no gates, so it forbids rescue where it lets go of the GIL
 //! (`this_thread::no_rescue`): a step was put aside once while OpenSSL worked for it, and others ran in the middle of it.
 
-use super::{may_release, release, relief};
+use super::{may_release, release};
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::ffi;
@@ -25,7 +25,6 @@ use crate::member::Member;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The code and instruction that the thread of `member` is at, if its step runs Python code of its own.
 fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i32)> {
@@ -48,12 +47,7 @@ pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
 /// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
 pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
-    let this = core.get();
     if !may_release(core, member) || tool::claimed(py).is_none() {
-        return Ok(None);
-    }
-    if !this.baton().has_spare() && !this.threads.spawning.load(Ordering::Relaxed) && relief::is_full(this) {
-        relief::tell_full(core)?;
         return Ok(None);
     }
     member.end_probe(py)?;

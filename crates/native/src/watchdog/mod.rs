@@ -104,10 +104,12 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     watchdog.watches.push(watch);
     if watchdog.running {
         drop(watchdog);
+        core.get().shared.watched.store(true, Ordering::Relaxed);
         watchdog_sleep::wake();
         return Ok(());
     }
     let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
+    core.get().shared.watched.store(spawned.is_ok(), Ordering::Relaxed);
     // Without a thread the loop runs on, unwatched: what the system refuses is no reason to refuse the loop.
     watchdog.running = spawned.is_ok();
     watchdog.thread = spawned.ok();
@@ -117,6 +119,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// A loop's run has ended: what was begun to be reported is finished.
 pub fn end(core: &Bound<'_, LoopCore>) {
     let shared = &core.get().shared;
+    shared.watched.store(false, Ordering::Relaxed);
     let watch = {
         let mut watchdog = lock(&WATCHDOG);
         let at = watchdog.watches.iter().position(|watch| Arc::ptr_eq(&watch.shared, shared));

@@ -7,11 +7,14 @@ use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
+use crate::handoff::relief;
 use crate::handoff::rescue::{begin_probe, rescue};
 use crate::member::Member;
 use everloop_core::sync::lock;
 use everloop_core::sys::times_slept;
-use everloop_core::watchdog::{self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Suspect, Timing};
+use everloop_core::watchdog::{
+    self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Standstill, Suspect, Timing,
+};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +37,8 @@ pub struct Seen {
     /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
     reports: OpenReports,
+    /// Does nobody turn the loop?
+    standstill: Standstill,
 }
 
 /// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
@@ -96,6 +101,9 @@ impl Watch {
                 self.stalled(tick, since, now);
             }
             Look::Rests => drop(seen),
+        }
+        if lock(&self.seen).standstill.look(tick, self.shared.baton.is_free(), now) {
+            self.attached(|core, _| relief::order_past_bound(core));
         }
         self.look_aside(now);
     }
