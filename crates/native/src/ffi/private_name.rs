@@ -1,6 +1,7 @@
 //! A name of others that is not public, and that the native half leans on: what for, and what is lost where it is missing.
 
 use super::cells::Made;
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
@@ -67,7 +68,12 @@ impl Name {
     /// As [`of`](Self::of), of the module that its place names.
     pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let module = || self.place.rsplit_once('.').map_or("builtins", |(module, _)| module);
-        let names = self.module.get(py, |py| Ok(py.import(module())?.dict()))?;
+        let names = match self.module.get(py, |py| Ok(py.import(module())?.dict())) {
+            Ok(names) => names,
+            // The interpreter ends, and imports nothing any more: that is no loss to tell of.
+            Err(error) if error.get_type(py).is(py.get_type::<PyImportError>()) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let found = names.get_item(self.attribute(py))?;
         if found.is_none() {
             self.tell_loss(py);
