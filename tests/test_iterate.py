@@ -264,7 +264,7 @@ def test_a_loop_that_stands_is_named_instead_of_waited_for(loop):
         return iterator
 
     iterator = loop.run_until_complete(main())
-    with pytest.raises(RuntimeError, match="the event loop that it began on has ended"):
+    with pytest.raises(RuntimeError, match="the event loop on which this object began to work has ended"):
         next(iterator)
     del iterator
     assert loop.run_until_complete(asyncio.to_thread(counting.closed.wait, 10))
@@ -686,7 +686,7 @@ def test_in_a_forked_child_it_says_where_its_thread_is():
         return [item async for item in iterator]
 
     def child():
-        with pytest.raises(RuntimeError, match="stayed with the parent process"):
+        with pytest.raises(RuntimeError, match="exists only in the parent process"):
             everloop.run(finish())
         return "told"
 

@@ -41,7 +41,7 @@ def loop():
     loop.close()
 
 
-DIED = "everloop has panicked, and this loop cannot go on: made up for this test"
+DIED = "everloop has panicked, by an error of its own, and this loop cannot go on: made up for this test"
 
 
 def test_the_run_says_so_and_the_loop_can_be_closed(loop, capfd):
@@ -60,7 +60,7 @@ def test_the_loop_says_so_when_it_is_to_run_again(loop):
     with pytest.raises(RuntimeError):
         loop.run_forever()
     coroutine = asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match=r"has panicked in this loop .* close it, and make another one"):
+    with pytest.raises(RuntimeError, match=r"has panicked in this loop .* close the loop, and make another one"):
         loop.run_until_complete(coroutine)
     coroutine.close()
 
@@ -110,5 +110,7 @@ def test_a_panic_that_comes_out_of_a_callback_is_an_error_of_that_callback(capfd
         return await asyncio.sleep(0, "goes on")
 
     assert everloop.run(main()) == "goes on"
-    assert [str(error) for error in told] == ["everloop panicked; the message is on stderr"]
+    assert [str(error) for error in told] == [
+        "everloop panicked, by an error of its own: please report what stderr says"
+    ]
     assert "made up for this test" in capfd.readouterr().err

@@ -67,7 +67,7 @@ def test_without_a_name_its_loss_is_told_once_and_the_rest_works(place, caplog):
     with absent(entry):
         assert [play(place), play(place)] == [SCENES[place][1]] * 2
     (message,) = told(caplog)
-    assert message.startswith(f"{entry.place}, which is private, is not there")
+    assert message.startswith(f"{entry.place}, which is private, is missing")
     assert entry.loss in message
 
 

@@ -77,14 +77,14 @@ def test_rescue_finds_what_it_needs():
 @pytest.mark.parametrize("place", NEEDED)
 def test_without_what_only_rescue_needs_only_rescue_is_lost(place):
     told, *lines = run(place, "0.1")
-    assert told.startswith(f"told: {place}, which is private, is not there")
+    assert told.startswith(f"told: {place}, which is private, is missing")
     assert loss_of(place) in told
     assert lines == ["rescued: False False"] * 2
 
 
 def test_without_the_address_of_the_gil_rescue_comes_later():
     told, *lines = run(HELPFUL)
-    assert told.startswith("told: _PyRuntime, which is private, is not there")
+    assert told.startswith("told: _PyRuntime, which is private, is missing")
     assert loss_of(HELPFUL) in told
     assert lines == ["rescued: True True"] * 2
 

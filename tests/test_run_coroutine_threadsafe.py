@@ -256,7 +256,7 @@ def test_a_future_of_the_process_before_a_fork_is_an_error_in_the_child():
         portal.close()
         """
     )
-    assert "process before the fork" in process.stdout
+    assert "belongs to the parent process" in process.stdout
 
 
 def test_a_pool_thread_that_waits_so_lends_its_slot(loop):

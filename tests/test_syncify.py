@@ -531,9 +531,9 @@ def test_in_a_forked_child_objects_say_where_their_threads_are():
     assert everloop.run(end()) == "ended"
 
     def child():
-        with pytest.raises(RuntimeError, match="before a fork"):
+        with pytest.raises(RuntimeError, match="belongs to the parent process"):
             synchronous.qsize()
-        with pytest.raises(RuntimeError, match="stayed with the parent process"):
+        with pytest.raises(RuntimeError, match="exists only in the parent process"):
             everloop.run(end())
         return "told"
 

@@ -121,7 +121,7 @@ def test_what_does_not_pickle_fails_that_call_only(run, far):
             RuntimeError, match=r"raised an exception that cannot be pickled: far_module\.Unloadable: 40"
         ):
             await everloop.to_interpreter(far.raise_unloadable)
-        with pytest.raises(TypeError, match=r"cannot send .*<lambda> over there.*module of its own"):
+        with pytest.raises(TypeError, match=r"cannot send .*<lambda> to the subinterpreter.*does not import everloop"):
             await everloop.to_interpreter(lambda: captured)
         return await everloop.to_interpreter(far.add, 2)
 
@@ -133,7 +133,7 @@ def test_a_module_that_imports_everloop_cannot_come_along(run, far):
     near = __import__("near_module")
 
     async def main():
-        with pytest.raises(ImportError, match=r"cannot import add over there.*cannot load everloop"):
+        with pytest.raises(ImportError, match=r"cannot import add in the subinterpreter.*cannot load everloop"):
             await everloop.to_interpreter(near.add)
         with pytest.raises(ImportError) as caught:
             await everloop.to_interpreter(far.import_everloop)
@@ -152,7 +152,7 @@ def test_a_module_that_is_not_found_over_there_is_named(run, far, tmp_path, monk
         # sys.path is what it was when the pool was made
         monkeypatch.syspath_prepend(tmp_path / "later")
         later = __import__("later_module")
-        with pytest.raises(ImportError, match=r"cannot import one over there: .*No module named 'later_module'"):
+        with pytest.raises(ImportError, match=r"cannot import one in the sub.*: .*No module named 'later_module'"):
             await everloop.to_interpreter(later.one)
 
     try:

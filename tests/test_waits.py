@@ -265,7 +265,7 @@ def test_a_wait_for_a_loop_that_nobody_runs_says_so_and_goes_on(caplog):
     thread.start()
     wait_until(lambda: caplog.messages, "the warning")
     assert "thread in-vain waits for a coroutine" in caplog.text
-    assert "nobody runs: run it, or close it" in caplog.text
+    assert "which is not running: run that loop, or close it" in caplog.text
     loop.run_until_complete(asyncio.to_thread(thread.join))
     loop.close()
     assert results == ["at last"]

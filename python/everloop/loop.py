@@ -192,7 +192,10 @@ class EventLoop(
             return
         if self._aside:
             logger.warning(
-                "%r is closed while %d of its steps are still in a blocking call: they are lost", self, self._aside
+                "%r is closed while %d of its steps are still in a blocking call, and will get RuntimeError. "
+                "Let them end before the loop is closed",
+                self,
+                self._aside,
             )
         for belonging in self._belongings.values():
             belonging.close()
@@ -314,7 +317,7 @@ class EventLoop(
         if events._get_running_loop() is self:
             raise RuntimeError(
                 "an eager task cannot begin inside `with everloop.blocking():`, while the loop runs elsewhere. "
-                "Make it before or after that, or not eager"
+                "Make the task before or after that block, or make one that is not eager"
             )
         raise RuntimeError(f"loop {self!r} is not the running loop")  # as CPython 3.14
 
@@ -402,8 +405,9 @@ def _file_number(fd: Any) -> int:
 
 def _warn_replaced() -> None:
     warnings.warn(
-        f"rescue is off: {real_threads.replaced_by()} has replaced the threads of this program. What blocks lets its "
-        "greenlets run, in the middle of a step, and no other thread can go on with the loop meanwhile",
+        f"rescue is off: {real_threads.replaced_by()} has replaced the threads of this program. A call that blocks "
+        "switches to other greenlets, and no other thread can run the loop meanwhile. Leave out that replacement, or "
+        "do not ask for rescue",
         RuntimeWarning,
         stacklevel=3,
     )
@@ -415,7 +419,7 @@ def _warn_no_tool() -> None:
         _warned_no_tool = True
         warnings.warn(
             "rescue is off: sys.monitoring has no free tool id (3, 4 and 5 are taken by other tools). "
-            "Blocked steps are reported, and the loop waits for them",
+            "Blocked steps are only reported. Stop one of those tools (debugger, profiler, coverage) to have rescue",
             RuntimeWarning,
             stacklevel=4,
         )

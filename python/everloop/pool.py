@@ -162,7 +162,7 @@ def wait_at_exit() -> None:
             pool._join()
         for thread, job in pool.jobs():
             logger.warning(
-                "the program ends while thread %s is still in %s, for %.1f s: it is left behind",
+                "the program ends and does not wait for thread %s, which has been in %s for %.1f s",
                 thread.name,
                 describe(job.function),
                 time.monotonic() - (job.since or 0.0),

@@ -110,7 +110,7 @@ class Fallbacks:
     @_instead("asyncio's own error", _OWN_WORDS)
     def _check_running(self: Any) -> None:
         if self.is_running() or asyncio._get_running_loop() is not None:
-            raise RuntimeError("This event loop is already running, or another one in this thread")
+            raise RuntimeError("This event loop is already running, or another one runs in this thread")
 
     @_instead("asyncio's own error", _OWN_WORDS)
     def _check_default_executor(self: Any) -> None:

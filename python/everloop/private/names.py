@@ -54,7 +54,7 @@ class Name:
         if not self._is_told:
             self._is_told = True
             logger.warning(
-                "%s, which is private, is not there or has changed (%s %s): %s. A newer everloop may know this version",
+                "%s, which is private, is missing or has changed (%s %s): %s. A newer everloop may know this version",
                 self.place,
                 platform.python_implementation(),
                 platform.python_version(),

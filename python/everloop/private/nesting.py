@@ -32,7 +32,7 @@ class NoSelector(selectors.BaseSelector):
         raise KeyError(f"{fileobj!r} is not registered")
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        raise NotImplementedError(f"everloop has no selector to turn it by: {_WAY_OUT}")
+        raise NotImplementedError(f"everloop has no selector, and cannot be run from outside by one: {_WAY_OUT}")
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return _Keys(
@@ -63,20 +63,18 @@ class Unturned:
 
     def _run_once(self) -> None:
         raise NotImplementedError(
-            f"everloop turns natively, and has no _run_once() to turn it from outside: {_WAY_OUT}"
+            f"everloop has no _run_once(), and cannot be run from outside turn by turn: {_WAY_OUT}"
         )
 
     def _process_events(self, event_list: Any) -> None:
-        raise NotImplementedError(
-            "everloop takes events from the kernel natively: use loop.add_reader, loop.add_writer"
-        )
+        raise NotImplementedError("everloop takes events only from the kernel: use loop.add_reader, loop.add_writer")
 
     def _check_not_replaced(self) -> None:
         """RuntimeError: something has replaced what would never be called."""
         if "_run_once" in self.__dict__ or type(self)._run_once is not _RUN_ONCE:
             raise RuntimeError(
-                f"something has replaced _run_once of {type(self).__name__}, which everloop never calls, as it turns "
-                f"natively: {_WAY_OUT}; or use asyncio's own loop with that"
+                f"something has replaced _run_once of {type(self).__name__}, which everloop never calls: {_WAY_OUT}; "
+                "or use asyncio's own loop with that code"
             )
 
     # asyncio's close() clears both: of a closed loop they are empty lists, and nobody's.
@@ -116,16 +114,18 @@ class _Queue:
 
     def append(self, handle: Any) -> None:
         if self._part:
-            raise NotImplementedError("everloop keeps its timers natively: use loop.call_at")
+            raise NotImplementedError("everloop's timers are not a Python list: use loop.call_at")
         self._loop._add_callback(handle)
 
     def clear(self) -> None:
-        raise NotImplementedError("everloop keeps its queues natively: cancel the handles")
+        raise NotImplementedError("everloop's queues are not Python lists, and cannot be cleared: cancel the handles")
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"everloop keeps its queues natively, and they have no {name!r}: use the loop's methods")
+        raise AttributeError(f"everloop's queues are not Python lists, and have no {name!r}: use the loop's methods")
 
 
 def _refuse_items(queue: Any, name: str) -> None:
     if len(queue):
-        raise NotImplementedError(f"everloop keeps its queues natively, and {name} cannot be replaced")
+        raise NotImplementedError(
+            f"everloop's queues are not Python lists, and {name} cannot be replaced: use the loop's methods"
+        )

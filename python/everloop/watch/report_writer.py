@@ -194,11 +194,11 @@ class ReportWriter:
 
     def failed(self, *, error: BaseException) -> None:
         """The watchdog could not do something."""
-        logger.error("the watchdog of event loops failed", exc_info=error)
+        logger.error("the watchdog of event loops failed, and goes on; please report this to everloop", exc_info=error)
 
     def lost(self, *, count: int) -> None:
         """Notes were left out."""
-        logger.warning("%d reports were left out: the handlers of the log could not keep up", count)
+        logger.warning("%d reports were left out: the handlers of the log are too slow, or stuck", count)
 
     def _line(self, file: str, line: int) -> SourceLine:
         source_line = self._lines.get((file, line))

@@ -42,7 +42,7 @@ impl LoopCore {
     fn _run<'py>(slf: &Bound<'py, Self>, name: String, sleeper: Option<Bound<'py, PyAny>>) -> PyResult<()> {
         let this = slf.get();
         if let Some(panic) = &*lock(&this.run.panic) {
-            let text = format!("everloop has panicked in this loop ({panic}): close it, and make another one");
+            let text = format!("everloop has panicked in this loop ({panic}): close the loop, and make another one");
             return Err(PyRuntimeError::new_err(text));
         }
         let member = enter_member(slf, true, name)?;
@@ -133,7 +133,9 @@ fn surviving(core: &Bound<'_, LoopCore>, f: impl FnOnce() -> PyResult<()>) -> Py
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
         *lock(&core.get().run.panic) = Some(text.clone());
         core.get().shared.heartbeat.end_step();
-        Err(PyRuntimeError::new_err(format!("everloop has panicked, and this loop cannot go on: {text}")))
+        Err(PyRuntimeError::new_err(format!(
+            "everloop has panicked, by an error of its own, and this loop cannot go on: {text}"
+        )))
     })
 }
 

@@ -73,7 +73,7 @@ impl LoopCore {
     #[setter]
     fn set_max_relief_threads(&self, count: i64) -> PyResult<()> {
         let count = usize::try_from(count)
-            .map_err(|_| PyValueError::new_err(format!("max_relief_threads must not be negative, not {count}")))?;
+            .map_err(|_| PyValueError::new_err(format!("max_relief_threads must be 0 or more, not {count}")))?;
         self.shared.max_relief.store(count, Ordering::Relaxed);
         Ok(())
     }

@@ -6,5 +6,5 @@ use pyo3::prelude::*;
 /// The error of a panic, whose message was printed.
 #[cold]
 pub fn panicked() -> PyErr {
-    PySystemError::new_err("everloop panicked; the message is on stderr")
+    PySystemError::new_err("everloop panicked, by an error of its own: please report what stderr says")
 }

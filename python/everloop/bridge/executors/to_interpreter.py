@@ -191,8 +191,10 @@ def _not_sent(f: Callable[..., Any], error: BaseException) -> Exception:
 
     if "ImportError" in reason or "ModuleNotFoundError" in reason:
         trap = f": {_TRAP}" if "subinterpreters" in str(cause) else ""
-        return ImportError(f"everloop.to_interpreter() cannot import {name_of(f)} over there: {reason}{trap}")
+        return ImportError(
+            f"everloop.to_interpreter() cannot import {name_of(f)} in the subinterpreter: {reason}{trap}"
+        )
     return TypeError(
-        f"everloop.to_interpreter() cannot send {name_of(f)} over there: {reason}; put it at the top of a module of "
-        "its own, which can be imported without everloop: the program's main file is not imported there"
+        f"everloop.to_interpreter() cannot send {name_of(f)} to the subinterpreter: {reason}; put the function at "
+        "the top of a module that does not import everloop: the program's main file is not imported there"
     )

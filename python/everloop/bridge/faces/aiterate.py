@@ -158,10 +158,10 @@ class _Feed[T]:
         """Waits until the thread has done something, unless the condition holds already."""
         if self._process != this_process.number:
             raise RuntimeError(
-                "the thread of this aiterate() has stayed with the parent process, which was forked: begin another one"
+                "the thread of this aiterate() exists only in the parent process: call aiterate() again in this one"
             )
         if self._waiter is not None:
-            raise RuntimeError("another task waits for the next item of this iterator already")
+            raise RuntimeError("another task already waits for the next item: let one task at a time take items")
         waiter = self._waiter = _Waiter(asyncio.get_running_loop().create_future())
         if self.thread is not None and self.thread.ident is not None:
             link(waiter.future, self.thread.ident)

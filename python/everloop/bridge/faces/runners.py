@@ -28,8 +28,8 @@ class OnRunningLoop:
         if events._get_running_loop() is not self.loop and not self.loop.is_running():
             close_coroutine(coroutine)
             raise RuntimeError(
-                "this cannot go on: the event loop that it began on has ended, or has stayed with the process before a "
-                f"fork ({self.loop!r}); make another one here"
+                f"the event loop on which this object began to work has ended, or belongs to the parent process: "
+                f"{self.loop!r}. Make a new object here"
             )
         return run_on(self.loop, coroutine, timeout)
 
@@ -58,7 +58,10 @@ class OnPrivateLoop:
         """Runs a coroutine on this thread."""
         if events._get_running_loop() is not None:
             close_coroutine(coroutine)
-            raise RuntimeError("this began on a thread without an event loop, and cannot go on inside a running one")
+            raise RuntimeError(
+                "this object began to work on a thread without an event loop, and cannot be used inside a running one: "
+                "make a new object here"
+            )
         return self._runner.run(coroutine)
 
     def run_last(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -90,8 +93,8 @@ def runner_here() -> OnRunningLoop | None:
         return OnRunningLoop(loop) if loop is not None and loop.is_running() else None
     if not isinstance(running, EventLoop):
         raise RuntimeError(
-            f"cannot wait here: the event loop of this thread is {type(running).__name__}, which stands still as long "
-            "as its step waits. Run it with everloop.run(), or use everloop.LoopThread or async code instead"
+            f"cannot wait here: this thread runs another kind of event loop ({type(running).__name__}), and the wait "
+            "would stop it. Run the program with everloop.run(), or use everloop.LoopThread, or await instead"
         )
     return OnRunningLoop(running)
 

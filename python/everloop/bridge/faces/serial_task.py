@@ -21,7 +21,7 @@ class TaskEnded(RuntimeError):
     """The task has ended with its loop, and has ended what it had begun."""
 
     def __init__(self) -> None:
-        super().__init__("the event loop that this began on has ended")
+        super().__init__("the event loop on which this object began to work has ended: make a new object")
 
 
 # The tasks that serve: nobody else may hold them while they wait for something to do.

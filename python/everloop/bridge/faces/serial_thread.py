@@ -39,7 +39,7 @@ class SerialThread:
         thread = self._thread or self._start()
         if self._process != this_process.number:
             raise RuntimeError(
-                "the thread of this object has stayed with the parent process, which was forked: make another object"
+                "the thread of this object exists only in the parent process: make a new object in this one"
             )
         future: Future[T] = Future()
         link(future, thread.ident)  # behind what the thread does

@@ -54,8 +54,8 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
     if not isinstance(running, EventLoop):
         close_coroutine(awaitable)
         raise RuntimeError(
-            f"block_on() cannot wait here: the event loop of this thread is {type(running).__name__}, which stands "
-            "still as long as its step waits. Run it with everloop.run(), or await instead"
+            f"block_on() cannot wait here: this thread runs another kind of event loop ({type(running).__name__}), and "
+            "the wait would stop it. Run the program with everloop.run(), or await instead"
         )
     if owner is not None and owner is not running:
         raise wrong_loop("block_on", owner)
@@ -74,7 +74,10 @@ def _from_thread[T](awaitable: Awaitable[T], owner: asyncio.AbstractEventLoop | 
     if loop is not None and loop.is_running():
         return through(submit_to(loop, awaitable), timeout)
     if owner is not None:
-        raise RuntimeError(f"block_on() cannot wait for a future whose event loop is not running: {owner!r}")
+        raise RuntimeError(
+            f"block_on() cannot wait for a future whose event loop is not running: {owner!r}. Run that loop in another "
+            "thread, or wait for the future with its run_until_complete()"
+        )
     coroutine = _as_coroutine(awaitable)
     return run_here(coroutine if timeout is None else _within(coroutine, timeout))
 

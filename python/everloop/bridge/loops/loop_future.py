@@ -165,7 +165,7 @@ class LoopFuture(concurrent.futures.Future[T]):
 
     def _is_done_within(self, timeout: float | None) -> bool:
         if self._process != this_process.number:
-            raise RuntimeError("this future belongs to the process before the fork; submit the coroutine again")
+            raise RuntimeError("this future belongs to the parent process: submit the coroutine again in this one")
         waiter = _native.FutureWaiter()
         if not self._is_awaited_by(waiter):
             return True
@@ -187,17 +187,20 @@ class LoopFuture(concurrent.futures.Future[T]):
                     return True
                 if self._loop.is_closed() and not self.done():
                     self._cancel_now()
-                    raise RuntimeError(f"the event loop was closed before the coroutine ended: {self._loop!r}")
+                    raise RuntimeError(
+                        f"the event loop was closed before the coroutine ended: {self._loop!r}. Keep the loop running "
+                        "until the future is done"
+                    )
                 if sys.is_finalizing() and not self.done():
                     raise RuntimeError(
-                        "the interpreter is ending: the coroutine cannot end, as no thread turns its loop any more "
-                        f"({self._loop!r})"
+                        f"the interpreter is ending, and no thread runs the event loop of the coroutine any more: "
+                        f"{self._loop!r}. Wait for the future before the program ends"
                     )
                 wait.check()
                 looks_in_vain = 0 if self._loop.is_running() else looks_in_vain + 1
                 if looks_in_vain == _PATIENCE:
                     logger.warning(
-                        "thread %s waits for a coroutine on %r, which nobody runs: run it, or close it",
+                        "thread %s waits for a coroutine on %r, which is not running: run that loop, or close it",
                         threading.current_thread().name,
                         self._loop,
                     )

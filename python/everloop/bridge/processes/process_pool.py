@@ -277,7 +277,7 @@ _STILLBORN = (
 
 def _obituary(worker: WorkerProcess, name: str) -> str:
     if worker.exit_code is None:
-        how = "ended, nobody knows how,"
+        how = "ended (its exit code is not known)"
     elif worker.exit_code < 0:
         how = f"was ended by signal {-worker.exit_code}"
     else:
