@@ -24,7 +24,9 @@
 //! All transitions that wake somebody happen under `queue`; taking a free baton and releasing it quietly do not.
 //! Model-checked in `tests/loom_baton.rs`.
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, replace_after_fork};
+use crate::sync::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, rank, replace_after_fork,
+};
 use crate::wait::Parker;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -149,7 +151,7 @@ pub struct Baton {
     sentinel_up: AtomicBool,
     /// True if `queue.stale` holds somebody. Written under `queue`, read by quiet releases as a hint.
     has_stale: AtomicBool,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue, { rank::BATON }>,
 }
 
 impl Default for Baton {

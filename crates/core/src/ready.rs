@@ -3,7 +3,7 @@
 //! The loop's own queue is a plain `VecDeque` inside [`Turn`](crate::turn::Turn), touched only by the holder of the
 //! baton. Everybody else pushes here, and the holder moves the lot over at the start of each turn, in order.
 
-use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock, try_look};
 
 /// A queue that any thread may push to and the holder of the baton empties.
 pub struct Inbox<T> {
@@ -42,10 +42,8 @@ impl<T> Inbox<T> {
     }
 
     /// Shows each item to `see`, unless the queue is in use at this moment: for garbage collectors.
-    pub fn try_each(&self, mut see: impl FnMut(&T)) {
-        if let Ok(items) = self.items.try_lock() {
-            items.iter().for_each(&mut see);
-        }
+    pub fn try_each(&self, see: impl FnMut(&T)) {
+        try_look(&self.items, |items| items.iter().for_each(see));
     }
 }
 

@@ -30,7 +30,9 @@
 //!
 //! No lock is held while Python code runs, while the GIL is waited for, or while a last reference may be dropped:
 //! whoever takes something out of a lock drops it after it has let go. So nobody who waits for one of these waits for
-//! the GIL or for Python code. A thread that holds one of these locks may take only those further down:
+//! the GIL or for Python code. A thread that holds one of these locks may take only those further down. The numbers are the
+//! locks' ranks (`everloop_core::sync::rank`); a build with debug assertions panics where one is taken out of order, or where the
+//! watchdog or a loop's thread would wait for the GIL with one.
 //!
 //! 1. the watchdog's list (`watchdog`): held while its thread is started;
 //! 2. what the watchdog remembers of a loop (`Watch::seen`): taken without the GIL for a look, and with it, when that is there

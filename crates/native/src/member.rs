@@ -12,15 +12,15 @@ use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
 use crate::this_thread::{own_no_rescue, own_waiter};
 use everloop_core::baton::{ThreadId, Waiter};
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, assert_unlocked, lock};
 use everloop_core::sys::{self, CpuClock};
 use everloop_core::wait;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// One thread that turns the loop, or did and is blocked.
 pub struct Member {
@@ -113,6 +113,7 @@ impl Member {
 
     /// Lets go of the GIL while `f` sleeps: the one way in which a thread that turns a loop does so.
     pub fn without_gil<T: Ungil>(&self, py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+        assert_unlocked();
         py.detach(|| {
             wait::note_release();
             f()

@@ -8,15 +8,14 @@
 use crate::exit;
 use crate::ffi;
 use crate::starter::start_elsewhere;
-use everloop_core::sync::lock;
-use everloop_core::sync::replace_after_fork;
+use everloop_core::sync::{Mutex, lock, replace_after_fork};
 use everloop_core::wait::{Parker, Wake};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Fills in the arguments of the method of the report writer that writes a note. Runs on the thread that does.

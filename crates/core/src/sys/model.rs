@@ -1,8 +1,7 @@
 //! The model that loom runs in place of a platform: a place for one thread to sleep.
 
 use super::wake::Wake;
-use crate::sync::lock;
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
@@ -12,14 +11,18 @@ pub struct Park {
 }
 
 impl Park {
+    fn token(&self) -> MutexGuard<'_, bool> {
+        self.token.lock().expect("loom mutexes are not poisoned")
+    }
+
     /// True if the next [`park`](Self::park) returns at once.
     pub fn is_unparked(&self) -> bool {
-        *lock(&self.token)
+        *self.token()
     }
 
     /// Sleeps until [`unpark`](Self::unpark). A model has no clock: no time at all is up at once, and any other never.
     pub fn park(&self, timeout: Option<Duration>) -> Wake {
-        let mut token = lock(&self.token);
+        let mut token = self.token();
         if timeout == Some(Duration::ZERO) && !*token {
             return Wake::TimedOut;
         }
@@ -32,7 +35,7 @@ impl Park {
 
     /// Wakes the sleeper, or lets its next [`park`](Self::park) return at once.
     pub fn unpark(&self) {
-        *lock(&self.token) = true;
+        *self.token() = true;
         self.changed.notify_one();
     }
 }

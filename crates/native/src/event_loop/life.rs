@@ -5,7 +5,7 @@ use crate::ffi;
 use crate::handle::Handle;
 use crate::this_thread::own_id;
 use everloop_core::registry::Change;
-use everloop_core::sync::lock;
+use everloop_core::sync::{lock, try_look};
 use everloop_core::turn::Turn;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -69,12 +69,8 @@ impl LoopCore {
         self.queues.inbox.try_each(|post| match post {
             Post::Soon(handle) | Post::At(_, handle) => see(handle),
         });
-        if let Ok(registry) = self.files.registry.try_lock() {
-            registry.iter().for_each(&mut see);
-        }
-        if let Ok(deferred) = self.queues.deferred.try_lock() {
-            deferred.iter().for_each(&mut see);
-        }
+        try_look(&self.files.registry, |registry| registry.iter().for_each(&mut see));
+        try_look(&self.queues.deferred, |deferred| deferred.iter().for_each(&mut see));
         result.and_then(|()| self.factories.traverse(&visit))
     }
 

@@ -4,10 +4,9 @@ use everloop_core::baton::ThreadId;
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, lock};
 
 /// One pinned task.
 pub struct Pin {

@@ -5,10 +5,10 @@ use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;
 use everloop_core::registry::Change;
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, lock};
 use everloop_core::wait::LastPost;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
 
 /// The part of a loop that threads without the GIL may touch: the watchdog, threads that wait for the baton, pool threads.
 pub struct Shared {

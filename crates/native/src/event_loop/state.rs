@@ -13,6 +13,7 @@ use everloop_core::guarded::Guarded;
 use everloop_core::poll::Poller;
 use everloop_core::ready::Inbox;
 use everloop_core::registry::Registry;
+use everloop_core::sync::{Mutex, rank};
 use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
 use pyo3::exceptions::PyRuntimeError;
@@ -20,8 +21,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// A handle from a thread that does not hold the baton.
 pub enum Post {
@@ -49,7 +50,7 @@ pub struct Queues {
 #[derive(Default)]
 pub(super) struct Files {
     /// The handles by descriptor. Written by any thread, under its lock.
-    pub registry: Mutex<Registry<Py<Handle>>>,
+    pub registry: Mutex<Registry<Py<Handle>>, { rank::FILES }>,
     /// The transports by descriptor, weakly. Written and read under the GIL.
     pub owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
 }

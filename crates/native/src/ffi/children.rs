@@ -1,9 +1,9 @@
 //! SIGCHLD: the kernel keeps the status of a child that has ended, unless the process ignores that signal.
 
+use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
-use std::sync::{Mutex, PoisonError};
 
 /// The children whose end somebody waits for.
 struct Kept {
@@ -18,7 +18,7 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept { count: 0, before: None });
 #[pyfunction]
 pub fn keep_children() {
     // Looked at each time: the program may have changed its mind.
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&KEPT);
     kept.count += 1;
     let now = action();
     if ignores(&now) {
@@ -31,7 +31,7 @@ pub fn keep_children() {
 /// One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was.
 #[pyfunction]
 pub fn release_children() {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&KEPT);
     kept.count = kept.count.saturating_sub(1);
     if kept.count == 0 {
         restore(&mut kept);
@@ -40,7 +40,7 @@ pub fn release_children() {
 
 /// In a forked child: it has none of its parent's children.
 pub fn after_fork() {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&KEPT);
     kept.count = 0;
     restore(&mut kept);
 }

@@ -6,12 +6,13 @@
 use super::ended::stay_when_ended;
 use super::panics::panicked;
 use super::private;
+use everloop_core::sync::{Mutex, lock};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 /// The gate that every new frame of the process passes while ours is the evaluator. Set once, at the first use.
 static FRAME_GATE: OnceLock<fn(Python<'_>) -> PyResult<()>> = OnceLock::new();
@@ -46,7 +47,7 @@ unsafe extern "C" fn evaluate(
                 1
             }
         };
-        let evaluator = *EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let evaluator = *lock(&EVALUATOR);
         let default = private::for_rescue().expect("whoever set this evaluator has looked it up").evaluators.default;
         evaluator.unwrap_or(default)(thread, frame, throw)
     }
@@ -66,7 +67,7 @@ pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on:
         let interpreter = ffi::PyInterpreterState_Get();
         let now = current(interpreter);
         let ours: ffi::_PyFrameEvalFunction = evaluate;
-        let mut before = EVALUATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = lock(&EVALUATOR);
         if on && !ptr::fn_addr_eq(now, ours) {
             *before = (!ptr::fn_addr_eq(now, default)).then_some(now);
             set(interpreter, Some(ours));

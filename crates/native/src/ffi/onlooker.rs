@@ -6,6 +6,7 @@
 use super::cells::name;
 use super::ended::stay_when_ended;
 use super::functions::{PyMethod_Function, PyMethod_Type};
+use everloop_core::sync::assert_unlocked;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyDict, PyFrame, PyFunction, PyModule, PyString, PyType};
@@ -41,6 +42,7 @@ pub fn attach_quietly<R>(f: impl FnOnce(Python<'_>) -> R) -> Option<R> {
         }
     }
 
+    assert_unlocked();
     stay_when_ended();
     // SAFETY: these may be called by any thread. From `Ensure` on this one has the GIL, until `attached` is dropped.
     unsafe {

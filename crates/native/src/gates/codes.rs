@@ -9,11 +9,10 @@
 use super::tool::Tool;
 use crate::ffi;
 use everloop_core::sites::Sites;
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 /// One code object that has events, or learned sites.
 pub struct Code {

@@ -40,12 +40,11 @@ use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
-use everloop_core::sync::lock;
-use everloop_core::sync::replace_after_fork;
+use everloop_core::sync::{Mutex, lock, rank, replace_after_fork};
 use everloop_core::wait::Wake;
 use pyo3::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Seen, Watch};
@@ -72,7 +71,7 @@ impl Watchdog {
     }
 }
 
-static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog::new());
+static WATCHDOG: Mutex<Watchdog, { rank::WATCHDOG }> = Mutex::new(Watchdog::new());
 
 /// True if loops are watched that begin to run: the environment variable `EVERLOOP_WATCHDOG` says so.
 static WATCHES: AtomicBool = AtomicBool::new(true);

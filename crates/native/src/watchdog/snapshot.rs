@@ -7,11 +7,10 @@ use crate::event_loop::LoopCore;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
 use crate::member::Member;
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrame, PyString, PyType};
-use std::sync::Mutex;
 
 /// A line of Python code.
 struct Line {

@@ -10,21 +10,21 @@ use crate::ffi;
 use crate::handoff::relief;
 use crate::handoff::rescue::{begin_probe, rescue};
 use crate::member::Member;
-use everloop_core::sync::lock;
+use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
 use everloop_core::watchdog::{
     self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Standstill, Suspect, Timing,
 };
 use pyo3::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// One loop that runs.
 pub struct Watch {
     pub shared: Arc<Shared>,
     /// The loop itself, until its run ends. Taken only under the GIL, so that no reference is dropped without it.
     pub core: Mutex<Option<Py<LoopCore>>>,
-    pub seen: Mutex<Seen>,
+    pub seen: Mutex<Seen, { rank::SEEN }>,
 }
 
 /// A loop, as the watchdog remembers it from look to look. Locked by the watchdog, and by home when its run ends.
