@@ -161,6 +161,12 @@ def run_against(loop, witness, blocking_call, release):
     return loop.run_until_complete(main())
 
 
+def local_events(function):
+    """Our events of a function's code."""
+    tools = [number for number in range(6) if sys.monitoring.get_tool(number) == "everloop"]
+    return [sys.monitoring.get_local_events(number, function.__code__) for number in tools]
+
+
 @contextlib.contextmanager
 def frequent_switches():
     """Let threads change often, so that a missing exclusion shows."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from asyncio import events
 
 import pytest
 
 import everloop
-from support import everloop_threads, wait_until
+from everloop import _native
+from support import everloop_threads, local_events, run_against, wait_aside, wait_until
 
 
 def panic_exception():
@@ -114,3 +116,61 @@ def test_a_panic_that_comes_out_of_a_callback_is_an_error_of_that_callback(capfd
         "everloop panicked, by an error of its own: please report what stderr says"
     ]
     assert "made up for this test" in capfd.readouterr().err
+
+
+class LoopThatCannotHearSignals(everloop.EventLoop):
+    """Panics in the middle of a hand-off, when it is told to: once the gates are open, and before the step is aside."""
+
+    panics = False
+
+    def _hear_signals(self):
+        if self.panics:
+            raise panic_exception()("made up for this test")
+        super()._hear_signals()
+
+
+@pytest.fixture
+def deaf_loop():
+    loop = LoopThatCannotHearSignals(rescue=True, rescue_after=0.005)
+    yield loop
+    loop.close()
+
+
+def test_what_a_hand_off_has_opened_is_closed_where_that_panics(deaf_loop, gate, witness, capfd):
+    def wait():
+        return os.read(gate.reader, 1)
+
+    async def main():
+        with pytest.raises(panic_exception()):
+            wait()
+
+    run_against(deaf_loop, witness, wait, gate.open)
+    assert local_events(wait) != [0], "the call is a learned site"
+    deaf_loop.panics = True
+    deaf_loop.run_until_complete(main())
+    _native.forget_sites()
+    assert local_events(wait) == [0], "no step is away there"
+    assert "made up for this test" in capfd.readouterr().err
+
+
+def test_a_step_that_is_aside_still_passes_its_gates_after_such_a_panic(deaf_loop, gate, witness):
+    def wait():
+        return os.read(gate.reader, 1)
+
+    async def main():
+        with pytest.raises(panic_exception()):
+            wait()
+        task = asyncio.create_task(step())
+        await asyncio.sleep(0)
+        await wait_aside(deaf_loop)
+        witness.open_and_linger(gate.open)
+        return await task
+
+    async def step():
+        read = wait()
+        with witness:
+            return read
+
+    run_against(deaf_loop, witness, wait, gate.open)
+    deaf_loop.panics = True
+    assert deaf_loop.run_until_complete(main()) == b"o"

@@ -6,13 +6,12 @@ import functools
 import gc
 import os
 import signal
-import sys
 import threading
 import weakref
 
 import everloop
 from everloop import _native
-from support import gates, hand_offs, run_against, spin
+from support import gates, hand_offs, local_events, run_against, spin
 
 
 def test_a_rescued_site_hands_off_at_the_call_from_then_on(rescuing_loop, gate, witness):
@@ -189,12 +188,6 @@ def test_so_many_sites_are_learned_and_no_more(rescuing_loop):
         statistics = rescuing_loop.statistics()
         assert statistics["rescues"] >= most
         assert statistics["learned_sites"] == most
-
-
-def local_events(function):
-    """Our events of a function's code."""
-    tools = [number for number in range(6) if sys.monitoring.get_tool(number) == "everloop"]
-    return [sys.monitoring.get_local_events(number, function.__code__) for number in tools]
 
 
 def test_a_signal_handler_at_a_learned_site_leaves_nothing_behind(rescuing_loop, witness):

@@ -132,10 +132,17 @@ impl Member {
 
     /// Runs Python code on this thread that is not its step's, and so need not wait for the baton.
     pub fn ungated<T>(&self, f: impl FnOnce() -> T) -> T {
-        let before = self.ungated.swap(true, Ordering::SeqCst);
-        let result = f();
-        self.ungated.store(before, Ordering::SeqCst);
-        result
+        /// Sets the flag back, also where `f` panics: the step goes on with an error then, and has to pass its gates.
+        struct Reset<'a>(&'a AtomicBool, bool);
+
+        impl Drop for Reset<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Ordering::SeqCst);
+            }
+        }
+
+        let _reset = Reset(&self.ungated, self.ungated.swap(true, Ordering::SeqCst));
+        f()
     }
 
     /// True if this thread has to stop before it runs another instruction, or to have it noted.

@@ -23,8 +23,8 @@
 //! collect garbage, so it is never called with a lock held. On the watchdog's thread nothing collects garbage, and values are
 //! closed, not dropped: it is no thread of Python's, and drops no last reference.
 //!
-//! **Dropped instead of closed.** Where a thread ends by a panic, or a loop goes with a member in it, the value is dropped,
-//! and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
+//! **Dropped instead of closed.** Where a release panics before the step is aside, or a loop goes with a member in it, the
+//! value is dropped, and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
 //!
 //! **Fork.** In the child no step is aside but the forking thread's: [`after_fork`] closes everything at once, and a value
 //! of an earlier generation holds nothing. The record that is left opens its gates anew: [`Gates::reopen`].
