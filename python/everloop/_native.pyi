@@ -326,7 +326,7 @@ class Left:
     """The contexts that a step has left."""
 
     def enter(self) -> bool:
-        """Enters them again. False: another thread is in one of them."""
+        """Enters the contexts again. False: another thread is in one of them."""
 
 def leave_contexts() -> Left | None:
     """Leaves the contexts of the step that is aside on this thread, in a blocking call that waits for its own loop.

@@ -59,7 +59,7 @@ class Child:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, number)
             else:
-                self.process.send_signal(number)  # which looks first whether it has ended
+                self.process.send_signal(number)  # Popen looks first whether the child has ended
 
     def end(self, status: int) -> None:
         """It has ended with this status."""

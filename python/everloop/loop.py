@@ -38,7 +38,7 @@ __all__ = ["EventLoop", "new_event_loop", "run"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Can be off, to measure the cost of the watchdog.
+# The watchdog can be off, to measure its cost.
 _native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
 
 _relief_numbers = itertools.count(1)
@@ -381,7 +381,7 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
 
 def _relieve(loop: EventLoop, name: str, own: "list[threading.Thread]") -> None:
     """The life of a relief thread."""
-    # By itself: whoever starts it may be interrupted, and the loop may end before it is back from that.
+    # The thread adds itself: whoever starts it may be interrupted, and the loop may end before that returns.
     for thread in list(loop._relief_threads):
         if not thread.is_alive():
             loop._relief_threads.discard(thread)
@@ -429,7 +429,7 @@ _warned_no_tool = False
 
 
 if sys.version_info >= (3, 14):
-    # There each thread keeps the tasks that were made on it, and a thread that runs the loop is shown its own only.
+    # Here each thread keeps the tasks that were made on it, and a thread that runs the loop is shown its own only.
     _tasks_of_thread = tasks.all_tasks
 
     def _all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> "set[asyncio.Task[Any]]":
@@ -480,5 +480,5 @@ def _at_exit() -> None:
         _native.begin_exit()
 
 
-# Runs before the interpreter finalizes, while threads can still be waited for.
+# `_at_exit` runs before the interpreter finalizes, while threads can still be waited for.
 atexit.register(_at_exit)

@@ -13,7 +13,7 @@ def event_loop_policy() -> type:
     """The class `everloop.EventLoopPolicy`: asyncio's own, but for the loop that it makes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from CPython 3.14 on they are going
-        # The platform's, which also knows child watchers (CPython 3.12 and 3.13).
+        # The platform's policy, which also knows child watchers (CPython 3.12 and 3.13).
         base: Any = getattr(asyncio, "DefaultEventLoopPolicy", None)
     if base is None:
         raise AttributeError("this Python has no event loop policies: use everloop.run or everloop.new_event_loop")

@@ -36,9 +36,9 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
     def __init__(self, slots: int, thread_name_prefix: str = "asyncio") -> None:
         super().__init__()
         self._prefix = thread_name_prefix
-        # By number. Written by whoever starts a thread, and by the thread that ends.
+        # The threads by number. Written by whoever starts a thread, and by the thread that ends.
         self._threads: dict[int, threading.Thread] = {}
-        # The native half of each of them, which knows its job. Written by the thread.
+        # The native half of each thread, which knows its job. Written by the thread.
         self._workers: dict[int, _native.Worker] = {}
         # True once a thread that is no daemon has waited for these, or was interrupted while it waited.
         self._was_joined = False
@@ -86,7 +86,7 @@ class ThreadPool(_native.PoolCore, concurrent.futures.Executor):
     def _join(self) -> None:
         """Waits until no thread is left but those that nobody waits for."""
         if sys.is_finalizing():
-            return  # none goes on any more
+            return  # no thread goes on any more
         if not threading.current_thread().daemon:
             self._was_joined = True
         for number, thread in list(self._threads.items()):

@@ -23,7 +23,7 @@ def _real() -> Any:
     if isinstance(_thread.start_new_thread, types.BuiltinFunctionType):
         module: Any = _thread
         return types.SimpleNamespace(**vars(module))
-    # Patched before this was imported: another copy, in which nobody has replaced anything.
+    # The module was patched before this one was imported: take another copy, in which nobody has replaced anything.
     spec = machinery.BuiltinImporter.find_spec("_thread")
     assert spec is not None, "_thread is built in"
     module = util.module_from_spec(spec)

@@ -125,7 +125,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             for pipe in self._pipes.values():
                 await pipe.connect(self._loop)
         except BaseException:
-            # asyncio leaves them open, up to 3.13.
+            # asyncio leaves the pipes open, up to 3.13.
             for pipe in self._pipes.values():
                 pipe.close()
             raise

@@ -258,7 +258,7 @@ impl Baton {
         if queue.stale.as_ref().is_some_and(|stale| stale.waiter.id == me.id) {
             self.clear_stale(&mut queue);
         }
-        // It may have been handed back between the two lines above.
+        // The baton may have been handed back between the two lines above.
         self.compare_exchange(me.holding() | POLLING, me.holding())
     }
 

@@ -9,7 +9,7 @@ use rustix::io::{Errno, fcntl_getfd};
 pub struct Descriptor(Option<OwnedFd>);
 
 impl Descriptor {
-    /// For somebody else to close.
+    /// Gives the descriptor away, for somebody else to close.
     pub fn into_owned(mut self) -> OwnedFd {
         self.0.take().expect("only this and the drop take it")
     }

@@ -99,7 +99,7 @@ impl<T> Slot<T> {
             none if before == none && after == none => Change::Nothing,
             none if after == none => Change::Delete(fd),
             none if before == none => Change::Add(fd, after, token),
-            // Also if nothing has changed: see `set`.
+            // The kernel is told also if nothing has changed: see `set`.
             _ => Change::Modify(fd, after, token),
         }
     }

@@ -176,7 +176,7 @@ mod tests {
         for _ in 0..2 {
             (0..=FEW_CANCELLED).for_each(|_| cancelled.add());
             assert!(cancelled.is_majority(FEW_CANCELLED) && !cancelled.is_majority(4 * FEW_CANCELLED));
-            // However many of them were found.
+            // All are cleared, however many of them were found.
             cancelled.clear();
             assert!(!cancelled.is_majority(0));
         }

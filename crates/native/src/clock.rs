@@ -63,7 +63,7 @@ impl Source {
         let of_class = loop_.get_type().getattr(&name)?;
         let is_patched = loop_.getattr(name!(py, "__dict__"))?.contains(&name)?;
         let is_ours = !is_patched && of_class.is(OURS.get(py, |_| Ok(of_class.clone()))?);
-        // After the look, which gives the class a version if it has none.
+        // The version is read after the attribute was looked up, which gives the class one if it has none.
         self.ours.store(if is_ours { ffi::private::class_version(loop_) } else { 0 }, Ordering::Relaxed);
         Ok(is_ours)
     }

@@ -164,7 +164,7 @@ pub fn write_notes(py: Python<'_>) -> PyResult<bool> {
             nobody_writes();
             return written.map(|_| true);
         }
-        // It may be on its way still, and not get anywhere.
+        // The thread that writes may be on its way still, and not get anywhere.
         py.detach(|| {
             while !is_over() && lock(&OUTBOX).written {
                 std::thread::sleep(Duration::from_millis(1));

@@ -122,7 +122,7 @@ impl<Position> Default for Suspect<Position> {
 }
 
 impl<Position: PartialEq + Copy> Suspect<Position> {
-    /// It has ended, or is aside: what comes next is another step.
+    /// Forgets the step, which has ended or is aside: what comes next is another one.
     pub fn forget(&mut self) {
         *self = Self::default();
     }

@@ -47,7 +47,7 @@ impl Driver<'_> {
         let core = self.core.clone();
         let this = core.get();
         if self.on_turn(|turn| !turn.found.is_empty()) {
-            // Those that have waited go first. What this thread has found besides will be found again.
+            // The events that have waited go first. What this thread has found besides will be found again.
             self.events.clear();
             self.exchange_waiting_events();
         } else {

@@ -42,7 +42,7 @@ impl Driver<'_> {
             }
             Some(_) => {}
             None => {
-                // Its thread is gone, and its greenlets with it: let it fail in its own words.
+                // The task's thread is gone, and the task's greenlets with it: let the task fail in its own words.
                 if let Some(task) = handle.bind(self.py).get().task(self.py) {
                     let pin = this.threads.pins.set(ffi::address(&task), None);
                     drop(pin);

@@ -56,7 +56,7 @@ impl LoopCore {
         }
         handoff::enter(slf, &member);
         let outcome = watchdog::begin(slf).and_then(|()| {
-            this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // by the last run, which is long ago
+            this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // of the last run, long ago
             surviving(slf, || turn_home(slf, &member, sleeper))
         });
         leave_baton(slf, &member);
@@ -70,7 +70,7 @@ impl LoopCore {
             this.shared.wake(); // whoever is still in the poll has no business there
         }
         codes::forget_unused(slf.py());
-        // Raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
+        // This error was raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
         let fatal = lock(&this.run.fatal).take();
         outcome.and(fatal.map_or(Ok(()), Err))
     }
@@ -89,7 +89,7 @@ impl LoopCore {
             Ok(mut driver) => {
                 let outcome = surviving(slf, || relieve(slf, &member, &mut driver));
                 let outcome = outcome.or_else(|error| give_up(slf, &member, error));
-                // Counted off at once: whoever needs a relief thread from here on starts another one.
+                // This thread is counted off at once: whoever needs a relief thread from here on starts another one.
                 relief.fetch_sub(1, Ordering::Relaxed);
                 driver.end().and(outcome)
             }

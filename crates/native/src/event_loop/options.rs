@@ -40,7 +40,7 @@ impl LoopCore {
     fn set_rescue(slf: &Bound<'_, Self>, rescue: bool) -> PyResult<()> {
         let this = slf.get();
         if rescue && this.baton().is_open() {
-            slf.call_method0("_prepare_rescue")?; // else when it begins to run
+            slf.call_method0("_prepare_rescue")?; // a loop that does not run does this when its run begins
         }
         this.shared.rescue.store(rescue, Ordering::Relaxed);
         Ok(())
@@ -54,7 +54,7 @@ impl LoopCore {
 
     #[setter]
     fn set_rescue_after(&self, seconds: f64) -> PyResult<()> {
-        // Written so that NaN is refused too.
+        // The condition is written so that NaN is refused too.
         if !(0.0001..=3600.0).contains(&seconds) {
             return Err(PyValueError::new_err(format!(
                 "rescue_after must be between 0.0001 and 3600 seconds, not {seconds}"

@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::{ptr, slice};
 
 unsafe extern "C" {
-    /// Exported by CPython, but private in pyo3-ffi.
+    /// CPython exports this function, but it is private in pyo3-ffi.
     pub(super) fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
 }
 

@@ -102,7 +102,7 @@ impl<T> Made<T> {
         drop(old);
     }
 
-    /// It is made anew when it is needed next.
+    /// Drops the object, which is made anew when it is needed next.
     pub fn forget(&self, py: Python<'_>) {
         let old = self.0.with(py, Option::take);
         drop(old);

@@ -17,7 +17,7 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept { count: 0, before: None });
 /// From here to `release_children` the kernel keeps the statuses of children, also where SIGCHLD is ignored.
 #[pyfunction]
 pub fn keep_children() {
-    // Looked at each time: the program may have changed its mind.
+    // The action is looked at each time: the program may have changed it.
     let mut kept = lock(&KEPT);
     kept.count += 1;
     let now = action();
@@ -47,7 +47,7 @@ pub fn after_fork() {
 
 fn restore(kept: &mut Kept) {
     let Some(before) = kept.before.take() else { return };
-    // Unless somebody has set something else meanwhile.
+    // The old action is set again, unless somebody has set another one meanwhile.
     let now = action();
     if now.sa_sigaction != libc::SIG_DFL {
         return;

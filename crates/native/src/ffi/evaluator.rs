@@ -58,7 +58,7 @@ pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on:
     let Some(&private::ForRescue { evaluators: private::Evaluators { default, current, set }, .. }) =
         private::for_rescue()
     else {
-        return; // without it nobody is rescued
+        return; // without these functions nobody is rescued
     };
     let _ = FRAME_GATE.set(gate); // an earlier call has set the same
     // SAFETY: the current interpreter, under the GIL; both functions are valid for ever. The interpreter reports its own

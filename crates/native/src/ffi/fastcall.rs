@@ -115,7 +115,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// True if some are given by another name than `context`.
+    /// True if some arguments are given by another name than `context`.
     #[inline]
     fn has_other_names(&self) -> bool {
         self.keywords.is_some_and(|keywords| !KNOWN.is(self.py, &keywords) && !is_only_context(keywords))
@@ -228,7 +228,7 @@ unsafe extern "C" fn fastcall<M: FastMethod>(
             let arguments = Arguments { py, positional, keywords, values };
             let moves = !M::BY_NAME.is_empty() && arguments.has_other_names();
             let moved = if moves { Some(Moved::of::<M>(&arguments)?) } else { None };
-            // In one place, where it can be inlined.
+            // The only call of the method stands here, so that it can be inlined.
             M::call(slf, moved.as_ref().map_or(arguments, Moved::arguments))
         }
     }));

@@ -24,7 +24,7 @@ unsafe extern "C" {
         end_column: *mut c_int,
     ) -> c_int;
 
-    /// It is documented, but missing in pyo3-ffi, too.
+    /// The object of a method written in C. The function is documented, but missing in pyo3-ffi, too.
     fn PyMethod_Self(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 

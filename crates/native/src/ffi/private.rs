@@ -92,7 +92,7 @@ static FOR_RESCUE: OnceLock<Option<ForRescue>> = OnceLock::new();
 /// Looks for what rescue needs. None: something is missing, which is told.
 pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
     if FOR_RESCUE.get().is_none() {
-        // Not inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the same.
+        // We do not search inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the same.
         _ = FOR_RESCUE.set(look_up_for_rescue(py));
     }
     for_rescue()

@@ -77,7 +77,7 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// For a step that has said itself that it blocks: it takes the baton back by itself.
+    /// No gates, for a step that has said itself that it blocks: it takes the baton back by itself.
     pub fn none() -> Self {
         Self::default()
     }
@@ -91,7 +91,7 @@ impl Gates {
         }
     }
 
-    /// Notes each one before what can fail, so that `close` finds it.
+    /// Notes each gate before what can fail, so that `close` finds it.
     fn open_each(&mut self, py: Python<'_>, need: &Need<'_, '_>) -> PyResult<()> {
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
         self.frames = !matches!(need, Need::Return { may_call_python: false, .. });
@@ -123,7 +123,7 @@ impl Gates {
         matches!(&self.at, At::Return(at, instruction) if at.is(code) && *instruction == offset)
     }
 
-    /// Closes them: the step has come back. Everything is closed, also where some of it fails.
+    /// Closes the gates: the step has come back. Everything is closed, also where some of it fails.
     pub fn close(mut self, py: Python<'_>) -> PyResult<()> {
         self.close_each(py)
     }

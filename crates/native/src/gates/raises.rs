@@ -8,20 +8,20 @@ use super::tool::Tool;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The number of users that need them. Changed and read with the GIL.
+/// The number of users that need RAISE events of all code. Changed and read with the GIL.
 static USERS: AtomicUsize = AtomicUsize::new(0);
 
-/// One more user needs them, and has to call [`close`], also where this fails.
+/// One more user needs the events, and has to call [`close`], also where this fails.
 pub fn open(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     if USERS.fetch_add(1, Ordering::Relaxed) == 0 { tool.set_everywhere(py, tool.raise) } else { Ok(()) }
 }
 
-/// One of the users needs them no more.
+/// One of the users needs the events no more.
 pub fn close(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     if USERS.fetch_sub(1, Ordering::Relaxed) == 1 { tool.set_everywhere(py, 0) } else { Ok(()) }
 }
 
-/// In a forked child: nobody needs them.
+/// In a forked child: nobody needs the events.
 pub fn after_fork(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     if USERS.swap(0, Ordering::Relaxed) > 0 { tool.set_everywhere(py, 0) } else { Ok(()) }
 }

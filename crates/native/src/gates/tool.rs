@@ -18,7 +18,7 @@ pub struct Callbacks<'py> {
     pub instruction: Bound<'py, PyAny>,
     pub raise: Bound<'py, PyAny>,
     pub call: Bound<'py, PyAny>,
-    /// It is called for a C function that raises, too.
+    /// The callback of C_RETURN and of C_RAISE.
     pub c_return: Bound<'py, PyAny>,
 }
 

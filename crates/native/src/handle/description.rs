@@ -20,7 +20,7 @@ impl Handle {
                 let args = this._args(py)?;
                 format_callback_source(py, callback, &args, None)?.bind(py).str()?.to_string()
             }
-            // It cancelled itself before it failed.
+            // The callback cancelled its own handle before it failed.
             None => slf.repr()?.to_string(),
         };
         let traceback = this._source_traceback(py);

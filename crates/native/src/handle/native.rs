@@ -18,7 +18,7 @@ impl Native {
         Self { name, run, runs_beside: |_| false }
     }
 
-    /// With the answer for a context that is busy.
+    /// The same method, with the answer to the question whether it may run while its context is busy.
     pub const fn beside(self, runs_beside: fn(&Bound<'_, PyAny>) -> bool) -> Self {
         Self { runs_beside, ..self }
     }

@@ -52,7 +52,7 @@ impl TimerHandle {
 impl TimerHandle {
     /// Cancels the callback; of no effect if it was cancelled or run before.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        // It is dead, and stays in the heap of its loop until it is due, or until there are many of its kind.
+        // The handle is dead, and stays in the heap of its loop until it is due, or until there are many of its kind.
         Handle::cancel_noting(slf.as_super(), || slf.get().cancelled.add())
     }
 

@@ -225,10 +225,10 @@ fn come_back(core: &Bound<'_, LoopCore>, member: &Arc<Member>, left: &Left) -> P
     let py = core.py();
     let mut raised = Ok(());
     let mut pause = SHORTEST_PAUSE;
-    // Without the baton the loop was closed: the step only ends.
+    // If this thread does not have the baton, the loop was closed: the step only ends.
     while !left.enter(py)? && core.get().baton().is_held_by(member.id()) {
         let released = release(core, member, Reason::BlockOn, 0, Gates::none()).map(drop);
-        // Seldom, and nobody tells when a context is left.
+        // This is seldom needed, and nobody tells when a context is left: so the thread looks now and then.
         member.without_gil(py, || member.waiter.parker().park_briefly(Some(pause)));
         pause = LONGEST_PAUSE.min(pause * 2);
         let resumed = resume(core, member);

@@ -37,7 +37,7 @@ pub fn leave(py: Python<'_>, member: &Member) -> PyResult<Option<Left>> {
     while ffi::leave_context(py, &own).is_err() {
         match current_context(py)? {
             Some(inner) if ffi::leave_context(py, &inner).is_ok() => contexts.push(inner),
-            // That of a greenlet, or of whoever called the loop's own code.
+            // The context is that of a greenlet, or of whoever called the loop's own code.
             _ => {
                 enter_all(py, &contexts)?;
                 return Ok(None);
@@ -68,7 +68,7 @@ pub fn leave_contexts(py: Python<'_>) -> PyResult<Option<Left>> {
 
 #[pymethods]
 impl Left {
-    /// Enters them again. False: another thread is in one of them.
+    /// Enters the contexts again. False: another thread is in one of them.
     pub fn enter(&self, py: Python<'_>) -> PyResult<bool> {
         ffi::leave_context(py, &self.copy)?;
         if enter_all(py, &self.contexts).is_err() {
@@ -82,7 +82,7 @@ impl Left {
     }
 }
 
-/// Enters them, the last one first; all, or none.
+/// Enters the contexts, the last one first; all, or none.
 fn enter_all(py: Python<'_>, contexts: &[Py<PyAny>]) -> PyResult<()> {
     for (at, context) in contexts.iter().enumerate().rev() {
         if let Err(error) = ffi::enter_context(py, context) {

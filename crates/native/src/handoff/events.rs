@@ -57,7 +57,7 @@ fn on_call(
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
     }
-    // Only for what ends with C_RETURN or C_RAISE, and runs no Python before.
+    // A step goes aside only for a call that ends with C_RETURN or C_RAISE, and runs no Python before.
     if ffi::is_c_function(callable)
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)

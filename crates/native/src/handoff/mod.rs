@@ -123,7 +123,7 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
     let released = if since == 0 { 0 } else { clock::now() };
     member.put_aside(Aside { reason, since, released, task: None, gates, serial });
 
-    // Done before other steps run, which may look at it.
+    // The counts are set before other steps run, which may look at them.
     let shared = &core.get().shared;
     let counters = &shared.counters;
     counters.aside.fetch_add(1, Ordering::Relaxed);
@@ -143,15 +143,15 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
 /// Has a relief thread take the baton that nobody is there to take. False: none is to be had, and the step has it back.
 fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> PyResult<bool> {
     if reason == Reason::Rescued {
-        return relief::order(core).map(|()| true); // by the watchdog
+        return relief::order(core).map(|()| true); // the watchdog asks, which runs no Python code
     }
-    // The Python code of that is not the step's: no gate stops it.
+    // The Python code that starts a thread is not the step's: no gate stops it.
     let started = match current_member() {
         Some(own) => own.ungated(|| relief::start(core)),
         None => relief::start(core),
     };
     match (reason, started) {
-        // Its caller takes the baton back, or its thread will.
+        // The caller of this function takes the baton back, or its thread will.
         (Reason::BlockOn, Err(error)) => Err(error),
         (_, Ok(_)) => Ok(true),
         // The step goes on, so it needs the baton: nobody would take it back otherwise.

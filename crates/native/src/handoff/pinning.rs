@@ -106,7 +106,7 @@ impl<'py> GreenletWatch<'py> {
         self.seen = self.modules.len();
         let Some(greenlet) = self.modules.get_item("greenlet")? else { return Ok(false) };
         if !greenlet.hasattr("settrace")? {
-            return Ok(false); // half imported
+            return Ok(false); // greenlet is half imported
         }
         let previous = greenlet.call_method0("gettrace")?;
         let tracer = Tracer { previous: (!previous.is_none()).then(|| previous.clone().unbind()) };
@@ -122,7 +122,7 @@ impl<'py> GreenletWatch<'py> {
         let class = module.getattr("greenlet")?;
         for object in py.import("gc")?.call_method0("get_objects")?.try_iter()? {
             let object = object?;
-            // By its real type: `__class__` may be a property that runs code of its own (lazy objects, proxies).
+            // By its real type, as `__class__` may be a property that runs code of its own (lazy objects, proxies).
             if object.get_type().is_subclass(&class)? && !object.getattr("parent")?.is_none() {
                 member.note_greenlet(object.unbind());
             }

@@ -58,6 +58,6 @@ pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> P
     {
         return gates.close(py).and(Err(error));
     }
-    // Learned already: the next step that comes to this call runs before `release` returns.
+    // The site is learned before that: the next step that comes to this call runs before `release` returns.
     release(core, member, Reason::Rescued, since, gates)
 }

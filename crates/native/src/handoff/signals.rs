@@ -24,7 +24,7 @@ pub fn hear(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> PyRe
 #[cold]
 fn begin_to_hear(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
     core.get().run.hears_signals.store(true, Ordering::Relaxed);
-    // The Python code of that is not the step's: no gate stops it.
+    // The Python code that is called is not the step's: no gate stops it.
     member.ungated(|| core.call_method0("_hear_signals")).map(drop)
 }
 
@@ -37,7 +37,7 @@ impl LoopCore {
         if home.aside_reason().is_none() || home.id() == own_id() {
             return false;
         }
-        // Its step is aside: it cannot end before it has the baton, for which it needs the GIL, and that is ours.
+        // Home's step is aside: it cannot end before it has the baton, for which it needs the GIL, and that is ours.
         ffi::interrupt_call(home.ident);
         true
     }

@@ -31,7 +31,7 @@ struct Body {
     /// A future of its loop that waits for the end of the thread's work, where the job's own was cancelled.
     waiter: Option<Py<PyAny>>,
     delivered: bool,
-    /// Its caller no longer wants it.
+    /// True once its caller no longer wants it.
     cancelled: bool,
     /// True once nobody waits for its thread either.
     abandoned: bool,
@@ -116,10 +116,10 @@ impl Job {
         self.limiter.as_ref()
     }
 
-    /// On its thread, which is in its context from here to `leave_context`. None: it is not to run.
+    /// Takes the call, on the job's thread, which is in the job's context from here to `leave_context`. None: it is not to run.
     pub fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
         if self.body.with(py, |body| body.call.is_none()) {
-            return Ok(None); // withdrawn
+            return Ok(None); // the job was withdrawn
         }
         let future = self.future.bind(py);
         let wanted = match self.core {
@@ -139,7 +139,7 @@ impl Job {
         Ok(Some(call))
     }
 
-    /// On its thread, once the call has ended.
+    /// The job's thread leaves the job's context, once the call has ended.
     pub fn leave_context(&self, py: Python<'_>) -> PyResult<()> {
         self.variables.as_ref().map_or(Ok(()), |variables| ffi::leave_context(py, &variables.there))
     }
@@ -165,7 +165,7 @@ impl Job {
         Ok(Some(core))
     }
 
-    /// In the loop, if there is one: gives the outcome to the future.
+    /// Gives the outcome to the future: in the loop, if there is one.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         let (outcome, waiter) = self.body.with(py, |body| {
             body.delivered = true;

@@ -143,7 +143,7 @@ impl Worker {
                 return Ok(None);
             };
             self.wake_now(py);
-            // Before it runs, as it may block. If no thread can be started, this one does what is queued, one by one.
+            // Another thread is woken before this job runs, which may block. If none can be started, this one does all.
             let _ = PoolCore::wake_next(self.pool.bind(py), None);
             match job.get().begin(py, self.parking.number) {
                 Ok(Some(call)) => {

@@ -140,7 +140,7 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
 enum Received<'py> {
     Datagram(Bound<'py, PyBytes>, Bound<'py, PyAny>),
     Nothing,
-    /// For `error_received`: an ICMP message, for one.
+    /// The error that `error_received` is told: an ICMP message, for one.
     Failed(PyErr),
 }
 

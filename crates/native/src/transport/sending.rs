@@ -42,7 +42,7 @@ pub fn send_or_queue(
 /// Something has left. True if nothing waits any more: then the kernel is no longer asked when it takes more.
 pub fn is_drained(slf: &Bound<'_, Transport>) -> PyResult<bool> {
     let (py, this) = (slf.py(), slf.get());
-    maybe_resume_protocol(slf)?; // which may write more
+    maybe_resume_protocol(slf)?; // the protocol may write more meanwhile
     let is_drained = this.body.with(py, |body| body.output.is_empty());
     if is_drained {
         this.stop_writing(py)?;
@@ -55,14 +55,14 @@ pub fn is_drained(slf: &Bound<'_, Transport>) -> PyResult<bool> {
 pub fn count_lost_write(slf: &Bound<'_, Transport>, quiet: u32, warning: &str) -> PyResult<()> {
     let before = slf.get().body.with(slf.py(), |body| {
         let before = body.lost;
-        // One that is only closing still has to be lost once.
+        // A transport that is only closing still has to be lost once: it counts no writes.
         body.lost += u32::from(before > 0);
         before
     });
     if before >= quiet { log(slf.py(), "warning", (warning,), None) } else { Ok(()) }
 }
 
-/// To be called when something had to wait.
+/// Tells the protocol to pause, if too much waits now. To be called when something had to wait.
 pub fn maybe_pause_protocol(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let must = slf.get().body.with(slf.py(), |body| body.flow.must_pause(body.output.len()));
     if must { in_context(slf, || call_flow(slf, "pause_writing")) } else { Ok(()) }

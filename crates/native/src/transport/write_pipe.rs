@@ -80,7 +80,7 @@ impl WritePipeTransport {
     /// Args:
     ///     list_of_data: An iterable of bytes-like objects.
     fn writelines(slf: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
-        // As asyncio's WriteTransport does it.
+        // The pieces are joined first, as asyncio's WriteTransport does it.
         let data = pyo3::types::PyBytes::new(slf.py(), b"").call_method1("join", (list_of_data,))?;
         slf.call_method1("write", (data,)).map(drop)
     }
@@ -154,7 +154,7 @@ fn put(fd: RawFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
 
 #[cold]
 fn write_lost(slf: &Bound<'_, Transport>) -> PyResult<()> {
-    // One more than for sockets: asyncio does not count the closing of a pipe.
+    // One more write than for sockets passes without a word: asyncio does not count the closing of a pipe.
     let quiet = QUIET_LOST_WRITES + 1;
     count_lost_write(slf, quiet, "pipe closed by peer or os.write(pipe, data) raised exception.")
 }

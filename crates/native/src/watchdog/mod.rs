@@ -51,7 +51,7 @@ use watch::{Seen, Watch};
 
 pub use snapshot::set_foreign_files;
 
-/// The time that it stays up when the last loop has ended: less than it takes to rescue a step.
+/// The time that the watchdog stays up when the last loop has ended: less than it takes to rescue a step.
 const UP: Duration = Duration::from_millis(4);
 /// The watchdog ends after so long without a loop to look at.
 const LINGER: Duration = Duration::from_secs(1);
@@ -147,7 +147,7 @@ fn stop() {
     };
     IDLE_SLEEP.wake();
     if let Some(thread) = thread {
-        // It ends at its next look; a panic of it was printed when it happened.
+        // The thread ends at its next look; a panic of it was printed when it happened.
         let _ = thread.join();
     }
 }

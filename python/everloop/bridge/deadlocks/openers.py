@@ -33,7 +33,7 @@ PATIENCE = 3.0  # seconds for which later timers count that may have nothing to 
 DEPTH = 10  # how many references lead from a handle to a node, at the most
 MOST = 200_000  # objects that are looked at where anything may lead to a node
 
-# Everything, or nothing of interest, can be reached from these.
+# From objects of these types everything, or nothing of interest, can be reached.
 _LEAVES = (
     type,
     types.ModuleType,
@@ -155,7 +155,7 @@ def _search(
 def _parts_that_end(each: Any) -> Iterable[Any]:
     """The objects that are ended, or called, by whoever calls or ends this one."""
     if asyncio.isfuture(each):
-        # As far as a cancel goes, which stops at a shield.
+        # The search goes as far as a cancel does, which stops at a shield.
         return filter(None, [awaited_by(each), *gathered_by(each), *passes_cancel_to(each)])
     if isinstance(each, _OPEN):
         return _parts(each)

@@ -179,7 +179,7 @@ def _cancel(executor: SubmitsCalls, future: Any) -> None:
     if isinstance(executor, concurrent.futures.ThreadPoolExecutor | concurrent.futures.ProcessPoolExecutor):
         future.cancel()
         return
-    # Others may ask a server first: Dask's waits for its scheduler, without end if that is gone.
+    # Futures of other kinds may ask a server first: Dask's wait for its scheduler, without end if that is gone.
     new_thread(_cancel_far_away, (future,), name="everloop-cancel").start()
 
 

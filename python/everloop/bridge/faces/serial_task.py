@@ -72,7 +72,7 @@ class SerialTask:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        # Both made in the loop, at the first call.
+        # Both are made in the loop, at the first call.
         self._requests: asyncio.Queue[Any] | None = None
         self._task: _Serving | None = None
 
@@ -92,7 +92,7 @@ class SerialTask:
         """Ends the task, and closes the runner."""
         try:
             if self._task is not None and self._requests is not None and not self._task.done():
-                # Told first: the caller that waits may be cancelled before its coroutine begins.
+                # The task is told first: the caller that waits may be cancelled before its coroutine begins.
                 with contextlib.suppress(RuntimeError):  # closed
                     self._task.get_loop().call_soon_threadsafe(self._requests.put_nowait, None)
                 self._runner.run(wait_shielded(self._task))
@@ -168,7 +168,7 @@ async def _serve(requests: "asyncio.Queue[Any]") -> None:
             new = task.cancelling() - cancels
             for _ in range(min(new, request.cancels)):
                 task.uncancel()
-            # By others: by a program that cancels all tasks at its end, most likely. Nobody asks for more then.
+            # Others have cancelled the task, most likely a program that cancels all tasks at its end: no more is asked.
             is_cancelled = new > request.cancels and isinstance(error, asyncio.CancelledError)
             if is_cancelled or task.has_lost_its_loop:
                 return

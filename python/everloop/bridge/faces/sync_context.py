@@ -34,7 +34,7 @@ class SyncContext(AbstractContextManager[Any]):
         try:
             return cast("bool | None", task.call(self._exit, task, exc_info))
         except TaskEnded:
-            return None  # with its loop: left by that
+            return None  # the task has ended with its loop, and has left the context then
         finally:
             task.end()
 

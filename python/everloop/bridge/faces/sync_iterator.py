@@ -34,7 +34,7 @@ class SyncIterator[T](Iterator[T]):
             items = self._task.call(self._source.advance)
             self._task.at_end(self._source.close)
         except BaseException:
-            if self._source.has_ended():  # by that; an iterator of another class may go on
+            if self._source.has_ended():  # a generator has ended by its error; an iterator of another class may go on
                 self._end()
             raise
         if not items:
@@ -48,10 +48,10 @@ class SyncIterator[T](Iterator[T]):
             self._ended = True
             return
         try:
-            if not self._source.has_ended():  # with its loop
+            if not self._source.has_ended():  # it may have ended with its loop
                 self._task.call(self._source.close)
         except TaskEnded:
-            pass  # closed by that
+            pass  # the end of the task has closed the source
         finally:
             self._end()
 

@@ -151,7 +151,7 @@ class LoopThread:
             submit_to(life.loop, awaitable, future, _keep_exits)
         except BaseException as error:
             close_coroutine(awaitable)
-            if type(error) is RuntimeError and self._closed:  # meanwhile
+            if type(error) is RuntimeError and self._closed:  # it was closed meanwhile
                 raise self._refusal() from None
             raise
         future.add_done_callback(life.futures.discard)
@@ -233,7 +233,7 @@ class LoopThread:
         try:
             life.turn(self._debug, own[0])
         except BaseException:
-            self._closed = True  # somebody has stopped the loop itself
+            self._closed = True  # the program has stopped the loop itself
             raise
         finally:
             _running.discard(self)
@@ -257,10 +257,10 @@ class _Life:
         # In a context of its own: a new loop is noted in the one that it is made in.
         self.loop = contextvars.copy_context().run(EventLoop, rescue=rescue)
         self.futures: set[LoopFuture[Any]] = set()  # not done yet
-        self.thread: threading.Thread | None = None  # set by itself
+        self.thread: threading.Thread | None = None  # set by the thread itself
         self._unclaimed = [True]  # the thread that takes it out turns the loop
         self._stop = asyncio.Event()
-        self._over = new_lock()  # held until then
+        self._over = new_lock()  # held until the life is over
         self._over.acquire()
 
     @property

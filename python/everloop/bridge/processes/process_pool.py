@@ -65,9 +65,9 @@ class ProcessPool:
         self._threads = ThreadPoolExecutor(THREADS, "everloop-process")
         self._process_number = this_process.number
         self._closed = False
-        # Each takes a slot, from before its start until its process is gone.
+        # Each worker takes a slot, from before its start until its process is gone.
         self._workers: set[WorkerProcess] = set()
-        # The last used is at the end, and is used first: the others may retire.
+        # The worker that was used last is at the end, and is used first: the others may retire.
         self._idle: list[WorkerProcess] = []
         self._starting = 0
         # Calls that have no worker yet, in the order of arrival. None tells them that they will not get one.
@@ -252,7 +252,7 @@ class ProcessPool:
         if worker.ending is None:
             if self._closed or self._process_number != this_process.number:
                 worker.ending = self._loop.create_future()
-                worker.ending.cancel()  # by close(), or not at all
+                worker.ending.cancel()  # close() ends the worker, or nobody does
             else:
                 worker.ending = self._in_thread(worker.stop, patience)
                 worker.ending.add_done_callback(lambda _: self._on_gone(worker))

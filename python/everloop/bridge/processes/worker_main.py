@@ -77,7 +77,7 @@ def _end_with(lifeline: "Connection[Any, Any]") -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([lifeline], [], [], 0)[0]:
-        os._exit(1)  # it had ended before this was set
+        os._exit(1)  # the parent had ended before the signal was asked for
 
 
 def _leave_it_to_the_parent(number: int, frame: FrameType | None) -> None:
@@ -171,4 +171,4 @@ def _flush() -> None:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            continue  # there is none, or it is closed
+            continue  # there is no such stream, or it is closed

@@ -96,7 +96,7 @@ class AnyioThreads:
 
     def __init__(self) -> None:
         self._parts = parts = anyio_parts()
-        # Looked at in each call.
+        # These parts are looked at in each call.
         self._backend, self._would_block, self._make_token = parts.backend, parts.would_block, parts.make_token
         self._task_states, self._scope_class = parts.task_states, parts.scope_class
         self._threadlocals, self._forget_library = parts.threadlocals, parts.forget_library

@@ -93,7 +93,7 @@ class Limiter(AnyOf):
                 await waiter
         except BaseException:
             if self._waiters.pop(waiter, None) is None:
-                self.release(holder)  # it came too late
+                self.release(holder)  # the token came too late
             raise
 
     def release(self, holder: object) -> None:

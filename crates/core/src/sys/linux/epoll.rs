@@ -89,7 +89,7 @@ impl Poller {
 
     /// Takes the notification that a wait has found.
     pub fn acknowledge(&self) {
-        // Fails only when another thread was quicker, which is as good.
+        // The read fails only when another thread was quicker, which is as good.
         let _ = io::read(&self.notifier, &mut [0u8; 8]);
     }
 
@@ -110,7 +110,7 @@ impl Poller {
     /// EPERM for a regular file, EBADF for a closed descriptor.
     pub fn add(&self, fd: RawFd, interest: Interest, token: Token) -> io::Result<()> {
         match epoll::add(&self.epoll, borrow(fd), data(token), flags(interest)) {
-            // Reported under an older generation: the descriptor was closed and opened while a copy of it lived on.
+            // The event was reported under an older generation: the descriptor was closed and opened while a copy of it lived on.
             Err(Errno::EXIST) => epoll::modify(&self.epoll, borrow(fd), data(token), flags(interest)),
             other => other,
         }
@@ -122,7 +122,7 @@ impl Poller {
     /// As of [`add`](Self::add).
     pub fn modify(&self, fd: RawFd, interest: Interest, token: Token) -> io::Result<()> {
         match epoll::modify(&self.epoll, borrow(fd), data(token), flags(interest)) {
-            // Closed and given out again while it was registered: the kernel forgot the old one.
+            // The descriptor was closed and given out again while it was registered: the kernel forgot the old one.
             Err(Errno::NOENT) => epoll::add(&self.epoll, borrow(fd), data(token), flags(interest)),
             other => other,
         }

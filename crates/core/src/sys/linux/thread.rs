@@ -57,7 +57,7 @@ mod tests {
             let _gone = until.recv();
         });
         let clock = told.recv().expect("the thread tells");
-        // It may be on its way to sleep still.
+        // The thread may be on its way to sleep still.
         let asleep = (0..1_000_000).any(|_| {
             let before = clock.now();
             thread::yield_now();

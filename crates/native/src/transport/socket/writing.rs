@@ -118,7 +118,7 @@ fn send_queue(slf: &Bound<'_, Transport>) -> PyResult<()> {
 /// Goes on with what waits.
 pub fn write_ready(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let nothing_waits = slf.get().body.with(slf.py(), |body| body.lost == 0 && body.output.is_empty());
-    // Then it is `sendfile` that waits.
+    // Where nothing waits, `sendfile` waits for the socket.
     if nothing_waits { after_sending(slf) } else { send_queue(slf) }
 }
 

@@ -74,7 +74,7 @@ impl TlsProtocol {
             log(py, "debug", ("%r: SSL handshake took %.1f ms", slf, milliseconds), None)?;
         }
 
-        // Known from now on.
+        // `get_extra_info` knows these from now on.
         let extra = this.extra.bind(py);
         extra.set_item("peercert", certificate)?;
         extra.set_item("cipher", object.call_method0("cipher")?)?;

@@ -41,7 +41,7 @@ impl TlsProtocol {
             return Err(PyRuntimeError::new_err("stdlib ssl module not available"));
         }
 
-        // Checked in asyncio's order.
+        // The arguments are checked in asyncio's order.
         let default = constant(py, "SSL_HANDSHAKE_TIMEOUT")?;
         let handshake_timeout = positive_timeout(ssl_handshake_timeout, "ssl_handshake_timeout", default)?;
         let default = constant(py, "SSL_SHUTDOWN_TIMEOUT")?;
@@ -126,7 +126,7 @@ impl TlsProtocol {
 
     /// The buffer for the next bytes.
     fn get_buffer(&self, py: Python<'_>, n: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let _ = n; // asyncio's too is always as large
+        let _ = n; // asyncio's buffer, too, has this size whatever the hint
         Ok(self.receive_buffer(py)?.1.clone_ref(py))
     }
 
@@ -208,7 +208,7 @@ impl TlsProtocol {
         slf: &Bound<'_, Self>,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> PyResult<Result<usize, E>> {
-        // One for all connections: it is filled and emptied under the GIL, with no Python code in between.
+        // One buffer serves all connections: it is filled and emptied under the GIL, with no Python code in between.
         static RECEIVED: PyOnceLock<Py<Window>> = PyOnceLock::new();
         let py = slf.py();
         let window = RECEIVED.get_or_try_init(py, || Py::new(py, Window::new(RECEIVE)))?;
