@@ -463,7 +463,7 @@ def test_the_program_ends_and_names_a_thread_that_it_leaves_behind():
         """
     )
     assert process.returncode == 0, process.stderr
-    assert "the program ends and does not wait for thread asyncio_0, which has been in for_ever (<string>:4)" in process.stderr
+    assert "does not wait for thread asyncio_0, which has been in for_ever (<string>:4)" in process.stderr
 
 
 def test_the_program_waits_for_calls_that_nobody_has_abandoned():
