@@ -1,9 +1,44 @@
-//! The notes that are to be written to the log, and the thread that writes them.
+//! The outbox: the notes that are to be written to the log, and the thread that writes them.
 //!
-//! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked steps only
-//! leaves a note here, which takes no GIL. A thread of Python's (`watch/report_writer.py`) is started when there are notes, writes
-//! them in their order, and ends when there have been none for a moment. When a loop is closed, and when the interpreter ends,
-//! what is left is waited for, but not for long.
+//! A handler of the log may take long, or wait for a lock that a blocked step holds. So whoever looks after blocked
+//! steps only leaves a note here, which takes no GIL. A thread of Python's (`watch/report_writer.py`) is started when
+//! there are notes, writes them in their order, and ends when there have been none for a moment. When a loop is closed,
+//! and when the interpreter ends, what is left is waited for, but not for long.
+//!
+//! # Who may touch what
+//!
+//! - [`leave`]: any thread, with the GIL or without it. The watchdog is one, so it runs no Python code, waits for
+//!   nobody who does, and destroys nothing: a note that finds no room is dropped outside the lock, and what it refers
+//!   to is left to PyO3.
+//! - [`next_note`]: the one thread that writes: `written` is true while it is there, or on its way. A note's details
+//!   become Python objects only here.
+//! - [`write_notes`]: whoever closes a loop or ends the interpreter, with the GIL, which it lets go of while it waits.
+//! - `UNWRITTEN` is what everybody waits for: it counts the note, too, that is being written, which is in the outbox no
+//!   longer.
+//!
+//! # Races, and what decides them
+//!
+//! - *A note comes while the writer is about to end.* The writer says that it ends (`written`) under the lock, and only
+//!   if the outbox is empty. So either it finds the note, or whoever leaves the note finds that nobody writes, and
+//!   starts a thread.
+//! - *A note comes before the writer sleeps.* A parker keeps a wake-up that comes early.
+//! - *A handler is stuck.* Up to [`MOST`] notes wait; those past it are counted, and their number is told after the
+//!   others. Whoever waits for the outbox gives up after a second, and says so: at the end of the interpreter the log,
+//!   too, is then closed without waiting for longer than a second.
+//! - *A handler closes a loop*, on the thread that writes: it would wait for itself. `WRITES` tells, and it does not
+//!   wait.
+//! - *A handler, or a filter, raises.* The note counts as written, and the next one is taken.
+//! - *No thread is to be had*: the system refuses it, or the interpreter ends. Then nobody writes, and the next note
+//!   tries again. Whoever closes a loop tries too, and else writes the notes on its own thread. One that asks while the
+//!   thread is on its way cannot tell whether it will arrive, and gives up after a second.
+//! - *A fork.* The notes and the thread are the parent's: the child begins with an empty outbox. Where a handler has
+//!   forked, the child goes on with a note that it does not count.
+//!
+//! # What was tried, and what would change it
+//!
+//! The watchdog wrote the log itself. While a handler took long nobody was rescued, in no loop; and a step that was put
+//! aside with a handler's lock, whose report waited for that lock, stopped rescue for ever. A log that can be written
+//! without the GIL and without a lock of the program's would make the thread needless; nobody's handlers promise that.
 
 use crate::exit;
 use crate::ffi;
