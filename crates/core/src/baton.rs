@@ -3,11 +3,11 @@
 //! One thread holds it, or nobody while it changes hands. It is a lock with manners:
 //! - a thread whose step was interrupted (it *resumes*) goes before everybody else, first come first served;
 //! - the *home* thread, which called `run_forever`, goes before relief threads;
-//! - a thread that sleeps in the poll holds the baton in name only: whoever resumes takes it without waking the sleeper,
-//!   and a later release can hand it back to the same sleeper, again without a system call;
+//! - a thread that sleeps in the poll holds the baton in name only: whoever resumes takes it without waking the
+//!   sleeper, and a later release can hand it back to the same sleeper, again without a system call;
 //! - a release may be *quiet*: nobody is woken. If the releaser comes back soon it finds the baton where it left it (as
-//!   a goroutine finds its processor after a short system call: Go's `entersyscall`); if it does not, the *sentinel*, a spare
-//!   relief thread that looks twice some tens of microseconds apart, takes the baton.
+//!   a goroutine finds its processor after a short system call: Go's `entersyscall`); if it does not, the *sentinel*, a
+//!   spare relief thread that looks twice some tens of microseconds apart, takes the baton.
 //!
 //! Where two threads each announce something and then look for the other's announcement, a fence stands between (`| `
 //! in the comments): one of the two sees the other.
@@ -181,8 +181,8 @@ impl Baton {
         entered
     }
 
-    /// Home, which holds the baton, stops the loop. Spares are dismissed; threads whose steps are aside keep waiting, for
-    /// the next `enter`.
+    /// Home, which holds the baton, stops the loop. Spares are dismissed; threads whose steps are aside keep waiting,
+    /// for the next `enter`.
     pub fn leave(&self, me: &Waiter) {
         let mut queue = lock(&self.queue);
         let left = self.compare_exchange(me.holding(), STOPPED);
@@ -196,8 +196,8 @@ impl Baton {
 
     // ---- the holder
 
-    /// True if this thread runs the loop. Needs no ordering for the thread itself: only it, or somebody who saw it blocked
-    /// while it could not ask, changes the answer.
+    /// True if this thread runs the loop. Needs no ordering for the thread itself: only it, or somebody who saw it
+    /// blocked while it could not ask, changes the answer.
     #[inline]
     pub fn is_held_by(&self, id: ThreadId) -> bool {
         self.state.load(Ordering::Relaxed) == u64::from(id.get())
@@ -249,7 +249,8 @@ impl Baton {
         began
     }
 
-    /// The sleeper is back. False: the baton was taken meanwhile; what the poll found is for the new holder to find again.
+    /// The sleeper is back. False: the baton was taken meanwhile; what the poll found is for the new holder to find
+    /// again.
     pub fn end_poll(&self, me: &Waiter) -> bool {
         if self.compare_exchange(me.holding() | POLLING, me.holding()) {
             return true;
@@ -352,9 +353,9 @@ impl Baton {
         if pending.ready || sleeps_too_long { After::WakePoll } else { After::Nothing }
     }
 
-    /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare now
-    /// ([`wait_spare`](Self::wait_spare)); home waits its turn with [`wait_home`](Self::wait_home). `None`: nobody wanted it,
-    /// and the caller still holds it.
+    /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare
+    /// now ([`wait_spare`](Self::wait_spare)); home waits its turn with [`wait_home`](Self::wait_home). `None`: nobody
+    /// wanted it, and the caller still holds it.
     pub fn give_way(&self, me: &Arc<Waiter>, pending: Pending) -> Option<After> {
         let mut queue = lock(&self.queue);
         debug_assert_eq!(self.state.load(Ordering::SeqCst), me.holding(), "only the holder gives way");
@@ -596,8 +597,8 @@ impl Baton {
 
     // ---- after a fork
 
-    /// In a forked child only the calling thread lives. Forgets the others; `me` keeps the baton if it held it, and a free
-    /// or foreign baton becomes `me`'s to take if its step is `aside`.
+    /// In a forked child only the calling thread lives. Forgets the others; `me` keeps the baton if it held it, and a
+    /// free or foreign baton becomes `me`'s to take if its step is `aside`.
     pub fn after_fork(&self, me: Option<&Waiter>, aside: bool) {
         let home_id = me.map(Waiter::id);
         replace_after_fork(&self.queue, Queue { home_id, ..Queue::default() });

@@ -3,8 +3,9 @@
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, fcntl_getfd};
 
-/// Closed when it is dropped, unless it is closed already: a program that closes numbers which are not its own (a daemonizer,
-/// `os.closerange`) is told so by whoever uses them next, and not by an abort here, as in builds that check `OwnedFd`.
+/// Closed when it is dropped, unless it is closed already: a program that closes numbers which are not its own (a
+/// daemonizer, `os.closerange`) is told so by whoever uses them next, and not by an abort here, as in builds that check
+/// `OwnedFd`.
 #[derive(Debug)]
 pub struct Descriptor(Option<OwnedFd>);
 

@@ -12,7 +12,8 @@ impl WaterMarks {
         Self { high, low: high / 4 }
     }
 
-    /// The marks that somebody asks for. Of two that are None the high one is `default`; the low one is a quarter of the high.
+    /// The marks that somebody asks for. Of two that are None the high one is `default`; the low one is a quarter of
+    /// the high.
     ///
     /// # Errors
     /// Both marks, unless `high >= low >= 0`.

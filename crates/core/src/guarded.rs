@@ -11,8 +11,8 @@ pub struct Guarded<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with` gives access to one thread at a time, the holder, and the baton's SeqCst transitions order one holder's
-// accesses before the next one's.
+// SAFETY: `with` gives access to one thread at a time, the holder, and the baton's SeqCst transitions order one
+// holder's accesses before the next one's.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {

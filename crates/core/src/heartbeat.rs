@@ -1,7 +1,7 @@
 //! The heartbeat of a loop, which its watchdog reads: a counter in a cache line of its own.
 //!
-//! The holder of the baton writes it with plain stores, twice per step; the watchdog reads it and is the only one to look
-//! at a clock (a clock read costs some sixty times more than a store). The counter is odd inside a step and even
+//! The holder of the baton writes it with plain stores, twice per step; the watchdog reads it and is the only one to
+//! look at a clock (a clock read costs some sixty times more than a store). The counter is odd inside a step and even
 //! between two, so one load tells both which step it is and whether it still runs.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};

@@ -62,8 +62,8 @@ impl Events {
 
 pub struct Poller {
     kernel: sys::Poller,
-    /// True from a wake-up until it is taken. Set by wakers, cleared by the holder of the baton, SeqCst: the loop looks at its
-    /// inbox after it has cleared this, so a push that found it set is seen.
+    /// True from a wake-up until it is taken. Set by wakers, cleared by the holder of the baton, SeqCst: the loop looks
+    /// at its inbox after it has cleared this, so a push that found it set is seen.
     woken: AtomicBool,
 }
 

@@ -1,13 +1,14 @@
 //! The learned sites of one function: the places in it where a step was found blocked, and how well each one does.
 //!
-//! A site that turns out not to block is forgotten, because a hand-off there costs more than the call. Times and the order
-//! of uses come in as numbers.
+//! A site that turns out not to block is forgotten, because a hand-off there costs more than the call. Times and the
+//! order of uses come in as numbers.
 
 use std::collections::HashMap;
 
 /// A call at a learned site that returns sooner did not block, in nanoseconds.
 pub const SHORT_CALL: u64 = 100_000;
-/// After so many short calls in a row a site is forgotten. One short call says little: the cache was warm, the lock free.
+/// After so many short calls in a row a site is forgotten. One short call says little: the cache was warm, the lock
+/// free.
 pub const SHORT_CALLS: u32 = 16;
 
 /// The record of one learned site.

@@ -1,11 +1,11 @@
 //! Which job runs next on which thread of a pool: its slots, its queues and its idle threads.
 //!
-//! A *counted* job takes one of the slots until its thread is done with it; a *free* one is counted by somebody else and goes
-//! first. A thread whose job waits for another job lends its slot meanwhile, and goes on at once when it has waited: for that
-//! long, more jobs may run than there are slots.
+//! A *counted* job takes one of the slots until its thread is done with it; a *free* one is counted by somebody else
+//! and goes first. A thread whose job waits for another job lends its slot meanwhile, and goes on at once when it has
+//! waited: for that long, more jobs may run than there are slots.
 //!
-//! At most one thread is *coming*: it was woken or started, and has not looked for a job yet. It wakes the next one. A second
-//! one would only wait for the global lock, behind the first.
+//! At most one thread is *coming*: it was woken or started, and has not looked for a job yet. It wakes the next one. A
+//! second one would only wait for the global lock, behind the first.
 //!
 //! Numbers go down to 0 and stop there: in a forked child, a thread gives back what it took in the parent.
 
@@ -164,8 +164,8 @@ impl<Job, Thread> Slots<Job, Thread> {
         !self.closed
     }
 
-    /// A thread waits no more. True if somebody has woken it: then it is to look for a job, and counts as coming unless the
-    /// pool is closed. False: its time was up.
+    /// A thread waits no more. True if somebody has woken it: then it is to look for a job, and counts as coming unless
+    /// the pool is closed. False: its time was up.
     pub fn end_idle(&mut self, number: u32) -> bool {
         match self.idle.iter().position(|(of, _)| *of == number) {
             Some(at) => {
@@ -189,7 +189,8 @@ impl<Job, Thread> Slots<Job, Thread> {
         self.free.drain(..).chain(self.counted.drain(..)).collect()
     }
 
-    /// In a forked child: none of the threads lives there, and none of their jobs is run. Gives back the parent's state.
+    /// In a forked child: none of the threads lives there, and none of their jobs is run. Gives back the parent's
+    /// state.
     pub fn after_fork(&mut self) -> Self {
         let (closed, next_number) = (self.closed, self.next_number);
         mem::replace(self, Self { closed, next_number, ..Self::new(self.slots) })
@@ -307,8 +308,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: no more counted jobs run than slots and lent ones, at most one thread is on its way, no job is lost
-        /// or done twice, and while a job could run some thread is coming or at work.
+        /// Whatever comes: no more counted jobs run than slots and lent ones, at most one thread is on its way, no job
+        /// is lost or done twice, and while a job could run some thread is coming or at work.
         #[test]
         fn every_job_is_done_once_within_the_slots(
             slots in 1usize..4, program in prop::collection::vec((0u8..6, any::<bool>()), 1..120)

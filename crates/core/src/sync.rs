@@ -1,7 +1,8 @@
 //! Atomics and locks, or loom's models of them.
 //!
-//! A lock has a rank: a thread that holds one may take only locks of a higher rank (`fork.rs` of the native crate says which
-//! lock has which, and why). With debug assertions that is checked whenever a lock is taken; else nothing is left of it.
+//! A lock has a rank: a thread that holds one may take only locks of a higher rank (`fork.rs` of the native crate says
+//! which lock has which, and why). With debug assertions that is checked whenever a lock is taken; else nothing is left
+//! of it.
 
 #[cfg(loom)]
 use loom::sync as base;
@@ -90,12 +91,13 @@ pub fn assert_unlocked() {
     held::assert_none();
 }
 
-/// Puts a new value into a mutex, in a forked child. A thread of the parent may have held it at the fork, and holds it for ever
-/// here: so it is replaced without being locked, and the old value is not dropped. The calling thread has to be the only one.
+/// Puts a new value into a mutex, in a forked child. A thread of the parent may have held it at the fork, and holds it
+/// for ever here: so it is replaced without being locked, and the old value is not dropped. The calling thread has to
+/// be the only one.
 #[cfg(not(loom))]
 pub fn replace_after_fork<T, const RANK: u8>(mutex: &Mutex<T, RANK>, value: T) {
-    // SAFETY: this is the only thread of the process, and has no guard of this mutex, so nobody else refers to what is in it.
-    // A mutex is changed through shared references by all who lock it: it lies in writable memory.
+    // SAFETY: this is the only thread of the process, and has no guard of this mutex, so nobody else refers to what is
+    // in it. A mutex is changed through shared references by all who lock it: it lies in writable memory.
     unsafe { std::ptr::write((&raw const *mutex).cast_mut(), Mutex::new(value)) };
 }
 

@@ -1,7 +1,8 @@
 //! Timers: a heap of `(when, sequence)`, first in first out on ties.
 //!
-//! Times are floating-point seconds, as programs give them and as `loop.time()` returns them: a timer is due exactly when
-//! the program's own comparison of the two says so, and the clock may be any, also one below zero or of other units.
+//! Times are floating-point seconds, as programs give them and as `loop.time()` returns them: a timer is due exactly
+//! when the program's own comparison of the two says so, and the clock may be any, also one below zero or of other
+//! units.
 //!
 //! A cancelled timer stays in the heap until it is due or until the dead are the majority; then the heap is rebuilt
 //! without them. O(log n) to insert and to pop, fine below a million timers; beyond that a timer wheel.

@@ -113,7 +113,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the kernel takes at a time, the bytes arrive in order, once each, and every piece is given back once.
+        /// Whatever the kernel takes at a time, the bytes arrive in order, once each, and every piece is given back
+        /// once.
         #[test]
         fn bytes_arrive_in_order_whatever_the_kernel_takes(
             program in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..40), 0usize..80, 0u8..20), 1..60)

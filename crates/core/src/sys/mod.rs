@@ -12,8 +12,8 @@
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
 //! | `activity` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //!
-//! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal then ends
-//! no sleep: sleep in slices), and `activity` may always be `Unknown`.
+//! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal
+//! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`.
 
 mod activity;
 mod wake;

@@ -1,9 +1,9 @@
 //! Staying awake for what is expected at once, and learning when that is worth it.
 //!
 //! Being woken costs more than all else of a call that crosses threads (5 to 50 microseconds, by how deep the processor
-//! sleeps). So a thread whose last wait was short spins before it sleeps. Measured, an idle machine, one round trip to a
-//! thread and back: 130 microseconds asleep, 23 awake. A thread that has spun in vain sleeps through its next waits: on a
-//! machine without idle processors, spinning takes time from the one who is waited for.
+//! sleeps). So a thread whose last wait was short spins before it sleeps. Measured, an idle machine, one round trip to
+//! a thread and back: 130 microseconds asleep, 23 awake. A thread that has spun in vain sleeps through its next waits:
+//! on a machine without idle processors, spinning takes time from the one who is waited for.
 
 use crate::sys;
 use std::time::Duration;

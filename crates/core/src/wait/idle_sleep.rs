@@ -1,8 +1,9 @@
 //! The sleep of the watchdog while every loop sleeps. The first loop that has something to do ends it.
 //!
-//! Threads that take a baton call [`IdleSleep::wake_if_asleep`], often, and nearly always find it awake: that costs a fence
-//! and a load. The race: a thread leaves the poll while the sleeper, which saw it there, lies down. Each of the two writes,
-//! passes a fence and then reads what the other wrote, so one of them sees the other (`tests/loom_baton.rs`).
+//! Threads that take a baton call [`IdleSleep::wake_if_asleep`], often, and nearly always find it awake: that costs a
+//! fence and a load. The race: a thread leaves the poll while the sleeper, which saw it there, lies down. Each of the
+//! two writes, passes a fence and then reads what the other wrote, so one of them sees the other
+//! (`tests/loom_baton.rs`).
 
 use super::parker::Parker;
 use crate::sync::{AtomicBool, Ordering, fence};
@@ -41,7 +42,8 @@ impl IdleSleep {
         self.parker.unpark();
     }
 
-    /// Sleeps until somebody wakes this thread, or the time is up, if there is `nothing_to_do` still when it has lain down.
+    /// Sleeps until somebody wakes this thread, or the time is up, if there is `nothing_to_do` still when it has lain
+    /// down.
     pub fn sleep_while(&self, timeout: Option<Duration>, nothing_to_do: impl Fn() -> bool) -> Wake {
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst); // lie down | look at the batons

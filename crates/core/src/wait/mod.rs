@@ -10,7 +10,8 @@
 //! The *global lock*, in what follows, is one that each thread of the program has while it works and lets go of while
 //! it waits. A thread that is unparked by one that has this lock cannot go on yet: it has to wait for the lock.
 //!
-//! These are the only files of this crate that read a clock (`sys::now`): a thread that spins has to know how long it has.
+//! These are the only files of this crate that read a clock (`sys::now`): a thread that spins has to know how long it
+//! has.
 
 mod adaptive_spin;
 mod idle_sleep;

@@ -1,7 +1,7 @@
 //! A place where one thread sleeps until another wakes it.
 //!
-//! Like `std::thread::park`, with two differences: a signal ends the sleep (the thread may be the one whose signal handlers
-//! are the program's), and the wake-up belongs to the place, not to the thread.
+//! Like `std::thread::park`, with two differences: a signal ends the sleep (the thread may be the one whose signal
+//! handlers are the program's), and the wake-up belongs to the place, not to the thread.
 
 #[cfg(not(loom))]
 use super::adaptive_spin::spin;

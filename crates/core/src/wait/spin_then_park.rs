@@ -1,8 +1,9 @@
 //! A place where a thread waits, without the global lock, for another thread that has that lock.
 //!
-//! A thread whose last wait was short spins before it sleeps ([`AdaptiveSpin`]). One that goes on while the other still has
-//! the global lock would fall asleep again at once, to wait for that: so, as long as it spins, it waits for the lock to be
-//! let go of as well. (A round trip that took 90 microseconds, since the thread was woken too early, takes 23.)
+//! A thread whose last wait was short spins before it sleeps ([`AdaptiveSpin`]). One that goes on while the other still
+//! has the global lock would fall asleep again at once, to wait for that: so, as long as it spins, it waits for the
+//! lock to be let go of as well. (A round trip that took 90 microseconds, since the thread was woken too early, takes
+//! 23.)
 
 use super::adaptive_spin::{AdaptiveSpin, SPIN, spin};
 use super::parker::Parker;

@@ -2,8 +2,8 @@
 //! this folder says what its looks mean, as functions of what was seen and of the time.
 //!
 //! [`Pulse`] tells from the heartbeat how long a step has lasted, [`Suspect`] whether a step that lasts is blocked,
-//! [`OpenReports`] which reports are to begin and to end, and [`Standstill`] when a loop that nobody turns gets a thread past
-//! its bound.
+//! [`OpenReports`] which reports are to begin and to end, and [`Standstill`] when a loop that nobody turns gets a
+//! thread past its bound.
 
 mod open_reports;
 mod pulse;

@@ -1,9 +1,9 @@
 //! Reports: when is one due of a step, and which are open.
 //!
-//! A step is reported once it has blocked for the time that the program has set (`report_after`), and again when that is
-//! over. While the report is open it stands here under what its step is known by: the heartbeat, while the step blocks
-//! its loop; the number of its release, once it is aside and blocks only itself. A step that is put aside while its report is
-//! open takes the report along, so that it is told of once.
+//! A step is reported once it has blocked for the time that the program has set (`report_after`), and again when that
+//! is over. While the report is open it stands here under what its step is known by: the heartbeat, while the step
+//! blocks its loop; the number of its release, once it is aside and blocks only itself. A step that is put aside while
+//! its report is open takes the report along, so that it is told of once.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,8 @@ impl OpenReports {
         !self.has_stall(tick) && is_long(since, now, report_after)
     }
 
-    /// True if the step with this heartbeat, which has ended after `lasted` nanoseconds, is to be told of: no look found it.
+    /// True if the step with this heartbeat, which has ended after `lasted` nanoseconds, is to be told of: no look
+    /// found it.
     pub fn is_unseen_due(&self, tick: u64, lasted: u64, report_after: u64) -> bool {
         !self.has_stall(tick) && lasted >= report_after
     }
@@ -86,8 +87,8 @@ impl OpenReports {
         self.looked = now;
     }
 
-    /// True if a report of this step is to begin. It also names the thread that goes on with the loop: so it waits for the next
-    /// look while that thread is only being started (`relief_starts`).
+    /// True if a report of this step is to begin. It also names the thread that goes on with the loop: so it waits for
+    /// the next look while that thread is only being started (`relief_starts`).
     pub fn is_aside_due(&self, seen: SeenAside, relief_starts: bool, now: u64, report_after: u64) -> bool {
         !relief_starts && is_long(seen.since, now, report_after) && !self.asides.contains_key(&seen.serial)
     }
@@ -209,8 +210,8 @@ mod tests {
     }
 
     proptest! {
-        /// Steps begin, are looked at, go aside, come back and end at random: none is reported twice, or before its time;
-        /// what has begun ends, when its step does or at the next look after; nothing else ends.
+        /// Steps begin, are looked at, go aside, come back and end at random: none is reported twice, or before its
+        /// time; what has begun ends, when its step does or at the next look after; nothing else ends.
         #[test]
         fn each_long_step_has_one_report_that_ends_with_it(
             program in prop::collection::vec((0u8..5, 0usize..4, 1u64..60), 1..80)

@@ -1,9 +1,9 @@
 //! Tells how long a step has lasted, as far as looks at the heartbeat now and then can tell it.
 //!
-//! Loops read no clock for their steps, so the start of one is known only to one look of the watchdog: a step is taken to have
-//! begun at the look before the first one that saw it. That is early by one period at the most, and never late. Two things
-//! can go wrong, and neither is a step's fault: the watchdog itself was kept from running (a busy host), or it had to wait for
-//! the global lock, which somebody else had.
+//! Loops read no clock for their steps, so the start of one is known only to one look of the watchdog: a step is taken
+//! to have begun at the look before the first one that saw it. That is early by one period at the most, and never late.
+//! Two things can go wrong, and neither is a step's fault: the watchdog itself was kept from running (a busy host), or
+//! it had to wait for the global lock, which somebody else had.
 
 /// The number of looks that fit into the shortest time of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
@@ -28,8 +28,9 @@ pub fn came_late(asked: u64, came: u64) -> bool {
     came - asked > LATE
 }
 
-/// The time until which somebody had the global lock, as [`Pulse::unseen`] wants it, for one who has it now: it last came late to
-/// the watchdog at `came`. If the watchdog is still waiting (since `asked`; 0: it is not) that time is now.
+/// The time until which somebody had the global lock, as [`Pulse::unseen`] wants it, for one who has it now: it last
+/// came late to the watchdog at `came`. If the watchdog is still waiting (since `asked`; 0: it is not) that time is
+/// now.
 pub fn last_came(asked: u64, came: u64, now: u64) -> u64 {
     if asked == 0 { came } else { now }
 }
@@ -188,7 +189,8 @@ mod tests {
     }
 
     proptest! {
-        /// A step is never said to have begun after it was first seen, nor before the look before that, on a host with time.
+        /// A step is never said to have begun after it was first seen, nor before the look before that, on a host with
+        /// time.
         #[test]
         fn the_time_of_a_step_is_right_to_one_period(
             program in prop::collection::vec((1u64..10, 0u64..3), 1..60)

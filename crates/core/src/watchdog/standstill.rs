@@ -1,10 +1,10 @@
 //! Decides when a relief thread past the bound is started.
 //!
-//! Up to the bound a thread is started as soon as a step goes aside and nobody is there to go on. Past it the baton lies
-//! free, and often a blocked step comes back and takes it. But what the blocked steps wait for may be a step that has
-//! not got a thread yet: the owner of a lock that all of them want. So there is always a next thread, and only its time
-//! is bounded: one at a time, and each only after the loop has stood still for a while. A loop with a finite number of
-//! steps that can run so always comes to all of them.
+//! Up to the bound a thread is started as soon as a step goes aside and nobody is there to go on. Past it the baton
+//! lies free, and often a blocked step comes back and takes it. But what the blocked steps wait for may be a step that
+//! has not got a thread yet: the owner of a lock that all of them want. So there is always a next thread, and only its
+//! time is bounded: one at a time, and each only after the loop has stood still for a while. A loop with a finite
+//! number of steps that can run so always comes to all of them.
 
 /// The time, in nanoseconds, for which nobody has taken the baton before a thread is started past the bound.
 pub const PAUSE: u64 = 10_000_000;
@@ -21,8 +21,8 @@ pub struct Standstill {
 }
 
 impl Standstill {
-    /// Looks at a loop: its heartbeat, and whether its baton is `free` for anybody to take. Returns true if a thread is to
-    /// be started now.
+    /// Looks at a loop: its heartbeat, and whether its baton is `free` for anybody to take. Returns true if a thread is
+    /// to be started now.
     pub fn look(&mut self, tick: u64, free: bool, now: u64) -> bool {
         let Some((_, since)) = self.since.filter(|(seen, _)| free && *seen == tick) else {
             *self = Self { since: free.then_some((tick, now)), refused: 0 };

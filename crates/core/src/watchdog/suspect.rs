@@ -1,20 +1,21 @@
 //! A step that lasts: is it blocked, and may it be put aside?
 //!
-//! A step that only waits for the global lock, or for a processor, must not be put aside: other steps would run in the middle
-//! of its lines. It looks the same as a blocked one to whoever compares two looks. So a proof is wanted that the step is inside
-//! a call:
+//! A step that only waits for the global lock, or for a processor, must not be put aside: other steps would run in the
+//! middle of its lines. It looks the same as a blocked one to whoever compares two looks. So a proof is wanted that the
+//! step is inside a call:
 //!
 //! - *The kernel* says that the thread waits, and not for the global lock. This is proof at once.
-//! - *A probe*: the thread runs, as the kernel says. It may compute without the global lock (a password hash), or run the
-//!   program's own code and be found at the same instruction by chance. The probe notes the thread's next instruction. Proof is
-//!   that none came while it had a processor for most of [`PROBE`]: two turns of the global lock.
+//! - *A probe*: the thread runs, as the kernel says. It may compute without the global lock (a password hash), or run
+//!   the program's own code and be found at the same instruction by chance. The probe notes the thread's next
+//!   instruction. Proof is that none came while it had a processor for most of [`PROBE`]: two turns of the global lock.
 //! - *CPU time*, where the kernel does not tell: the thread used none between looks, several times in a row, while no
 //!   other thread wanted the global lock. A thread that waits for that lock wakes up every few milliseconds, and each
 //!   time uses more than [`ASLEEP`].
 //!
-//! What was tried: CPU time alone. A step whose turn for the lock had come, and which had no processor yet, was taken for a
-//! blocked one (once in 180 rescues), and a step at a lock beside a busy thread never was. That is why the kernel is asked for
-//! the address of the lock. What would change this: a kernel, or a global lock, that tells who waits for the global lock.
+//! What was tried: CPU time alone. A step whose turn for the lock had come, and which had no processor yet, was taken
+//! for a blocked one (once in 180 rescues), and a step at a lock beside a busy thread never was. That is why the kernel
+//! is asked for the address of the lock. What would change this: a kernel, or a global lock, that tells who waits for
+//! the global lock.
 
 use crate::sys::Activity;
 
@@ -39,7 +40,8 @@ pub enum Doing {
 }
 
 impl Doing {
-    /// Reads what the kernel says. `is_global` tells whether a word at this address belongs to the global lock; None: unknown.
+    /// Reads what the kernel says. `is_global` tells whether a word at this address belongs to the global lock; None:
+    /// unknown.
     pub fn new(activity: Activity, is_global: impl FnOnce(usize) -> Option<bool>) -> Self {
         match activity {
             Activity::Runs => Self::Runs,
@@ -127,8 +129,8 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
         *self = Self::default();
     }
 
-    /// True if a probe is out (`probing`) that may still be answered in good time: to look is to take the global lock, and
-    /// would keep the step from getting it.
+    /// True if a probe is out (`probing`) that may still be answered in good time: to look is to take the global lock,
+    /// and would keep the step from getting it.
     pub fn awaits_answer(&self, probing: bool, now: u64) -> bool {
         self.first.is_some_and(|(_, at)| probing && now.saturating_sub(at) < PROBE)
     }
@@ -159,7 +161,8 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
         self.asleep_count = if asleep { self.asleep_count + 1 } else { 0 };
         let blocked = match doing() {
             Doing::Waits => true,
-            // The lock may have been free when we asked for it: whoever waits for it was told, and had no processor yet.
+            // The lock may have been free when we asked for it: whoever waits for it was told, and had no processor
+            // yet.
             Doing::WaitsForGlobalLock => false,
             Doing::Runs if !seen.probing => {
                 self.first = Some((sight, now));
@@ -291,8 +294,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the looks fall: nobody is rescued before its time, from where it may not be, while it waits for the global
-        /// lock, or if it was not at the same position at the look before.
+        /// However the looks fall: nobody is rescued before its time, from where it may not be, while it waits for the
+        /// global lock, or if it was not at the same position at the look before.
         #[test]
         fn no_rescue_without_proof(
             looks in prop::collection::vec(

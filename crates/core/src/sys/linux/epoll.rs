@@ -110,7 +110,8 @@ impl Poller {
     /// EPERM for a regular file, EBADF for a closed descriptor.
     pub fn add(&self, fd: RawFd, interest: Interest, token: Token) -> io::Result<()> {
         match epoll::add(&self.epoll, borrow(fd), data(token), flags(interest)) {
-            // The event was reported under an older generation: the descriptor was closed and opened while a copy of it lived on.
+            // The event was reported under an older generation: the descriptor was closed and opened while a copy of it
+            // lived on.
             Err(Errno::EXIST) => epoll::modify(&self.epoll, borrow(fd), data(token), flags(interest)),
             other => other,
         }
@@ -179,8 +180,8 @@ fn flags(interest: Interest) -> epoll::EventFlags {
 /// A number as a descriptor. The kernel answers EBADF where it names no open file, so any number may be passed on.
 fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     debug_assert!(fd >= 0, "callers refuse negative descriptors");
-    // SAFETY: `fd` is not -1, and is used for one epoll_ctl, which keeps no reference to the number: if it names no open
-    // file, or another one than the caller thought, the call fails or reports that file, and nothing else happens.
+    // SAFETY: `fd` is not -1, and is used for one epoll_ctl, which keeps no reference to the number: if it names no
+    // open file, or another one than the caller thought, the call fails or reports that file, and nothing else happens.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 

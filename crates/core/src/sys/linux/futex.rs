@@ -7,8 +7,8 @@ use rustix::thread::futex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// 1 = a wake-up is waiting to be taken. Written by both sides with SeqCst, since what was written before `unpark` must be
-/// seen after `park`.
+/// 1 = a wake-up is waiting to be taken. Written by both sides with SeqCst, since what was written before `unpark` must
+/// be seen after `park`.
 #[derive(Debug, Default)]
 pub struct Park(AtomicU32);
 

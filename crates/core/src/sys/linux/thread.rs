@@ -15,7 +15,8 @@ impl CpuClock {
     /// The clock of the calling thread.
     pub fn of_this_thread() -> Option<Self> {
         let mut clock: libc::clockid_t = 0;
-        // SAFETY: pthread_self() is this live thread, and `clock` a valid place for the result. (rustix has no such clocks.)
+        // SAFETY: pthread_self() is this live thread, and `clock` a valid place for the result. (rustix has no such
+        // clocks.)
         let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         (failed == 0).then_some(Self(clock))
     }
