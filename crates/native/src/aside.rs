@@ -46,8 +46,8 @@ impl Reason {
     }
 }
 
-/// A step that has let go of the baton in its middle. It lies in its thread's `Member`; a thread has one of them at most for
-/// each loop that it turns. Made by `release`, taken by `resume`.
+/// A step that has let go of the baton in its middle. It lies in its thread's `Member`; a thread has one of them at
+/// most for each loop that it turns. Made by `release`, taken by `resume`.
 pub struct Aside {
     pub reason: Reason,
     /// The time at which it began to block, in the loop's clock; 0 where the step said so itself, and nobody asks. Read

@@ -1,4 +1,5 @@
-//! Calls that are made on another thread: functions that are known at once to be plain, and the context variables that come back.
+//! Calls that are made on another thread: functions that are known at once to be plain, and the context variables that
+//! come back.
 
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, Made, name};

@@ -14,7 +14,8 @@ pub fn to_seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// The first nanosecond that is not before `seconds`. Negative and NaN are long past, and what is too large never comes.
+/// The first nanosecond that is not before `seconds`. Negative and NaN are long past, and what is too large never
+/// comes.
 #[inline]
 pub fn from_seconds(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
@@ -30,8 +31,8 @@ pub fn until(when: f64, now: f64) -> Duration {
 /// pays one comparison to know it.
 #[derive(Default)]
 pub struct Source {
-    /// The version of the loop's class (CPython counts each change of a class) for which `time` was found to be ours; 0: look
-    /// again. Only under the GIL.
+    /// The version of the loop's class (CPython counts each change of a class) for which `time` was found to be ours;
+    /// 0: look again. Only under the GIL.
     ours: AtomicU32,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading order, each using only those before it:
 //!
-//! - [`ffi`], [`private`], [`errors`], [`clock`]: CPython's C interface, what of others is not public, the system's errors, its clock;
+//! - [`ffi`], [`private`], [`errors`], [`clock`]: CPython's C interface, what of others is not public, the system's
+//!   errors, its clock;
 //! - [`lock`], [`this_thread`], [`generation`], [`exit`]: what each thread asks for before it does anything;
 //! - [`aside`], [`gates`], [`member`]: a step that is aside, what it waits at, and a thread of a loop;
 //! - [`handle`], [`event_loop`]: what runs, and the queues that it waits in;
@@ -90,7 +91,8 @@ mod _native {
     }
 }
 
-/// A free-threaded CPython has switched the GIL on by now, as the module says that it needs it, unless it was told never to.
+/// A free-threaded CPython has switched the GIL on by now, as the module says that it needs it, unless it was told
+/// never to.
 fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
     let sys = py.import("sys")?;
     // From CPython 3.13 on.

@@ -1,9 +1,10 @@
-//! A member: a thread that turns a loop, or did and is blocked. What the loop's other threads and the watchdog need to know
-//! of it.
+//! A member: a thread that turns a loop, or did and is blocked. What the loop's other threads and the watchdog need to
+//! know of it.
 //!
-//! **Who may touch what.** Everything here is changed with the GIL held: by the thread itself, or by the watchdog, which puts
-//! a step aside and probes a thread on its behalf. So none of these locks is ever waited for, and a forked child finds them
-//! free. `reason`, `probing`, `no_rescue` and `switched` say without a lock what is asked at every gate or every step.
+//! **Who may touch what.** Everything here is changed with the GIL held: by the thread itself, or by the watchdog,
+//! which puts a step aside and probes a thread on its behalf. So none of these locks is ever waited for, and a forked
+//! child finds them free. `reason`, `probing`, `no_rescue` and `switched` say without a lock what is asked at every
+//! gate or every step.
 //!
 //! **What is taken out is dropped outside the lock**: the last reference to an object of the program runs its code.
 
@@ -34,28 +35,30 @@ pub struct Member {
     /// The kernel's number of this thread.
     pub thread: u32,
     pub cpu: Option<CpuClock>,
-    /// The address of the frame below every step, 0 for none: a thread whose top frame is this one runs no Python in its
-    /// step. It is there for as long as the member is on its loop's list.
+    /// The address of the frame below every step, 0 for none: a thread whose top frame is this one runs no Python in
+    /// its step. It is there for as long as the member is on its loop's list.
     pub base_frame: usize,
     /// The handle that it runs now. Written by the thread; read by it and by the watchdog.
     pub current: CurrentHandle,
-    /// True while it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or handles a
-    /// signal while it waits for the baton. Written and read by the thread.
+    /// True while it runs Python code that is not its step's, which no gate stops: it starts a relief thread, or
+    /// handles a signal while it waits for the baton. Written and read by the thread.
     ungated: AtomicBool,
-    /// True while it is in a call that must not be put aside: see `no_rescue`. Written by the thread; read by the watchdog.
+    /// True while it is in a call that must not be put aside: see `no_rescue`. Written by the thread; read by the
+    /// watchdog.
     no_rescue: Arc<AtomicBool>,
-    /// Its step, if that is aside. Written by the thread, or by the watchdog on its behalf; read by them, and by the thread
-    /// that runs the next step, which puts the task here.
+    /// Its step, if that is aside. Written by the thread, or by the watchdog on its behalf; read by them, and by the
+    /// thread that runs the next step, which puts the task here.
     aside: Mutex<Option<Aside>>,
-    /// `aside`'s reason, 0 for none. Written with it; read by the thread at its gates, and by whoever counts who is there.
+    /// `aside`'s reason, 0 for none. Written with it; read by the thread at its gates, and by whoever counts who is
+    /// there.
     reason: AtomicU8,
-    /// The gates that tell when the thread runs its next instruction: see handoff/rescue.rs. Opened by the watchdog; closed
-    /// by the thread at a gate, by the watchdog, or by the thread when it leaves the loop.
+    /// The gates that tell when the thread runs its next instruction: see handoff/rescue.rs. Opened by the watchdog;
+    /// closed by the thread at a gate, by the watchdog, or by the thread when it leaves the loop.
     probe: Mutex<Option<Gates>>,
     /// True if there is a probe. Written with it; read by the thread at its gates, and by the watchdog without the GIL.
     probing: AtomicBool,
-    /// The step that has passed cancellations of its task on to what it waited for, and how many: see handoff/block_on.rs.
-    /// Written by the holder; read by the thread.
+    /// The step that has passed cancellations of its task on to what it waited for, and how many: see
+    /// handoff/block_on.rs. Written by the holder; read by the thread.
     passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs. Written and read by the thread.
     greenlets: Mutex<Vec<Py<PyAny>>>,
@@ -242,8 +245,8 @@ impl Member {
         lock(&self.aside).as_ref().filter(|aside| aside.gates.is_at(code, offset)).map(|aside| aside.since)
     }
 
-    /// In a forked child, whose only thread this is: what its step needs to be stopped is opened anew. A probe is over, as
-    /// the thread runs Python: it has forked.
+    /// In a forked child, whose only thread this is: what its step needs to be stopped is opened anew. A probe is over,
+    /// as the thread runs Python: it has forked.
     pub fn reopen_gates(&self, py: Python<'_>) -> PyResult<()> {
         self.end_probe(py)?;
         let Some(closed) = lock(&self.aside).as_mut().map(|aside| mem::take(&mut aside.gates)) else { return Ok(()) };

@@ -1,8 +1,8 @@
 //! Names of asyncio and the standard library that are not public, and that the native half leans on.
 //!
-//! An entry says what for, and what is lost where the name is missing; Python's half of the list is `everloop.private`, which
-//! also tells a loss, once. tests/test_private.py has a test for each entry: that it is there and means what we believe, and
-//! that only what it says is lost without it. Those of CPython's C interface stand in ffi/private.rs.
+//! An entry says what for, and what is lost where the name is missing; Python's half of the list is `everloop.private`,
+//! which also tells a loss, once. tests/test_private.py has a test for each entry: that it is there and means what we
+//! believe, and that only what it says is lost without it. Those of CPython's C interface stand in ffi/private.rs.
 
 use crate::ffi::{self, Name, Version};
 use pyo3::prelude::*;
@@ -30,7 +30,8 @@ pub static TLS_STATE: Name =
 static SENDFILE_MODE: Name =
     Name::new("asyncio.constants._SendfileMode", "how loop.sendfile() sends", "loop.sendfile() may refuse transports");
 
-/// The answer of a transport to `loop.sendfile`, by its name in that enumeration. None: asyncio has the enumeration no more.
+/// The answer of a transport to `loop.sendfile`, by its name in that enumeration. None: asyncio has the enumeration no
+/// more.
 pub fn sendfile_mode(py: Python<'_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
     let modes = SENDFILE_MODE.look_up(py)?;
     modes.map(|modes| modes.getattr(name).map(Bound::unbind)).transpose()

@@ -33,13 +33,14 @@ pub fn own_waiter() -> Arc<Waiter> {
     WAITER.with_borrow_mut(|waiter| Arc::clone(waiter.get_or_insert_with(|| Waiter::new(own_id()))))
 }
 
-/// True while the calling thread is in a call of [`no_rescue`]. Written by this thread; read by the watchdog, with the GIL.
+/// True while the calling thread is in a call of [`no_rescue`]. Written by this thread; read by the watchdog, with the
+/// GIL.
 pub fn own_no_rescue() -> Arc<AtomicBool> {
     NO_RESCUE.with(Arc::clone)
 }
 
-/// Calls what lets go of the GIL but does not block: its step is not to be rescued there. No gate would stop our own code
-/// afterwards, which would go on beside another step of the same connection.
+/// Calls what lets go of the GIL but does not block: its step is not to be rescued there. No gate would stop our own
+/// code afterwards, which would go on beside another step of the same connection.
 #[inline]
 pub fn no_rescue<T>(f: impl FnOnce() -> T) -> T {
     NO_RESCUE.with(|inside| {

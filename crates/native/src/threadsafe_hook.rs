@@ -1,5 +1,5 @@
-//! A hook on `call_soon_threadsafe`: futures of `asyncio.run_coroutine_threadsafe` become the bridge's, whose `result()` in a step
-//! does not block the loop.
+//! A hook on `call_soon_threadsafe`: futures of `asyncio.run_coroutine_threadsafe` become the bridge's, whose
+//! `result()` in a step does not block the loop.
 //!
 //! asyncio makes a plain `concurrent.futures.Future` and tells nobody but `call_soon_threadsafe`, in the closure of the
 //! callback. Its `result()` on the loop's own thread is asyncio's classic hang.
@@ -20,7 +20,8 @@ pub fn set_threadsafe_hook(py: Python<'_>, code: Py<PyAny>, hook: Py<PyAny>) {
     _ = HOOK.set(py, (code, hook));
 }
 
-/// Returns the callback to call instead of one of `call_soon_threadsafe`, if any. Two loads and a comparison for all but asyncio's.
+/// Returns the callback to call instead of one of `call_soon_threadsafe`, if any. Two loads and a comparison for all
+/// but asyncio's.
 #[inline]
 pub fn look_at(callback: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
     let Some(callback) = callback else { return Ok(None) };

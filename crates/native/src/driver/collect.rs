@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use std::mem;
 use std::sync::atomic::Ordering;
 
-/// About so many bytes are read in one turn. More of them would have left the processor's caches before the steps that they
-/// wake run, and each would need memory of its own. (Streams: twice the throughput.)
+/// About so many bytes are read in one turn. More of them would have left the processor's caches before the steps that
+/// they wake run, and each would need memory of its own. (Streams: twice the throughput.)
 const INTAKE: usize = 256 * 1024;
 
 impl Driver<'_> {
@@ -41,8 +41,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judged by those of the last turn. The others
-    /// come in the next turns, before files are polled again.
+    /// Queues the owners of the files that are ready: as many as will read [`INTAKE`], judged by those of the last
+    /// turn. The others come in the next turns, before files are polled again.
     pub(super) fn collect_events(&mut self) {
         let core = self.core.clone();
         let this = core.get();

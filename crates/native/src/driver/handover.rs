@@ -30,8 +30,8 @@ impl Driver<'_> {
         raised.map_or(Ok(()), Err)
     }
 
-    /// Hands the baton to the thread to which the task of `handle` is pinned. Returns true if this thread goes on with the next
-    /// step: the baton is back, or it could not go there now.
+    /// Hands the baton to the thread to which the task of `handle` is pinned. Returns true if this thread goes on with
+    /// the next step: the baton is back, or it could not go there now.
     pub(super) fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
         let there = lock(&this.threads.members).get(&thread).cloned();

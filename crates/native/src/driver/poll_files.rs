@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Driver<'_> {
-    /// Polls, and queues the files and timers that are ready. Sleeps if there is nothing else to do. Polls nothing if files were
-    /// `found` before that still wait. Returns false if this is a relief thread and the baton is elsewhere.
+    /// Polls, and queues the files and timers that are ready. Sleeps if there is nothing else to do. Polls nothing if
+    /// files were `found` before that still wait. Returns false if this is a relief thread and the baton is elsewhere.
     pub(super) fn poll_files(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();

@@ -70,7 +70,8 @@ impl LoopCore {
             this.shared.wake(); // whoever is still in the poll has no business there
         }
         codes::forget_unused(slf.py());
-        // This error was raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any more.
+        // This error was raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any
+        // more.
         let fatal = lock(&this.run.fatal).take();
         outcome.and(fatal.map_or(Ok(()), Err))
     }
@@ -191,7 +192,8 @@ fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver
     }
 }
 
-/// Lets go of the baton for good, if this thread still has it. Nobody is started to take it: home does, or a step that comes back.
+/// Lets go of the baton for good, if this thread still has it. Nobody is started to take it: home does, or a step that
+/// comes back.
 fn hand_home(core: &Bound<'_, LoopCore>, member: &Arc<Member>) -> PyResult<()> {
     let this = core.get();
     let pending = Pending { ready: true, deadline: None };

@@ -12,16 +12,16 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
-/// A sleep that was shorter than this, in nanoseconds, did not last: something was ready already, and the GIL was let go of at
-/// a risk and for nothing.
+/// A sleep that was shorter than this, in nanoseconds, did not last: something was ready already, and the GIL was let
+/// go of at a risk and for nothing.
 const SHORT_SLEEP: u64 = 5_000;
 
 /// The time that a thread which has posted something is given to let go of the GIL. It does not always say when it has.
 const LETTING_GO: Duration = Duration::from_micros(10);
 
 impl Driver<'_> {
-    /// Sleeps until there is something to do: the one place where a loop lets go of the GIL for that. Returns false if the baton
-    /// was taken meanwhile and this is a relief thread: its turn is over.
+    /// Sleeps until there is something to do: the one place where a loop lets go of the GIL for that. Returns false if
+    /// the baton was taken meanwhile and this is a relief thread: its turn is over.
     pub(super) fn sleep(&mut self, wait: Wait, timeout: Option<Duration>, now: u64) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
@@ -73,8 +73,9 @@ impl Driver<'_> {
     }
 }
 
-/// Returns the error of a poll that must end the run. A signal is none: its handler is Python code, for the main thread to run.
-/// Any other error means that somebody has closed the descriptor of the poller: no file would ever be ready again.
+/// Returns the error of a poll that must end the run. A signal is none: its handler is Python code, for the main thread
+/// to run. Any other error means that somebody has closed the descriptor of the poller: no file would ever be ready
+/// again.
 pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
     match outcome {
         Ok(()) | Err(Errno::INTR) => Ok(()),
@@ -82,7 +83,8 @@ pub fn check_poll(outcome: Result<(), Errno>) -> PyResult<()> {
     }
 }
 
-/// Polls without sleeping, for a moment, since another thread will send something soon. Returns true if a file is ready.
+/// Polls without sleeping, for a moment, since another thread will send something soon. Returns true if a file is
+/// ready.
 fn find_soon(poller: &Poller, last_post: &LastPost, events: &mut Events) -> bool {
     let mut woken = None;
     spin(SPIN, || {

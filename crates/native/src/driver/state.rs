@@ -83,7 +83,8 @@ impl<'py> Driver<'py> {
         self.greenlets.end()
     }
 
-    /// True if the loop may stop now. Steps in blocking calls come back before that; those in `block_on` wait for the next run.
+    /// True if the loop may stop now. Steps in blocking calls come back before that; those in `block_on` wait for the
+    /// next run.
     pub(super) fn may_stop(&self) -> bool {
         let counters = &self.this().shared.counters;
         counters.aside.load(Ordering::Relaxed) <= counters.in_block_on.load(Ordering::Relaxed)

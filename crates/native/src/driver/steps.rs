@@ -57,8 +57,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// The handle could not run, since its context is entered. By a step that is aside: then it waits for that. By whoever runs
-    /// the loop: then its error is reported.
+    /// The handle could not run, since its context is entered. By a step that is aside: then it waits for that. By
+    /// whoever runs the loop: then its error is reported.
     fn defer(&self, handle: Py<Handle>, error: PyErr) -> PyResult<bool> {
         if self.this().shared.counters.aside.load(Ordering::Relaxed) > 0 {
             lock(&self.this().queues.deferred).push(handle);
@@ -82,8 +82,8 @@ impl Driver<'_> {
         Ok(true)
     }
 
-    /// The baton has come to a relief thread, perhaps for a step that nobody else may run: that runs before anything else, since
-    /// the thread that sent the baton wants it back. Returns false if the baton is elsewhere afterwards.
+    /// The baton has come to a relief thread, perhaps for a step that nobody else may run: that runs before anything
+    /// else, since the thread that sent the baton wants it back. Returns false if the baton is elsewhere afterwards.
     pub fn run_pinned(&mut self) -> PyResult<bool> {
         let this = self.core.get();
         if this.threads.pins.is_empty() {

@@ -23,7 +23,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// One turn. Returns false if the loop stops, at home; or if another thread has the baton and this is a relief thread.
+    /// One turn. Returns false if the loop stops, at home; or if another thread has the baton and this is a relief
+    /// thread.
     fn turn(&mut self) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// Totals for `statistics()`, and numbers that the driver and the watchdog judge by. Relaxed: each is a number on its own.
+/// Totals for `statistics()`, and numbers that the driver and the watchdog judge by. Relaxed: each is a number on its
+/// own.
 #[derive(Default)]
 pub struct Counters {
     /// Turns of the loop. Written by the holder of the baton.
@@ -13,7 +14,8 @@ pub struct Counters {
     pub rescues: AtomicU64,
     /// Steps that went aside at a learned site.
     pub learned: AtomicU64,
-    /// Steps that are aside now, for any reason. Written under the GIL, by `release` and `resume`; read without it by the watchdog.
+    /// Steps that are aside now, for any reason. Written under the GIL, by `release` and `resume`; read without it by
+    /// the watchdog.
     pub aside: AtomicUsize,
     /// Those of them that wait in `block_on`. Written and read as `aside`.
     pub in_block_on: AtomicUsize,

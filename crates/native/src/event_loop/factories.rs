@@ -8,7 +8,8 @@ use pyo3::{PyTraverseError, PyVisit};
 /// The factories of one loop.
 #[derive(Default)]
 pub struct Factories {
-    /// The factory that the program has set with `set_task_factory`, unless that is None. Written by the program, under the GIL.
+    /// The factory that the program has set with `set_task_factory`, unless that is None. Written by the program, under
+    /// the GIL.
     factory: GilCell<Option<Py<PyAny>>>,
     /// `{"loop": loop}`, with which asyncio's classes are called. Made once and kept: each call would make another one.
     keywords: GilCell<Option<Py<PyDict>>>,

@@ -35,8 +35,8 @@ impl LoopCore {
         }
     }
 
-    /// The handle of this file waits for a step that is aside: the file is not polled until such a step comes back. The kernel
-    /// would report it over and over, and nothing could be done about it.
+    /// The handle of this file waits for a step that is aside: the file is not polled until such a step comes back. The
+    /// kernel would report it over and over, and nothing could be done about it.
     pub fn disarm(&self, event: Event, direction: Direction) {
         let mut registry = lock(&self.files.registry);
         let change = registry.disarm(Registry::<Py<Handle>>::fd(event.token), direction);

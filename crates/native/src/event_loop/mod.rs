@@ -1,7 +1,8 @@
-//! LoopCore: the native half of `EventLoop`. It owns the queues, the files, the poller and the baton; `driver` runs them.
+//! LoopCore: the native half of `EventLoop`. It owns the queues, the files, the poller and the baton; `driver` runs
+//! them.
 //!
-//! Each field says who writes and who reads it: `state.rs` those that need the GIL, `shared.rs` those that threads without it
-//! may touch. In which order their locks are taken stands in `fork.rs`.
+//! Each field says who writes and who reads it: `state.rs` those that need the GIL, `shared.rs` those that threads
+//! without it may touch. In which order their locks are taken stands in `fork.rs`.
 //!
 //! `call_soon`, `call_later` and their like are called more often than anything else: they are raw methods of CPython
 //! (`ffi::FastMethod`), and a handle goes into the queue without a lock if the calling thread holds the baton.

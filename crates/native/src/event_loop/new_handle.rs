@@ -61,7 +61,8 @@ pub fn new_handle<'py>(
     Ok(Handle::new(callback.to_owned().unbind(), args, context, slf.to_owned().into_any().unbind()))
 }
 
-/// Checks a call of `call_soon` or a method like it, in debug mode, as asyncio does. `thread`: only threads of the loop may call it.
+/// Checks a call of `call_soon` or a method like it, in debug mode, as asyncio does. `thread`: only threads of the loop
+/// may call it.
 #[cold]
 pub fn check_debug(
     slf: Borrowed<'_, '_, LoopCore>,

@@ -44,8 +44,8 @@ impl LoopCore {
         self.shared.wake_sleeper();
     }
 
-    /// As `schedule`, for a thread that does not run this loop. The caller wakes the loop, once it has let go of the GIL: a loop
-    /// that is woken before that only wakes up to wait.
+    /// As `schedule`, for a thread that does not run this loop. The caller wakes the loop, once it has let go of the
+    /// GIL: a loop that is woken before that only wakes up to wait.
     pub fn post_quietly(&self, handle: Py<Handle>) {
         self.shared.last_post.note();
         self.queues.inbox.push(Post::Soon(handle));
@@ -61,7 +61,8 @@ impl LoopCore {
         Pending { ready: ready || self.queues.inbox.is_filled() || self.is_stopping(), deadline }
     }
 
-    /// Does what a release of the baton left to do. Returns true if a relief thread is to be started, which it does not do.
+    /// Does what a release of the baton left to do. Returns true if a relief thread is to be started, which it does not
+    /// do.
     pub fn after_release(&self, after: After) -> bool {
         match after {
             After::Nothing => false,

@@ -10,7 +10,8 @@ use everloop_core::wait::LastPost;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-/// The part of a loop that threads without the GIL may touch: the watchdog, threads that wait for the baton, pool threads.
+/// The part of a loop that threads without the GIL may touch: the watchdog, threads that wait for the baton, pool
+/// threads.
 pub struct Shared {
     pub baton: Baton,
     pub heartbeat: Heartbeat,
@@ -18,9 +19,11 @@ pub struct Shared {
     /// closed meanwhile. Written and read under the GIL: a thread that forks must not leave this lock taken in the
     /// child.
     pub(super) poller: Mutex<Option<Arc<Poller>>>,
-    /// The last post of another thread. Written by that, under the GIL; read by the holder, who stays awake for such posts.
+    /// The last post of another thread. Written by that, under the GIL; read by the holder, who stays awake for such
+    /// posts.
     pub last_post: LastPost,
-    /// True if blocked steps are put aside. This and the other options are written by the program, and read by the watchdog.
+    /// True if blocked steps are put aside. This and the other options are written by the program, and read by the
+    /// watchdog.
     pub rescue: AtomicBool,
     /// Nanoseconds that a call may block before its step is put aside.
     pub rescue_after: AtomicU64,

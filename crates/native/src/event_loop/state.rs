@@ -58,20 +58,24 @@ pub(super) struct Files {
 /// The threads of the loop, and what each of them keeps from the others. All of it is written under the GIL.
 #[derive(Default)]
 pub struct Threads {
-    /// Every thread that turns this loop, or is aside in it. Written by that thread; read by the others and the watchdog.
+    /// Every thread that turns this loop, or is aside in it. Written by that thread; read by the others and the
+    /// watchdog.
     pub members: Mutex<HashMap<ThreadId, Arc<Member>>>,
     /// The tasks that only one thread may step. Written by the thread that runs such a step; read before every step.
     pub pins: Pins,
-    /// The steps in `block_on` (handoff/block_on.rs). Written by them; the holder looks in every turn whether one of their
-    /// tasks was cancelled.
+    /// The steps in `block_on` (handoff/block_on.rs). Written by them; the holder looks in every turn whether one of
+    /// their tasks was cancelled.
     pub block_ons: Mutex<Vec<Py<PyAny>>>,
-    /// The thread whose step is aside and has left its task as the loop's current one; 0 for none. See handoff/tasks.rs.
+    /// The thread whose step is aside and has left its task as the loop's current one; 0 for none. See
+    /// handoff/tasks.rs.
     pub task_owner: AtomicU32,
     /// True while a relief thread is being started. Written by who starts it and by that thread.
     pub spawning: AtomicBool,
-    /// True once the log says that there are as many relief threads as there may be. Written and read by who starts them.
+    /// True once the log says that there are as many relief threads as there may be. Written and read by who starts
+    /// them.
     pub told_full: AtomicBool,
-    /// True once the log says that the system refuses threads, until it gives one. Written as `told_full`, and by that thread.
+    /// True once the log says that the system refuses threads, until it gives one. Written as `told_full`, and by that
+    /// thread.
     pub told_refused: AtomicBool,
 }
 
@@ -82,11 +86,11 @@ pub struct Run {
     pub hears_signals: AtomicBool,
     /// True from `stop()` to the end of the run. Written by any thread; read by home, after each generation.
     pub stopping: AtomicBool,
-    /// The exception of a step on a relief thread that `run_forever` is to raise: SystemExit, KeyboardInterrupt. Written
-    /// by that thread, taken by home.
+    /// The exception of a step on a relief thread that `run_forever` is to raise: SystemExit, KeyboardInterrupt.
+    /// Written by that thread, taken by home.
     pub fatal: Mutex<Option<PyErr>>,
-    /// True if the machinery has failed on a relief thread, not a callback: no relief thread goes on with this run. Written by
-    /// that thread, and by home when the run ends.
+    /// True if the machinery has failed on a relief thread, not a callback: no relief thread goes on with this run.
+    /// Written by that thread, and by home when the run ends.
     pub failed: AtomicBool,
     /// The text of the panic that has ended this loop. Written once; read when the loop is to run again.
     pub panic: Mutex<Option<String>>,

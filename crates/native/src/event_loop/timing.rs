@@ -51,8 +51,8 @@ const RESOLUTION: f64 = 1e-9;
 
 /// Returns the latest time whose timers are due, at `now` of the system's clock.
 ///
-/// With a clock of the program's own, timers are due as in asyncio: differences below the clock's resolution, or below what
-/// floats of that size can have, do not count. Tests that move a clock by tenths rely on it.
+/// With a clock of the program's own, timers are due as in asyncio: differences below the clock's resolution, or below
+/// what floats of that size can have, do not count. Tests that move a clock by tenths rely on it.
 pub fn due_by(slf: &Bound<'_, LoopCore>, now: u64) -> PyResult<f64> {
     if slf.get().clock.is_ours(slf)? {
         return Ok(clock::to_seconds(now));

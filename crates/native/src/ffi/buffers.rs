@@ -15,8 +15,8 @@ unsafe extern "C" {
     pub(super) fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
 }
 
-/// A descriptor that somebody else owns. Whoever calls keeps that owner, or else asks the kernel about a number that names
-/// no open file, which answers EBADF.
+/// A descriptor that somebody else owns. Whoever calls keeps that owner, or else asks the kernel about a number that
+/// names no open file, which answers EBADF.
 pub fn borrow_fd(fd: RawFd) -> BorrowedFd<'static> {
     let fd = if fd < 0 { RawFd::MAX } else { fd };
     // SAFETY: not -1 (see above); it is used for system calls only, which check it.
@@ -36,9 +36,9 @@ pub fn fill_bytes<'py, E>(
     capacity: usize,
     fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
 ) -> PyResult<Result<Bound<'py, PyBytes>, E>> {
-    // SAFETY: a new bytes object of `capacity` uninitialised bytes, which nobody else knows; `fill` sees them as such, and
-    // exactly those that it has written are kept. `_PyBytes_Resize` takes the only reference and gives another, or none with
-    // an error set.
+    // SAFETY: a new bytes object of `capacity` uninitialised bytes, which nobody else knows; `fill` sees them as such,
+    // and exactly those that it has written are kept. `_PyBytes_Resize` takes the only reference and gives another, or
+    // none with an error set.
     unsafe {
         let object = ffi::PyBytes_FromStringAndSize(ptr::null(), capacity as ffi::Py_ssize_t);
         let bytes = Bound::from_owned_ptr_or_err(py, object)?;
@@ -134,7 +134,8 @@ impl Pinned {
         Self { memory: &raw const bytes.as_bytes()[from..], owner: bytes.clone().unbind() }
     }
 
-    /// The bytes that a view shows from `from` on. None unless it shows a bytes object: the memory of others may change.
+    /// The bytes that a view shows from `from` on. None unless it shows a bytes object: the memory of others may
+    /// change.
     pub fn view(object: &Bound<'_, PyMemoryView>, view: &View<'_>, from: usize) -> Option<Self> {
         let owner = object.getattr("obj").ok()?.cast_into_exact::<PyBytes>().ok()?;
         Some(Self { owner: owner.unbind(), memory: &raw const view.bytes()[from..] })

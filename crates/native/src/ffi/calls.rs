@@ -89,14 +89,15 @@ pub fn run_in_context(py: Python<'_>, context: &Py<PyAny>, run: impl FnOnce() ->
 }
 
 /// # Safety
-/// `result` is what a call returned inside `context`, which this thread entered: a new reference, or NULL with an error.
+/// `result` is what a call returned inside `context`, which this thread entered: a new reference, or NULL with an
+/// error.
 #[inline]
 unsafe fn finish_call(py: Python<'_>, context: &Py<PyAny>, result: *mut ffi::PyObject) -> Called {
     // SAFETY: the caller's promise; leaving a context must not disturb the error, so that is taken first.
     unsafe {
         if result.is_null() {
-            // A panic that Python code lets through goes on in PyO3 at this point. The message is on stderr; the loop, which
-            // holds the baton, is not to go along.
+            // A panic that Python code lets through goes on in PyO3 at this point. The message is on stderr; the loop,
+            // which holds the baton, is not to go along.
             let error = catch_unwind(AssertUnwindSafe(|| PyErr::fetch(py))).unwrap_or_else(|_| panicked());
             if ffi::PyContext_Exit(context.as_ptr()) != 0 {
                 return Called::Raised(PyErr::fetch(py));

@@ -30,11 +30,11 @@ pub fn leave_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
     if unsafe { ffi::PyContext_Exit(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
 }
 
-/// True if two contexts, of which one is a copy of the other, still have the same variables. False: perhaps not. (No variable is
-/// looked at.)
+/// True if two contexts, of which one is a copy of the other, still have the same variables. False: perhaps not. (No
+/// variable is looked at.)
 ///
-/// A context has an immutable map, which is all that a collector finds in one that nobody is in; to set a variable is to
-/// put another map in its place.
+/// A context has an immutable map, which is all that a collector finds in one that nobody is in; to set a variable is
+/// to put another map in its place.
 pub fn have_same_variables(one: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> bool {
     let map = only_reference(one);
     !map.is_null() && map == only_reference(other)

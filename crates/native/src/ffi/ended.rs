@@ -5,9 +5,10 @@
 //! Frames of Rust must not be unwound like that: the process is aborted ("Rust cannot catch foreign exceptions"), or
 //! references are dropped without the GIL. So threads whose stacks may hold such frames sleep on there too.
 //!
-//! glibc runs the cleanup handlers of a thread as soon as unwinding has left the frame that a handler's record lies in, and
-//! before it goes on to the next frame. A record that lies in no frame at all has been left from the start: its handler is
-//! what `pthread_exit` does first. Other systems do not unwind: there the thread ends without touching a frame.
+//! glibc runs the cleanup handlers of a thread as soon as unwinding has left the frame that a handler's record lies in,
+//! and before it goes on to the next frame. A record that lies in no frame at all has been left from the start: its
+//! handler is what `pthread_exit` does first. Other systems do not unwind: there the thread ends without touching a
+//! frame.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod handler {
@@ -37,8 +38,8 @@ mod handler {
 
     impl Drop for Pushed {
         fn drop(&mut self) {
-            // SAFETY: pushed by this thread, and made by `Box`. Records are taken off in any order: each only says which one
-            // is first from now on, and nobody else in a Python process has any.
+            // SAFETY: pushed by this thread, and made by `Box`. Records are taken off in any order: each only says
+            // which one is first from now on, and nobody else in a Python process has any.
             unsafe {
                 (self.pop)(self.record, 0);
                 drop(Box::from_raw(self.record));
@@ -84,15 +85,16 @@ mod handler {
     fn is_finalizing() -> bool {
         // 3.13 gave it its public name; later versions end no thread.
         let function = find(c"Py_IsFinalizing").or_else(|| find(c"_Py_IsFinalizing"));
-        // SAFETY: the interpreter's function, which reads a flag. Where it cannot be found, nobody else is known to end threads.
+        // SAFETY: the interpreter's function, which reads a flag. Where it cannot be found, nobody else is known to end
+        // threads.
         function.is_none_or(|function| unsafe {
             mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(function)() != 0
         })
     }
 }
 
-/// If the interpreter should end this thread, it sleeps on instead. To be called by whoever runs Python code from a frame of
-/// Rust; of no effect after the first time.
+/// If the interpreter should end this thread, it sleeps on instead. To be called by whoever runs Python code from a
+/// frame of Rust; of no effect after the first time.
 #[inline]
 pub fn stay_when_ended() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,7 +1,7 @@
 //! The frame evaluator (PEP 523): every frame that begins passes a gate, while that is set.
 //!
-//! Another tool may have set an evaluator before, which ours calls; or after, which calls ours. In the second case ours cannot be
-//! taken away without taking the other's, so it stays, and its gate lets everybody pass.
+//! Another tool may have set an evaluator before, which ours calls; or after, which calls ours. In the second case ours
+//! cannot be taken away without taking the other's, so it stays, and its gate lets everybody pass.
 
 use super::ended::stay_when_ended;
 use super::panics::panicked;
@@ -16,7 +16,8 @@ use std::sync::OnceLock;
 
 /// The gate that every new frame of the process passes while ours is the evaluator. Set once, at the first use.
 static FRAME_GATE: OnceLock<fn(Python<'_>) -> PyResult<()>> = OnceLock::new();
-/// The evaluator before ours, if that was not the interpreter's own. Written under the GIL, read by whoever runs a frame.
+/// The evaluator before ours, if that was not the interpreter's own. Written under the GIL, read by whoever runs a
+/// frame.
 static EVALUATOR: Mutex<Option<ffi::_PyFrameEvalFunction>> = Mutex::new(None);
 
 unsafe extern "C" fn evaluate(
@@ -24,8 +25,9 @@ unsafe extern "C" fn evaluate(
     frame: *mut ffi::_PyInterpreterFrame,
     throw: c_int,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter evaluates frames with the GIL held, and calls us with arguments that are meant for another
-    // evaluator just like it. With `throw`, an error is set that the frame begins with: a gate that fails sets another.
+    // SAFETY: the interpreter evaluates frames with the GIL held, and calls us with arguments that are meant for
+    // another evaluator just like it. With `throw`, an error is set that the frame begins with: a gate that fails sets
+    // another.
     unsafe {
         let py = Python::assume_attached();
         stay_when_ended(); // any thread of the process may be in here, and for long
@@ -61,8 +63,8 @@ pub fn set_frame_gate(_py: Python<'_>, gate: fn(Python<'_>) -> PyResult<()>, on:
         return; // without these functions nobody is rescued
     };
     let _ = FRAME_GATE.set(gate); // an earlier call has set the same
-    // SAFETY: the current interpreter, under the GIL; both functions are valid for ever. The interpreter reports its own
-    // evaluator as `_PyEval_EvalFrameDefault`, and takes that as "none".
+    // SAFETY: the current interpreter, under the GIL; both functions are valid for ever. The interpreter reports its
+    // own evaluator as `_PyEval_EvalFrameDefault`, and takes that as "none".
     unsafe {
         let interpreter = ffi::PyInterpreterState_Get();
         let now = current(interpreter);

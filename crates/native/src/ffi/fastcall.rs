@@ -78,8 +78,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.vectorcall(method, Some(slf), None, self.keywords)
     }
 
-    /// `first` goes before the positional arguments, and `last` behind the values of the keywords; `names` has a name for
-    /// each of those.
+    /// `first` goes before the positional arguments, and `last` behind the values of the keywords; `names` has a name
+    /// for each of those.
     fn vectorcall(
         &self,
         callable: &Bound<'py, PyAny>,
@@ -101,9 +101,9 @@ impl<'a, 'py> Arguments<'a, 'py> {
             &many[..]
         };
         let count = self.len() + usize::from(first.is_some());
-        // SAFETY: all of it is alive for the call, as the caller of this method, or ours, keeps it; behind the free slot are
-        // `count` positional arguments, and then a value for each of the names. The result is a new reference or NULL with
-        // an error set.
+        // SAFETY: all of it is alive for the call, as the caller of this method, or ours, keeps it; behind the free
+        // slot are `count` positional arguments, and then a value for each of the names. The result is a new reference
+        // or NULL with an error set.
         unsafe {
             let result = ffi::PyObject_Vectorcall(
                 callable.as_ptr(),
@@ -149,7 +149,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 }
 
-/// True if there is one name, and that is `context`. The names that C code gives are remembered: they are not the interned one.
+/// True if there is one name, and that is `context`. The names that C code gives are remembered: they are not the
+/// interned one.
 fn is_only_context(names: Borrowed<'_, '_, PyTuple>) -> bool {
     let py = names.py();
     let expected = name!(py, "context");
@@ -198,8 +199,8 @@ pub fn install<M: FastMethod>(py: Python<'_>) -> PyResult<()> {
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: M::DOC.as_ptr(),
     }));
-    // SAFETY: the type is alive, the definition is leaked and well-formed, and `fastcall` has the signature that its flags
-    // announce. The result is a new reference or NULL with an error set.
+    // SAFETY: the type is alive, the definition is leaked and well-formed, and `fastcall` has the signature that its
+    // flags announce. The result is a new reference or NULL with an error set.
     let descriptor =
         unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
     class.setattr(M::NAME.to_str().map_err(|_| PySystemError::new_err("a method's name is not UTF-8"))?, descriptor)

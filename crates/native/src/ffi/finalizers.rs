@@ -20,8 +20,8 @@ pub trait Finalize: pyo3::PyClass {
 /// To be called once per class, before there is an instance.
 pub fn install_finalizer<C: Finalize>(class: &Bound<'_, PyType>) {
     let class = class.as_type_ptr();
-    // SAFETY: a live heap type with no instances and no subtypes yet; both slots get functions of the right signature. PyO3's
-    // deallocator does not call finalizers by itself, so ours does before it.
+    // SAFETY: a live heap type with no instances and no subtypes yet; both slots get functions of the right signature.
+    // PyO3's deallocator does not call finalizers by itself, so ours does before it.
     unsafe {
         if let Some(original) = (*class).tp_dealloc
             && C::original().set(original).is_ok()
@@ -33,7 +33,8 @@ pub fn install_finalizer<C: Finalize>(class: &Bound<'_, PyType>) {
 }
 
 unsafe extern "C" fn finalizer<C: Finalize>(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter finalizes a live instance of the class, with the GIL held; an error that is set must stay set.
+    // SAFETY: the interpreter finalizes a live instance of the class, with the GIL held; an error that is set must stay
+    // set.
     unsafe {
         let py = Python::assume_attached();
         stay_when_ended();
@@ -48,8 +49,8 @@ unsafe extern "C" fn finalizer<C: Finalize>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn deallocator<C: Finalize>(object: *mut ffi::PyObject) {
-    // SAFETY: called for an instance whose reference count has come to nought, as the original expects it. The finalizer may
-    // bring it back to life, and then it must not be freed.
+    // SAFETY: called for an instance whose reference count has come to nought, as the original expects it. The
+    // finalizer may bring it back to life, and then it must not be freed.
     unsafe {
         if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;

@@ -11,8 +11,8 @@ unsafe extern "C" {
     pub fn PyMethod_Function(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
-/// The code of a plain Python function, or of a method with one. None for a function with attributes, which may change what it
-/// is.
+/// The code of a plain Python function, or of a method with one. None for a function with attributes, which may change
+/// what it is.
 pub fn plain_code<'a, 'py>(function: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
     // SAFETY: each object is of exactly the type that is asked of it; it is alive, a method keeps its function and that
     // lends its code, and with the GIL held nobody changes them.
@@ -36,7 +36,8 @@ pub fn is_function_of(object: &Bound<'_, PyAny>, code: &Py<PyAny>) -> bool {
     unsafe { ffi::PyFunction_Check(object.as_ptr()) != 0 && ffi::PyFunction_GetCode(object.as_ptr()) == code.as_ptr() }
 }
 
-/// True for a callable that is implemented in C without a Python function in between: then a `C_RETURN` event follows a call.
+/// True for a callable that is implemented in C without a Python function in between: then a `C_RETURN` event follows a
+/// call.
 pub fn is_c_function(callable: &Bound<'_, PyAny>) -> bool {
     callable.is_instance_of::<PyCFunction>() || ptr::eq(callable.get_type_ptr(), &raw mut ffi::PyMethodDescr_Type)
 }

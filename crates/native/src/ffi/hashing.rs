@@ -1,4 +1,5 @@
-//! A hook where the interpreter asks for the hash of an object: of a loop, by which it looks up the loop's current task.
+//! A hook where the interpreter asks for the hash of an object: of a loop, by which it looks up the loop's current
+//! task.
 
 use super::ended::stay_when_ended;
 use super::panics::panicked;
@@ -18,15 +19,15 @@ fn hash_of_any() -> Option<ffi::hashfunc> {
     unsafe { ffi::PyBaseObject_Type.tp_hash }
 }
 
-/// Has `hook` called from now on whenever an instance of this object's class is hashed. It is the same hook each time. A class
-/// with a hash of its own is left as it is.
+/// Has `hook` called from now on whenever an instance of this object's class is hashed. It is the same hook each time.
+/// A class with a hash of its own is left as it is.
 ///
-/// A method `__hash__` would do the same, and cost each step of each task a tenth of a microsecond: this costs nothing until it
-/// is called, and a few nanoseconds then.
+/// A method `__hash__` would do the same, and cost each step of each task a tenth of a microsecond: this costs nothing
+/// until it is called, and a few nanoseconds then.
 pub fn hook_hashes(object: &Bound<'_, PyAny>, hook: Hook) {
     let class = object.get_type_ptr();
-    // SAFETY: the class of a live object, and the GIL is held, so nobody else looks at its slots. The function that is put there
-    // has the right signature, and gives the same hash as the one that it takes the place of.
+    // SAFETY: the class of a live object, and the GIL is held, so nobody else looks at its slots. The function that is
+    // put there has the right signature, and gives the same hash as the one that it takes the place of.
     unsafe {
         let is_plain = match ((*class).tp_hash, hash_of_any()) {
             (Some(own), Some(plain)) => own as usize == plain as usize,

@@ -1,12 +1,13 @@
 //! Every call of CPython's C interface that PyO3 does not wrap, each with the reason why it is sound here.
 //!
-//! Nothing outside this folder is `unsafe`. All functions take a `Python` token: the caller is attached to the interpreter, which
-//! means that it holds the GIL. The module declares that it needs the GIL (`gil_used = true` in lib.rs); [`GilCell`] leans on
-//! that.
+//! Nothing outside this folder is `unsafe`. All functions take a `Python` token: the caller is attached to the
+//! interpreter, which means that it holds the GIL. The module declares that it needs the GIL (`gil_used = true` in
+//! lib.rs); [`GilCell`] leans on that.
 //!
-//! Reading order: [`cells`], [`peek`], [`private`] (what is not public); [`contexts`], [`functions`], [`calls`], [`objects`],
-//! [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`], [`hashing`], [`evaluator`] (what the
-//! interpreter calls); [`onlooker`], [`runtime`], [`ended`], [`children`], [`interruption`] (what few need).
+//! Reading order: [`cells`], [`peek`], [`private`] (what is not public); [`contexts`], [`functions`], [`calls`],
+//! [`objects`], [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`],
+//! [`hashing`], [`evaluator`] (what the interpreter calls); [`onlooker`], [`runtime`], [`ended`], [`children`],
+//! [`interruption`] (what few need).
 
 mod buffers;
 mod calls;

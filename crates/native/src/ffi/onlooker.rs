@@ -1,7 +1,7 @@
 //! An onlooker: a thread that looks at the interpreter, and must run none of the program's code. It is the watchdog.
 //!
-//! Looking at frames, code objects and callbacks without asking them: an attribute may be a property, a metaclass may have
-//! `__getattribute__`, and whoever drops the last reference runs a destructor.
+//! Looking at frames, code objects and callbacks without asking them: an attribute may be a property, a metaclass may
+//! have `__getattribute__`, and whoever drops the last reference runs a destructor.
 
 use super::cells::name;
 use super::ended::stay_when_ended;
@@ -30,8 +30,8 @@ unsafe extern "C" {
 
 /// Takes the GIL for `f`; None: there is no interpreter. For a thread that does not have it, and is not Python's.
 ///
-/// PyO3's own way first settles what other threads have dropped without the GIL, and drops at once what `f` drops. Here both
-/// is left to the next thread that comes by PyO3's: no last reference goes on this one.
+/// PyO3's own way first settles what other threads have dropped without the GIL, and drops at once what `f` drops. Here
+/// both is left to the next thread that comes by PyO3's: no last reference goes on this one.
 pub fn attach_quietly<R>(f: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     struct Attached(ffi::PyGILState_STATE);
 
@@ -56,8 +56,8 @@ pub fn attach_quietly<R>(f: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     }
 }
 
-/// Runs `f` unseen by debuggers, profilers and coverage (`sys.settrace`, `sys.monitoring`): for a thread that is not Python's.
-/// They would ask `threading` which thread this is, and it would make one up, which then outlives this one.
+/// Runs `f` unseen by debuggers, profilers and coverage (`sys.settrace`, `sys.monitoring`): for a thread that is not
+/// Python's. They would ask `threading` which thread this is, and it would make one up, which then outlives this one.
 pub fn untraced<R>(_py: Python<'_>, f: impl FnOnce() -> R) -> R {
     // SAFETY: attached, so there is a thread state; each call of the first is followed by one of the second.
     unsafe {
@@ -121,8 +121,8 @@ fn plain_text(text: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
 /// The object whose method a callback is, if it is a method of C or Python, or the step of a task.
 pub fn bound_to<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = callback.py();
-    // SAFETY: each function is called for an object of exactly the type that it is for, and lends what that object keeps;
-    // a wrapper's attribute is read by its C getter, which gives a new reference.
+    // SAFETY: each function is called for an object of exactly the type that it is for, and lends what that object
+    // keeps; a wrapper's attribute is read by its C getter, which gives a new reference.
     unsafe {
         if callback.is_exact_instance_of::<PyCFunction>() {
             Bound::from_borrowed_ptr_or_opt(py, ffi::PyCFunction_GetSelf(callback.as_ptr()))

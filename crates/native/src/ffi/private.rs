@@ -1,5 +1,5 @@
-//! The names of CPython's C interface that are not public. They are looked up when they are needed, so that the absence of one
-//! costs no more than its use.
+//! The names of CPython's C interface that are not public. They are looked up when they are needed, so that the absence
+//! of one costs no more than its use.
 //!
 //! Only names that are documented are linked (`_PyBytes_Resize`, in spite of its name), and those that PyO3 itself
 //! cannot do without. Two things that we rely on cannot be looked up, as they have no name that could be missing: the
@@ -92,7 +92,8 @@ static FOR_RESCUE: OnceLock<Option<ForRescue>> = OnceLock::new();
 /// Looks for what rescue needs. None: something is missing, which is told.
 pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
     if FOR_RESCUE.get().is_none() {
-        // We do not search inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the same.
+        // We do not search inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the
+        // same.
         _ = FOR_RESCUE.set(look_up_for_rescue(py));
     }
     for_rescue()
@@ -117,11 +118,11 @@ fn look_up_for_rescue(py: Python<'_>) -> Option<ForRescue> {
     Some(ForRescue { evaluators, runtime: look_up(py, &RUNTIME).map(|runtime| runtime.addr().get()) })
 }
 
-/// The version of an object's class: another one after each change of it or of its bases. 0: it has none at this moment, and
-/// gets one when an attribute of it is looked up.
+/// The version of an object's class: another one after each change of it or of its bases. 0: it has none at this
+/// moment, and gets one when an attribute of it is looked up.
 ///
-/// A field of every class (`tp_version_tag`), known for CPython 3.12 to 3.15, that PyO3 has a place for too. If another version
-/// stopped counting in it, a `time` that is patched on a class while its loops run would be heeded late.
+/// A field of every class (`tp_version_tag`), known for CPython 3.12 to 3.15, that PyO3 has a place for too. If another
+/// version stopped counting in it, a `time` that is patched on a class while its loops run would be heeded late.
 #[inline]
 pub fn class_version(object: &Bound<'_, PyAny>) -> u32 {
     // SAFETY: a live object has a class, and the GIL keeps others from changing it.

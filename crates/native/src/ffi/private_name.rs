@@ -1,4 +1,5 @@
-//! A name of others that is not public, and that the native half leans on: what for, and what is lost where it is missing.
+//! A name of others that is not public, and that the native half leans on: what for, and what is lost where it is
+//! missing.
 
 use super::cells::Made;
 use pyo3::exceptions::PyImportError;
@@ -118,7 +119,8 @@ impl Name {
 /// `tell(place)` of `everloop.private`, which is above us.
 static TELLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Has `tell(place)` called where a name is missing. A second call is of no effect: the module may have been imported anew.
+/// Has `tell(place)` called where a name is missing. A second call is of no effect: the module may have been imported
+/// anew.
 pub fn set_teller(py: Python<'_>, tell: Py<PyAny>) {
     _ = TELLER.set(py, tell);
 }

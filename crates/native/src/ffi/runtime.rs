@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::{mem, ptr};
 
-/// True if a futex at this address is one of the interpreter's own: a thread that waits there waits for the GIL. None: it
-/// cannot be told from other locks.
+/// True if a futex at this address is one of the interpreter's own: a thread that waits there waits for the GIL. None:
+/// it cannot be told from other locks.
 pub fn is_interpreters(address: usize) -> Option<bool> {
     static RUNTIME: OnceLock<Option<Range<usize>>> = OnceLock::new();
     let start = private::for_rescue()?.runtime?;
@@ -33,12 +33,13 @@ const SYMBOL_ENTRY: c_int = 1;
 
 /// The addresses of `_PyRuntime`, which holds the main interpreter and its GIL, as the dynamic linker knows them.
 ///
-/// With glibc a thread that waits for a condition variable is at a futex inside that variable. With musl it is at one on its
-/// stack, so this would be of no use there; and musl has no `dladdr1`. The entries of 32-bit systems look different.
+/// With glibc a thread that waits for a condition variable is at a futex inside that variable. With musl it is at one
+/// on its stack, so this would be of no use there; and musl has no `dladdr1`. The entries of 32-bit systems look
+/// different.
 fn runtime(start: usize) -> Option<Range<usize>> {
     let dladdr1 = private::find(c"dladdr1").filter(|_| cfg!(target_pointer_width = "64"))?;
-    // SAFETY: the function of glibc, with the signature that its manual gives. All zeros is a valid Dl_info. Where the call
-    // succeeds and has found a symbol, it is an entry in the symbol table of a library that is never unloaded.
+    // SAFETY: the function of glibc, with the signature that its manual gives. All zeros is a valid Dl_info. Where the
+    // call succeeds and has found a symbol, it is an entry in the symbol table of a library that is never unloaded.
     unsafe {
         let dladdr1 = mem::transmute::<*mut c_void, Dladdr1>(dladdr1);
         let mut info: libc::Dl_info = mem::zeroed();

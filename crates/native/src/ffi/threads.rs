@@ -28,11 +28,11 @@ impl ThreadState {
         Self(unsafe { ffi::PyThreadState_Get() })
     }
 
-    /// The frame that the thread runs or is blocked in. Only for a thread that still exists: a `Member` is taken off its
-    /// loop's list by its own thread, under the GIL, before that thread ends.
+    /// The frame that the thread runs or is blocked in. Only for a thread that still exists: a `Member` is taken off
+    /// its loop's list by its own thread, under the GIL, before that thread ends.
     pub fn top_frame<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyFrame>> {
-        // SAFETY: the thread exists (see above), so its state does; the GIL keeps it from changing its frames. The result is
-        // a new reference or NULL without an error.
+        // SAFETY: the thread exists (see above), so its state does; the GIL keeps it from changing its frames. The
+        // result is a new reference or NULL without an error.
         unsafe {
             let frame = ffi::PyThreadState_GetFrame(self.0);
             Bound::from_owned_ptr_or_opt(py, frame.cast()).map(|frame| frame.cast_into_unchecked())
@@ -55,8 +55,8 @@ impl CurrentHandle {
     /// The handle, if one is being run.
     pub fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let object = self.0.load(Ordering::Relaxed);
-        // SAFETY: `hold` is called with the GIL held, and what it returns borrows the handle until it clears this, also under
-        // the GIL: as we hold it now, a pointer that is set is alive.
+        // SAFETY: `hold` is called with the GIL held, and what it returns borrows the handle until it clears this, also
+        // under the GIL: as we hold it now, a pointer that is set is alive.
         unsafe { Bound::from_borrowed_ptr_or_opt(py, object).map(Bound::unbind) }
     }
 }

@@ -54,8 +54,8 @@ impl Window {
 
     /// A bytes object of up to `size` bytes, to be filled through the buffer protocol: see [`finish`](Self::finish).
     pub fn draft(py: Python<'_>, size: usize) -> PyResult<Self> {
-        // SAFETY: a new bytes object that nobody else knows, or NULL with an error set (also of a size out of range). What
-        // it holds is what malloc left there; nothing here looks at it, C code fills it, and the rest is cut off.
+        // SAFETY: a new bytes object that nobody else knows, or NULL with an error set (also of a size out of range).
+        // What it holds is what malloc left there; nothing here looks at it, C code fills it, and the rest is cut off.
         let bytes = unsafe {
             let length = ffi::Py_ssize_t::try_from(size).unwrap_or(-1);
             let bytes = Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(ptr::null(), length))?;
@@ -111,8 +111,8 @@ impl Window {
             return Ok(PyBytes::new(py, &bytes.as_bytes(py)[..filled]).unbind());
         }
         let mut object = bytes.into_ptr();
-        // SAFETY: the only reference to a bytes object that was never handed out, nor hashed. On failure it is freed, `object`
-        // is NULL and an error is set.
+        // SAFETY: the only reference to a bytes object that was never handed out, nor hashed. On failure it is freed,
+        // `object` is NULL and an error is set.
         unsafe {
             if _PyBytes_Resize(&raw mut object, filled as ffi::Py_ssize_t) != 0 {
                 return Err(PyErr::fetch(py));
@@ -132,9 +132,9 @@ impl Window {
             // SAFETY: `shown` lies within the memory.
             (unsafe { memory.add(pane.shown.start) }, pane.shown.len())
         });
-        // SAFETY: the interpreter hands us a buffer to be filled in. The memory neither moves nor goes while it is exported:
-        // own memory lives as long as this object, which the view keeps alive, and a draft is not handed out before all
-        // buffers are given back. This cannot fail, as the memory is writable.
+        // SAFETY: the interpreter hands us a buffer to be filled in. The memory neither moves nor goes while it is
+        // exported: own memory lives as long as this object, which the view keeps alive, and a draft is not handed out
+        // before all buffers are given back. This cannot fail, as the memory is writable.
         let failed = unsafe {
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), length as ffi::Py_ssize_t, 0, flags) != 0
         };

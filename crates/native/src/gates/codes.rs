@@ -1,7 +1,7 @@
 //! The code objects that have events of ours, and what each one has them for.
 //!
-//! - Steps are stopped in it: INSTRUCTION events, and RAISE events where one code object can have those. The code is changed
-//!   in place, so the next instruction of the blocked frame is a gate. Other frames of the same code pass it.
+//! - Steps are stopped in it: INSTRUCTION events, and RAISE events where one code object can have those. The code is
+//!   changed in place, so the next instruction of the blocked frame is a gate. Other frames of the same code pass it.
 //! - Steps are away at calls in it, or it has learned sites: CALL, C_RETURN and C_RAISE events. The other calls of the
 //!   function are silenced one by one (`DISABLE`), and with its CALL a place loses its C_RETURN too. So a site that is
 //!   forgotten while steps are away there stays as it is, until they are back.
@@ -20,7 +20,8 @@ pub struct Code {
     code: Py<PyWeakrefReference>,
     /// The number of steps that are stopped in frames of this code: rescued, or probed.
     stopped: usize,
-    /// The offsets of the calls at which steps are away, each as often as there are steps: learned sites, or forgotten since.
+    /// The offsets of the calls at which steps are away, each as often as there are steps: learned sites, or forgotten
+    /// since.
     away: Vec<i32>,
     /// Its learned sites.
     pub sites: Sites,

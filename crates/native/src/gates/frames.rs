@@ -1,9 +1,9 @@
 //! The gate for Python code that C code calls before it returns.
 //!
-//! A C function that blocks may call Python afterwards, or in between: a callback of a database driver, the function of a
-//! `map`. No instruction of the blocked frame comes before that. So while a step is aside in a C function that may do so,
-//! every frame of the process that begins passes here (a frame evaluator, PEP 523), and the blocked thread's waits for the
-//! baton. Setting it costs a store; while it is set, calls of Python functions are somewhat slower.
+//! A C function that blocks may call Python afterwards, or in between: a callback of a database driver, the function of
+//! a `map`. No instruction of the blocked frame comes before that. So while a step is aside in a C function that may do
+//! so, every frame of the process that begins passes here (a frame evaluator, PEP 523), and the blocked thread's waits
+//! for the baton. Setting it costs a store; while it is set, calls of Python functions are somewhat slower.
 //!
 //! Nothing outside this file knows how it is done: [`open`], [`close`] and [`is_leaf`] are all that others use.
 

@@ -1,8 +1,8 @@
 //! Gates: what a step that is aside cannot pass without the baton, whatever it does next.
 //!
-//! A step that was put aside without its knowledge comes back in the middle of a C function. Before it runs a line of Python
-//! it has to wait for the baton, and nothing in it asks for that: so the interpreter is made to ask. What can come next, and
-//! which gate is there:
+//! A step that was put aside without its knowledge comes back in the middle of a C function. Before it runs a line of
+//! Python it has to wait for the baton, and nothing in it asks for that: so the interpreter is made to ask. What can
+//! come next, and which gate is there:
 //!
 //! | what comes next | gate |
 //! |---|---|
@@ -11,27 +11,28 @@
 //! | it calls Python before it returns | every frame that begins (`frames.rs`) |
 //! | it was put aside at its call, at a learned site, and returns or raises | C_RETURN and C_RAISE events (`codes.rs`) |
 //!
-//! Two more gates need nothing to be opened, and are not here: where asyncio leaves the task (`ffi/hashing.rs`), and the end
-//! of the step (`handoff::end_of_step`).
+//! Two more gates need nothing to be opened, and are not here: where asyncio leaves the task (`ffi/hashing.rs`), and
+//! the end of the step (`handoff::end_of_step`).
 //!
-//! **One value.** [`Gates::open`] opens what one step needs and counts it as one more user of each; whoever has the value
-//! holds them open, and [`Gates::close`] counts it off. It lies in the record of the step that is aside (`aside.rs`), or of
-//! the probe of a thread (`member.rs`). Nothing else opens or closes: no pair of calls is balanced by hand.
+//! **One value.** [`Gates::open`] opens what one step needs and counts it as one more user of each; whoever has the
+//! value holds them open, and [`Gates::close`] counts it off. It lies in the record of the step that is aside
+//! (`aside.rs`), or of the probe of a thread (`member.rs`). Nothing else opens or closes: no pair of calls is balanced
+//! by hand.
 //!
-//! **Who may touch what.** All of it is under the GIL: opened by the step's thread (learned) or by the watchdog (rescue,
-//! probe), closed by the step's thread, or by the watchdog for a probe. What opens and closes may set events, which may
-//! collect garbage, so it is never called with a lock held. On the watchdog's thread nothing collects garbage, and values are
-//! closed, not dropped: it is no thread of Python's, and drops no last reference.
+//! **Who may touch what.** All of it is under the GIL: opened by the step's thread (learned) or by the watchdog
+//! (rescue, probe), closed by the step's thread, or by the watchdog for a probe. What opens and closes may set events,
+//! which may collect garbage, so it is never called with a lock held. On the watchdog's thread nothing collects
+//! garbage, and values are closed, not dropped: it is no thread of Python's, and drops no last reference.
 //!
-//! **Dropped instead of closed.** Where a release panics before the step is aside, or a loop goes with a member in it, the
-//! value is dropped, and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
+//! **Dropped instead of closed.** Where a release panics before the step is aside, or a loop goes with a member in it,
+//! the value is dropped, and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
 //!
-//! **Fork.** In the child no step is aside but the forking thread's: [`after_fork`] closes everything at once, and a value
-//! of an earlier generation holds nothing. The record that is left opens its gates anew: [`Gates::reopen`].
+//! **Fork.** In the child no step is aside but the forking thread's: [`after_fork`] closes everything at once, and a
+//! value of an earlier generation holds nothing. The record that is left opens its gates anew: [`Gates::reopen`].
 //!
-//! **What was tried.** Threads that are parked before they ask for the GIL: no gate can stand in the interpreter's own calls.
-//! Each of these gates costs others something while it is open (all code, all frames), so none is open longer than a step
-//! needs it. What would change that: an event of the interpreter for "this thread is about to run Python".
+//! **What was tried.** Threads that are parked before they ask for the GIL: no gate can stand in the interpreter's own
+//! calls. Each of these gates costs others something while it is open (all code, all frames), so none is open longer
+//! than a step needs it. What would change that: an event of the interpreter for "this thread is about to run Python".
 
 pub mod codes;
 pub mod frames;
@@ -49,7 +50,8 @@ use std::mem;
 pub enum Need<'a, 'py> {
     /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next.
     Stop(Option<&'a Bound<'py, PyCode>>),
-    /// It is about to make this call, at a learned site; of a C function that may call Python before it returns, or not.
+    /// It is about to make this call, at a learned site; of a C function that may call Python before it returns, or
+    /// not.
     Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
 }
 

@@ -1,8 +1,9 @@
 //! RAISE events of all code, up to CPython 3.14: an exception that leaves the blocked frame.
 //!
-//! A call that fails leaves its frame without another instruction, if nobody handles the error there. From 3.15 on a code
-//! object can have RAISE events of its own; before, they exist for all code at once, and exceptions of all threads are
-//! somewhat slower while they are on. A step that has no Python code of its own needs them for all code on every version.
+//! A call that fails leaves its frame without another instruction, if nobody handles the error there. From 3.15 on a
+//! code object can have RAISE events of its own; before, they exist for all code at once, and exceptions of all threads
+//! are somewhat slower while they are on. A step that has no Python code of its own needs them for all code on every
+//! version.
 
 use super::tool::Tool;
 use pyo3::prelude::*;

@@ -1,4 +1,5 @@
-//! Learned sites: the calls at which a step was rescued once. From then on the hand-off happens there, at the CALL event.
+//! Learned sites: the calls at which a step was rescued once. From then on the hand-off happens there, at the CALL
+//! event.
 //!
 //! They are those of the process, not of a loop: what blocks in one loop blocks in all.
 

@@ -1,9 +1,10 @@
 //! The monitoring tool: the interpreter's events (`sys.monitoring`, PEP 669), under a tool id that is ours.
 //!
-//! It is claimed once, by a loop that may rescue, and kept until the process ends. Before that nobody is rescued, so no gate
-//! here is ever opened: all others find it claimed.
+//! It is claimed once, by a loop that may rescue, and kept until the process ends. Before that nobody is rescued, so no
+//! gate here is ever opened: all others find it claimed.
 //!
-//! Seen on CPython 3.12.1, 3.13.0, 3.14.8 and 3.15.0: events that are set while a call runs fire when that call returns.
+//! Seen on CPython 3.12.1, 3.13.0, 3.14.8 and 3.15.0: events that are set while a call runs fire when that call
+//! returns.
 
 use crate::ffi;
 use pyo3::prelude::*;

@@ -8,8 +8,8 @@ pub struct Native {
     /// Its name in Python, for those who look at the handle.
     pub name: &'static str,
     pub run: fn(&Bound<'_, PyAny>) -> PyResult<()>,
-    /// Asked when a step that is aside is in the handle's context. True: the method runs in a copy of the context. False: it
-    /// waits for the step.
+    /// Asked when a step that is aside is in the handle's context. True: the method runs in a copy of the context.
+    /// False: it waits for the step.
     pub runs_beside: fn(&Bound<'_, PyAny>) -> bool,
 }
 

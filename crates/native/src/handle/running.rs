@@ -1,8 +1,8 @@
 //! Running: the time in which a callback of `call_soon_threadsafe` runs.
 //!
-//! From CPython 3.14 on, other threads that cancel its handle, or ask whether it was cancelled, wait until it has returned.
-//! asyncio's handle has a lock that its callback runs under. Here no thread of the loop waits: one whose step is aside is
-//! still in its callback, and can come back only when the step that would wait for it has ended.
+//! From CPython 3.14 on, other threads that cancel its handle, or ask whether it was cancelled, wait until it has
+//! returned. asyncio's handle has a lock that its callback runs under. Here no thread of the loop waits: one whose step
+//! is aside is still in its callback, and can come back only when the step that would wait for it has ended.
 
 use crate::ffi::GilCell;
 use crate::generation::generation;

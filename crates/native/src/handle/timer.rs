@@ -15,7 +15,8 @@ use std::sync::Arc;
 pub struct TimerHandle {
     /// The time at which it is due, of the loop's clock.
     seconds: f64,
-    /// The same as the program has written it: an int stays an int. None until somebody asks for a float that only the loop knows.
+    /// The same as the program has written it: an int stays an int. None until somebody asks for a float that only the
+    /// loop knows.
     when: GilCell<Option<Py<PyAny>>>,
     /// The number of cancelled timers in the heap of its loop.
     cancelled: Arc<Cancelled>,

@@ -43,7 +43,8 @@ pub struct StepWait {
     future: Py<PyAny>,
     /// The task whose step waits; None in a plain callback.
     task: Option<Py<PyAny>>,
-    /// IDLE, WAITING or DONE. Written and read by the thread that waits and by the future's done-callback, with the GIL.
+    /// IDLE, WAITING or DONE. Written and read by the thread that waits and by the future's done-callback, with the
+    /// GIL.
     state: AtomicU8,
     /// The number of cancellations of the task that were passed on, with those that it had before this wait. Written
     /// and read by the holder.
@@ -237,8 +238,8 @@ fn come_back(core: &Bound<'_, LoopCore>, member: &Arc<Member>, left: &Left) -> P
     raised
 }
 
-/// Looks for tasks that were cancelled while they wait here: their futures are cancelled in turn. Called by the holder once
-/// a turn, while anybody waits.
+/// Looks for tasks that were cancelled while they wait here: their futures are cancelled in turn. Called by the holder
+/// once a turn, while anybody waits.
 pub fn pass_on_cancellations(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = core.py();
     let block_ons: Vec<_> = lock(&core.get().threads.block_ons).iter().map(|wait| wait.clone_ref(py)).collect();

@@ -1,8 +1,8 @@
 //! `everloop.blocking()`: the step says itself that it is going to block.
 //!
-//! A release and its return, and nothing in between: no gate is open, as the block's end takes the baton back. A step that
-//! awaits inside the block comes to its end first, which takes the baton back for it: so each `with` remembers the number of
-//! its release, and does not take back what another one has let go of.
+//! A release and its return, and nothing in between: no gate is open, as the block's end takes the baton back. A step
+//! that awaits inside the block comes to its end first, which takes the baton back for it: so each `with` remembers the
+//! number of its release, and does not take back what another one has let go of.
 
 use super::current::current;
 use super::{release, resume};
@@ -17,8 +17,8 @@ use pyo3::prelude::*;
 /// The native half of `everloop.blocking`.
 #[pyclass(frozen, subclass, module = "everloop._native")]
 pub struct Blocking {
-    /// For each `with` that is entered: by which thread, and the number of its release, or None where there was nothing to
-    /// release. One object may serve many threads, each of which writes and reads what is its own.
+    /// For each `with` that is entered: by which thread, and the number of its release, or None where there was nothing
+    /// to release. One object may serve many threads, each of which writes and reads what is its own.
     entered: GilCell<Vec<(ThreadId, Option<u64>)>>,
 }
 

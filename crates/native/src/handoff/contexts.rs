@@ -1,8 +1,9 @@
-//! A step that waits in `block_on` leaves its context meanwhile: others may have been given the same one, and what it waits
-//! for may be among them.
+//! A step that waits in `block_on` leaves its context meanwhile: others may have been given the same one, and what it
+//! waits for may be among them.
 //!
-//! Its thread is in a copy of it as long as that lasts, which is what signal handlers see, and so is its handle: it cannot
-//! run once more before it has ended. The contexts of transports are not left. Their callbacks keep their order by it.
+//! Its thread is in a copy of it as long as that lasts, which is what signal handlers see, and so is its handle: it
+//! cannot run once more before it has ended. The contexts of transports are not left. Their callbacks keep their order
+//! by it.
 
 use super::current::current;
 use crate::aside::Reason;
@@ -95,7 +96,8 @@ fn enter_all(py: Python<'_>, contexts: &[Py<PyAny>]) -> PyResult<()> {
     Ok(())
 }
 
-/// The context that this thread is in: the one that a variable which is set there refers to. `contextvars` gives copies only.
+/// The context that this thread is in: the one that a variable which is set there refers to. `contextvars` gives copies
+/// only.
 fn current_context(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
     static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let variable = VARIABLE.get_or_try_init(py, || {

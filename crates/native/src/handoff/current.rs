@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 thread_local! {
-    /// The loops that this thread turns, with what it is there. More than one: a step of each but the last turns the next,
-    /// which asyncio forbids and some programs bring about.
+    /// The loops that this thread turns, with what it is there. More than one: a step of each but the last turns the
+    /// next, which asyncio forbids and some programs bring about.
     static CURRENT: RefCell<Vec<(Py<LoopCore>, Arc<Member>)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -42,7 +42,8 @@ pub fn current_reason() -> Option<Reason> {
     CURRENT.with_borrow(|all| all.last()?.1.aside_reason())
 }
 
-/// True if this thread must not go on in one of its loops without passing a gate. Code that is not its step's may go on.
+/// True if this thread must not go on in one of its loops without passing a gate. Code that is not its step's may go
+/// on.
 #[inline]
 pub fn is_gated() -> bool {
     CURRENT.with_borrow(|all| {

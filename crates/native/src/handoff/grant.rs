@@ -9,10 +9,11 @@ use std::time::Duration;
 /// The time that home sleeps at a stretch: a signal that arrives just before it falls asleep does not wake it.
 pub const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
-/// Waits until the baton comes, or the loop is closed (false). `queue` is called first, and tells whether it came at once.
+/// Waits until the baton comes, or the loop is closed (false). `queue` is called first, and tells whether it came at
+/// once.
 ///
-/// The step that has it may take long. Home, which may be the interpreter's main thread, runs signal handlers meanwhile;
-/// what the first of them raised comes back too, for the baton must be here before anything is raised.
+/// The step that has it may take long. Home, which may be the interpreter's main thread, runs signal handlers
+/// meanwhile; what the first of them raised comes back too, for the baton must be here before anything is raised.
 pub fn wait_granted(
     py: Python<'_>,
     this: &LoopCore,
@@ -32,7 +33,8 @@ pub fn wait_granted(
     }
 }
 
-/// Sleeps until the baton comes (true) or the loop is closed (false). None: look whether there was a signal. Without the GIL.
+/// Sleeps until the baton comes (true) or the loop is closed (false). None: look whether there was a signal. Without
+/// the GIL.
 fn sleep(this: &LoopCore, member: &Member) -> Option<bool> {
     while !this.baton().is_granted(&member.waiter) {
         if this.is_closed() && this.baton().cancel_resume(&member.waiter) {

@@ -9,47 +9,51 @@
 //! 2. Where the step does not know of it, [`Gates::open`] opens what will stop it (`gates/`).
 //! 3. [`release`] puts it aside: its record goes into its thread's [`Member`], its task may be moved out of the way
 //!    (`tasks.rs`), the heartbeat says that no step runs, and the baton is given up.
-//! 4. If nobody is there to take the baton, a relief thread is started (`relief.rs`). It turns the loop (`driver/run.rs`).
+//! 4. If nobody is there to take the baton, a relief thread is started (`relief.rs`). It turns the loop
+//!    (`driver/run.rs`).
 //! 5. The blocked call ends, and its thread comes to a gate, to the end of its block, or to the end of its step.
-//! 6. [`resume`] takes the baton back: at once if it lies there, else it queues, and waits for the step that runs elsewhere
-//!    to end (`grant.rs`).
-//! 7. The step is the one that runs again: the record is taken, the heartbeat is odd, its task is the current one, and its
-//!    gates are closed.
+//! 6. [`resume`] takes the baton back: at once if it lies there, else it queues, and waits for the step that runs
+//!    elsewhere to end (`grant.rs`).
+//! 7. The step is the one that runs again: the record is taken, the heartbeat is odd, its task is the current one, and
+//!    its gates are closed.
 //!
 //! # Who may touch what
 //!
-//! [`release`] and [`resume`] are called with the GIL. `resume` by the thread whose step it is; `release` by that too, or by
-//! the watchdog on its behalf, while it is blocked without the GIL: then it runs no Python code. A step that is aside owns
-//! nothing of the loop: whoever needs the queues must hold the baton, and a step in `blocking()` that calls into the loop
-//! goes through the inbox, as any other thread.
+//! [`release`] and [`resume`] are called with the GIL. `resume` by the thread whose step it is; `release` by that too,
+//! or by the watchdog on its behalf, while it is blocked without the GIL: then it runs no Python code. A step that is
+//! aside owns nothing of the loop: whoever needs the queues must hold the baton, and a step in `blocking()` that calls
+//! into the loop goes through the inbox, as any other thread.
 //!
 //! All that belongs to the step goes aside before the baton is given up, while we hold the GIL: no other step can run
 //! in between. Coming back it is the other way round: first the baton, then the heartbeat, the task and the gates.
 //!
 //! # Races, and what decides them
 //!
-//! - *The call is over at once.* A quiet release and its return are one compare-and-swap each; the sentinel takes a baton
-//!   only that has lain there for two looks. Whoever comes second sees it, and waits or goes.
-//! - *The step wakes while it is rescued.* It needs the GIL to run Python, and the watchdog has it: until the gates are open
-//!   and the record is written. It is rescued only with a proof that it was inside a call.
-//! - *The baton is here, and its thread does not know yet.* A grant is made under the baton's lock, while the thread may be
-//!   running a signal handler. Until it has taken its record it counts as aside: [`may_release`] refuses a second release.
-//! - *It is put aside again while it comes back.* What `resume` runs may let go of the GIL for so long that the watchdog
-//!   rescues it: it goes round once more.
-//! - *A signal handler raises while it waits.* The error is kept until the baton is here, as whoever handles it is the step.
-//! - *A signal comes just before the call begins,* at home: its Python handler is the main thread's to run, and the call does not
-//!   end for it. The loop hears of the signal, and interrupts the call (`signals.rs`).
+//! - *The call is over at once.* A quiet release and its return are one compare-and-swap each; the sentinel takes a
+//!   baton only that has lain there for two looks. Whoever comes second sees it, and waits or goes.
+//! - *The step wakes while it is rescued.* It needs the GIL to run Python, and the watchdog has it: until the gates are
+//!   open and the record is written. It is rescued only with a proof that it was inside a call.
+//! - *The baton is here, and its thread does not know yet.* A grant is made under the baton's lock, while the thread
+//!   may be running a signal handler. Until it has taken its record it counts as aside: [`may_release`] refuses a
+//!   second release.
+//! - *It is put aside again while it comes back.* What `resume` runs may let go of the GIL for so long that the
+//!   watchdog rescues it: it goes round once more.
+//! - *A signal handler raises while it waits.* The error is kept until the baton is here, as whoever handles it is the
+//!   step.
+//! - *A signal comes just before the call begins,* at home: its Python handler is the main thread's to run, and the
+//!   call does not end for it. The loop hears of the signal, and interrupts the call (`signals.rs`).
 //! - *The loop is closed while it is aside.* There is no baton any more: the step gets RuntimeError, and must end.
 //! - *No relief thread is to be had.* A step that asked for the hand-off takes the baton back, and blocks its loop.
 //!
 //! # What was tried, and what would change it
 //!
-//! - The current task was moved with each release: `blocking()` cost 2 microseconds instead of 1. Now whoever runs a step
-//!   next moves it.
+//! - The current task was moved with each release: `blocking()` cost 2 microseconds instead of 1. Now whoever runs a
+//!   step next moves it.
 //! - The error of leaving a task without the baton was swallowed: an eager task swaps without looking, and took another
-//!   step's task. So looking up the current task is a gate. A `__hash__` method of the loop would do for that, and cost every
-//!   step of a task; so it is a slot of the class, filled at the first release.
-//! - CPython 3.14 keeps the current task of each thread apart. Once that is the oldest version, `tasks.rs` and its gate go.
+//!   step's task. So looking up the current task is a gate. A `__hash__` method of the loop would do for that, and cost
+//!   every step of a task; so it is a slot of the class, filled at the first release.
+//! - CPython 3.14 keeps the current task of each thread apart. Once that is the oldest version, `tasks.rs` and its gate
+//!   go.
 //! - An interpreter that tells when a thread is about to run Python again would take the place of all gates.
 
 pub mod block_on;
@@ -86,15 +90,15 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 // ---- release
 
-/// True if the step of `member` can be put aside now. A thread that is aside may have got the baton, and not yet know: what
-/// it runs until then is not its step. And a loop that runs at the interpreter's exit has this thread only.
+/// True if the step of `member` can be put aside now. A thread that is aside may have got the baton, and not yet know:
+/// what it runs until then is not its step. And a loop that runs at the interpreter's exit has this thread only.
 #[inline]
 pub fn may_release(core: &Bound<'_, LoopCore>, member: &Member) -> bool {
     core.get().baton().is_held_by(member.id()) && member.aside_reason().is_none() && !exit::has_begun()
 }
 
-/// Puts the step of `member` aside, which began to block at `since` (0: nobody asks), and has `gates` open. Returns the number
-/// of this release. None: it cannot be put aside now, and the gates are closed.
+/// Puts the step of `member` aside, which began to block at `since` (0: nobody asks), and has `gates` open. Returns the
+/// number of this release. None: it cannot be put aside now, and the gates are closed.
 pub fn release(
     core: &Bound<'_, LoopCore>,
     member: &Member,
@@ -183,8 +187,8 @@ pub fn resume(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
     take_back(core, member, End::InStep)
 }
 
-/// Takes the baton back at the end of a step that was blocked in its last instruction, or ended inside `blocking()`: that is
-/// a gate, too. False: the loop was closed, there is none.
+/// Takes the baton back at the end of a step that was blocked in its last instruction, or ended inside `blocking()`:
+/// that is a gate, too. False: the loop was closed, there is none.
 #[cold]
 pub fn end_of_step(core: &Bound<'_, LoopCore>, member: &Member) -> bool {
     member.aside_reason().is_some() && take_back(core, member, End::OfStep).is_ok()
@@ -192,7 +196,8 @@ pub fn end_of_step(core: &Bound<'_, LoopCore>, member: &Member) -> bool {
 
 fn take_back(core: &Bound<'_, LoopCore>, member: &Member, end: End) -> PyResult<()> {
     let mut outcome = take_back_once(core, member, end);
-    // Coming back runs Python code, which may let go of the GIL for so long that the watchdog puts the step aside again.
+    // Coming back runs Python code, which may let go of the GIL for so long that the watchdog puts the step aside
+    // again.
     while matches!(member.aside_reason(), Some(Reason::Rescued)) {
         outcome = outcome.and(take_back_once(core, member, end));
     }
@@ -280,9 +285,10 @@ fn pass_gate(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Called when the interpreter looks up the current task of a loop: to enter a task, and to leave it. A step that has let go of
-/// the baton must have it back for that, in C code that no other gate stops: its last object blocked as it was destroyed,
-/// its coroutine is written in C, or it ended inside `blocking()`. Without it the task that is to be left is another one by now.
+/// Called when the interpreter looks up the current task of a loop: to enter a task, and to leave it. A step that has
+/// let go of the baton must have it back for that, in C code that no other gate stops: its last object blocked as it
+/// was destroyed, its coroutine is written in C, or it ended inside `blocking()`. Without it the task that is to be
+/// left is another one by now.
 #[inline]
 fn gate_of_tasks(loop_: &Bound<'_, PyAny>) -> PyResult<()> {
     if current_reason().is_none() { Ok(()) } else { pass_gate_of_tasks(loop_) }

@@ -1,8 +1,8 @@
 //! Pinned tasks: a task that is suspended inside greenlets can only be stepped by the thread they were started on.
 //!
-//! SQLAlchemy's asyncio support and greenback run synchronous code in a greenlet and switch out of it to await. A greenlet
-//! cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a step switches
-//! to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
+//! SQLAlchemy's asyncio support and greenback run synchronous code in a greenlet and switch out of it to await. A
+//! greenlet cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a
+//! step switches to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
 
 use super::current::current;
 use crate::event_loop::pins::{Pin, Pins};

@@ -3,8 +3,8 @@
 //! They are `threading.Thread`s (daemons), so that names, thread-locals and `threading.enumerate()` are as everywhere.
 //!
 //! `max_relief_threads` bounds those that are started at once. Past it the baton lies free until a step comes back, or
-//! until the watchdog has found the loop at a standstill, and orders one more (`everloop_core::watchdog::Standstill`). So no
-//! number of steps that wait for one that has no thread yet can stop the loop.
+//! until the watchdog has found the loop at a standstill, and orders one more (`everloop_core::watchdog::Standstill`).
+//! So no number of steps that wait for one that has no thread yet can stop the loop.
 
 use crate::event_loop::LoopCore;
 use crate::outbox;
@@ -43,8 +43,8 @@ pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     if is_full(core.get()) { tell_full(core) } else { order_past_bound(core) }
 }
 
-/// Has a relief thread started, for the watchdog: by another thread, as that is Python code. Where none is to be had the loop
-/// waits until a step comes back, which is told.
+/// Has a relief thread started, for the watchdog: by another thread, as that is Python code. Where none is to be had
+/// the loop waits until a step comes back, which is told.
 pub fn order_past_bound(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let this = core.get();
     if this.threads.spawning.swap(true, Ordering::Relaxed) {

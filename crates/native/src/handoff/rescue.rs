@@ -1,20 +1,22 @@
 //! Rescue: the watchdog puts a blocked step aside on its thread's behalf.
 //!
-//! **Who may touch what.** All of this runs on the watchdog's thread, with the GIL, which it does not let go of meanwhile. No
-//! Python code may run there, and no last reference may be dropped: nothing is imported, gates are closed and not dropped.
+//! **Who may touch what.** All of this runs on the watchdog's thread, with the GIL, which it does not let go of
+//! meanwhile. No Python code may run there, and no last reference may be dropped: nothing is imported, gates are closed
+//! and not dropped.
 //!
-//! **What has to be proved.** A step that only waits for the GIL, or for a processor, looks like one that is blocked, and must
-//! not be put aside: other steps would run in the middle of its Python lines. The same place at two looks is what
-//! makes it worth asking; a proof is one of these (it is decided in `everloop_core::watchdog`):
+//! **What has to be proved.** A step that only waits for the GIL, or for a processor, looks like one that is blocked,
+//! and must not be put aside: other steps would run in the middle of its Python lines. The same place at two looks is
+//! what makes it worth asking; a proof is one of these (it is decided in `everloop_core::watchdog`):
 //!
 //! - The kernel says that the thread waits in a system call, and that is no wait for the GIL.
 //! - It was found asleep at several looks in a row while nobody else wanted the GIL, where the kernel does not tell.
 //! - It has computed for 10 ms, and a probe was not answered: any instruction of Python would have answered it. So it
 //!   computes without the GIL (a password hash, a compression).
 //!
-//! **The race that is left.** The call may end at any time, but its thread needs the GIL to go on: it finds the gates open,
-//! and waits for the baton. Our own native code has no gates, so it forbids rescue where it lets go of the GIL
-//! (`this_thread::no_rescue`): a step was put aside once while OpenSSL worked for it, and others ran in the middle of it.
+//! **The race that is left.** The call may end at any time, but its thread needs the GIL to go on: it finds the gates
+//! open, and waits for the baton. Our own native code has no gates, so it forbids rescue where it lets go of the GIL
+//! (`this_thread::no_rescue`): a step was put aside once while OpenSSL worked for it, and others ran in the middle of
+//! it.
 
 use super::{may_release, release};
 use crate::aside::Reason;
@@ -33,8 +35,9 @@ fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i3
     is_own.then(|| (ffi::frame_code(&frame), ffi::frame_instruction(&frame)))
 }
 
-/// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the GIL (a
-/// password hash, a compression), or run Python and be found at the same instruction by chance: this tells them apart.
+/// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the
+/// GIL (a password hash, a compression), or run Python and be found at the same instruction by chance: this tells them
+/// apart.
 pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
     if tool::claimed(py).is_none() || member.is_probing() {
         return Ok(());

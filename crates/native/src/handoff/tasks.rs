@@ -1,9 +1,9 @@
 //! The current task goes aside with its step.
 //!
-//! Up to CPython 3.13 asyncio keeps one current task per loop, so another thread's task would collide with the blocked one
-//! ("Cannot enter into task ... while another task ... is being executed"). Whoever runs a step next moves it out of the
-//! way, and its owner puts it back: a release that nobody used costs nothing. From 3.14 on there is one per thread, but for
-//! tasks in pure Python, which go on as before.
+//! Up to CPython 3.13 asyncio keeps one current task per loop, so another thread's task would collide with the blocked
+//! one ("Cannot enter into task ... while another task ... is being executed"). Whoever runs a step next moves it out
+//! of the way, and its owner puts it back: a release that nobody used costs nothing. From 3.14 on there is one per
+//! thread, but for tasks in pure Python, which go on as before.
 
 use crate::event_loop::LoopCore;
 use crate::ffi;
@@ -48,8 +48,8 @@ fn swap_slowly<'py>(core: &Bound<'py, LoopCore>, task: &Bound<'py, PyAny>) -> Py
 
 /// The step of `member` goes aside; its task stays where it is until somebody needs the room.
 ///
-/// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop up in a
-/// dictionary then, up to CPython 3.13.
+/// From the first time on asyncio passes a gate whenever it enters or leaves a task of such a loop: it looks the loop
+/// up in a dictionary then, up to CPython 3.13.
 pub fn leave(core: &Bound<'_, LoopCore>, member: &Member, gate: fn(&Bound<'_, PyAny>) -> PyResult<()>) {
     if is_per_loop(core.py()) {
         ffi::hook_hashes(core, gate);

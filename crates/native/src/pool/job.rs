@@ -1,7 +1,7 @@
 //! A job: one call on a thread of the pool, and its result on the way back.
 //!
-//! Its life: queued, begun on a thread, *finished* (the call is done, its result stands in the job), *delivered* (in the loop: the
-//! future has the result). Or it is withdrawn before a thread has begun it.
+//! Its life: queued, begun on a thread, *finished* (the call is done, its result stands in the job), *delivered* (in
+//! the loop: the future has the result). Or it is withdrawn before a thread has begun it.
 //!
 //! **Who touches what.** Its thread and its loop write the `Body`, under the GIL; everything else never changes.
 
@@ -116,7 +116,8 @@ impl Job {
         self.limiter.as_ref()
     }
 
-    /// Takes the call, on the job's thread, which is in the job's context from here to `leave_context`. None: it is not to run.
+    /// Takes the call, on the job's thread, which is in the job's context from here to `leave_context`. None: it is not
+    /// to run.
     pub fn begin(&self, py: Python<'_>, worker: u32) -> PyResult<Option<Call>> {
         if self.body.with(py, |body| body.call.is_none()) {
             return Ok(None); // the job was withdrawn
@@ -144,8 +145,8 @@ impl Job {
         self.variables.as_ref().map_or(Ok(()), |variables| ffi::leave_context(py, &variables.there))
     }
 
-    /// Takes the outcome, which `deliver` gives to the future in `context`. Returns the loop that is to be woken soon, if any. (A
-    /// closed loop takes nothing any more.)
+    /// Takes the outcome, which `deliver` gives to the future in `context`. Returns the loop that is to be woken soon,
+    /// if any. (A closed loop takes nothing any more.)
     pub fn finish<'a>(
         slf: &'a Bound<'_, Self>,
         outcome: PyResult<Py<PyAny>>,

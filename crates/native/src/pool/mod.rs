@@ -1,35 +1,37 @@
 //! The pool: threads for the jobs of a loop's default executor, which `run_in_executor`, `to_thread` and others queue.
 //!
-//! It is a blocking pool as tokio has one: threads start on demand, and go when they have had nothing to do for a while. A job
-//! takes one of the pool's slots from the moment that a thread takes it until its call has returned, whatever becomes of the
-//! task that waits. Jobs that a limiter counts take none.
+//! It is a blocking pool as tokio has one: threads start on demand, and go when they have had nothing to do for a
+//! while. A job takes one of the pool's slots from the moment that a thread takes it until its call has returned,
+//! whatever becomes of the task that waits. Jobs that a limiter counts take none.
 //!
-//! **Who touches what.** Every thread may touch the `Slots`, under the GIL: they decide (`everloop_core::slots`). The cell is never held over a call of Python code: each
-//! function decides inside `with`, and acts after it.
+//! **Who touches what.** Every thread may touch the `Slots`, under the GIL: they decide (`everloop_core::slots`). The
+//! cell is never held over a call of Python code: each function decides inside `with`, and acts after it.
 //!
-//! **Who wakes whom.** Whoever queues a job wakes one idle thread, or starts one. A thread that takes a job wakes the next one if
-//! more is queued. So a burst of short jobs is done by the one thread that has the GIL, and long jobs spread. At most one thread
-//! is on its way (`coming`): a second one would only wait for the GIL. `coming` must go down again in each case:
-//! the thread looks for a job (`Worker::take`), or it could not be started.
+//! **Who wakes whom.** Whoever queues a job wakes one idle thread, or starts one. A thread that takes a job wakes the
+//! next one if more is queued. So a burst of short jobs is done by the one thread that has the GIL, and long jobs
+//! spread. At most one thread is on its way (`coming`): a second one would only wait for the GIL. `coming` must go down
+//! again in each case: the thread looks for a job (`Worker::take`), or it could not be started.
 //!
-//! **Who wakes the loop.** A result goes to the loop's inbox as one handle. The loop is woken when the thread lets go of the GIL or
-//! takes its next job, not at once: a loop that is woken earlier finds the GIL taken, and waits a second time. (Measured on an idle
-//! machine, round trips: 130 microseconds; 90 if the loop is woken early; 23 if both sides spin for a while before they sleep.)
+//! **Who wakes the loop.** A result goes to the loop's inbox as one handle. The loop is woken when the thread lets go
+//! of the GIL or takes its next job, not at once: a loop that is woken earlier finds the GIL taken, and waits a second
+//! time. (Measured on an idle machine, round trips: 130 microseconds; 90 if the loop is woken early; 23 if both sides
+//! spin for a while before they sleep.)
 //!
 //! **The races.**
-//! - *An idle thread's time is up while somebody wakes it.* Whoever wakes it has taken it off the list `idle`, under the GIL. The
-//!   thread looks whether it still stands there when it has the GIL again: if not, it is counted on, and looks for a job.
+//! - *An idle thread's time is up while somebody wakes it.* Whoever wakes it has taken it off the list `idle`, under
+//!   the GIL. The thread looks whether it still stands there when it has the GIL again: if not, it is counted on, and
+//!   looks for a job.
 //! - *The job is withdrawn while a thread takes it.* `Job::begin` takes the call out of the job, under the GIL: the
 //!   thread that comes first has it.
-//! - *A fork.* No thread of the pool lives in the child. The child's state is a new one, and the old one's references are left
-//!   alone, since the threads that they belong to were cut off at any point. The slot of a thread that forks is not counted
-//!   there, so each number that a thread takes down stops at 0.
-//! - *The interpreter ends.* The threads run Python code that takes one job after the other (python/everloop/pool.py), and no frame
-//!   of Rust is below a user's function: a thread that outlives the interpreter is ended by that, and would be unwound through
-//!   such a frame.
+//! - *A fork.* No thread of the pool lives in the child. The child's state is a new one, and the old one's references
+//!   are left alone, since the threads that they belong to were cut off at any point. The slot of a thread that forks
+//!   is not counted there, so each number that a thread takes down stops at 0.
+//! - *The interpreter ends.* The threads run Python code that takes one job after the other (python/everloop/pool.py),
+//!   and no frame of Rust is below a user's function: a thread that outlives the interpreter is ended by that, and
+//!   would be unwound through such a frame.
 //!
-//! **What would change the decisions.** On an interpreter without a GIL more than one thread should be woken for a burst, and the
-//! loop at once.
+//! **What would change the decisions.** On an interpreter without a GIL more than one thread should be woken for a
+//! burst, and the loop at once.
 
 mod job;
 mod worker;
@@ -106,7 +108,8 @@ impl PoolCore {
         Ok(job)
     }
 
-    /// Wakes or starts a thread, if what is queued needs one. `prefer` is the number of the thread that should be woken.
+    /// Wakes or starts a thread, if what is queued needs one. `prefer` is the number of the thread that should be
+    /// woken.
     fn wake_next(slf: &Bound<'_, Self>, prefer: Option<u32>) -> PyResult<()> {
         let py = slf.py();
         match slf.get().state.with(py, |state| state.wake_next(prefer)) {

@@ -18,7 +18,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// A loop that has got something, and may sleep.
 struct ToWake {
     shared: Arc<Shared>,
-    /// The loop's poller. It is asked for under the GIL: a thread that forks meanwhile must not leave its lock taken in the child.
+    /// The loop's poller. It is asked for under the GIL: a thread that forks meanwhile must not leave its lock taken in
+    /// the child.
     poller: Arc<Poller>,
 }
 
@@ -35,7 +36,8 @@ struct WorkerState {
     coming: bool,
     /// The job that it runs.
     job: Option<Py<Job>>,
-    /// The loop that has got something from this thread. It is woken before another job begins, or when the GIL is let go of.
+    /// The loop that has got something from this thread. It is woken before another job begins, or when the GIL is let
+    /// go of.
     to_wake: Option<ToWake>,
 }
 

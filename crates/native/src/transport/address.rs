@@ -43,8 +43,8 @@ fn ipv6_text(ip: &Ipv6Addr) -> String {
     }
 }
 
-/// Not through `SocketAddrUnix`: for that an address without a name has one, and a path of 108 bytes, which needs no NUL, is a
-/// reason to panic (rustix 1.1.6).
+/// Not through `SocketAddrUnix`: for that an address without a name has one, and a path of 108 bytes, which needs no
+/// NUL, is a reason to panic (rustix 1.1.6).
 fn unix_to_python<'py>(py: Python<'py>, address: &SocketAddrAny) -> PyResult<Bound<'py, PyAny>> {
     let name = address_bytes(address).get(size_of::<u16>()..).unwrap_or_default();
     if name.first() == Some(&0) {

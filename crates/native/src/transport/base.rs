@@ -145,8 +145,8 @@ impl Transport {
         self.body.with(py, |body| body.lost > 0)
     }
 
-    /// True if the descriptor may be another file's by now. (A transport that is only lost keeps its file until its protocol
-    /// was told.)
+    /// True if the descriptor may be another file's by now. (A transport that is only lost keeps its file until its
+    /// protocol was told.)
     pub fn is_closed(&self, py: Python<'_>) -> bool {
         self.body.with(py, |body| matches!(body.file, File::Closed))
     }
@@ -207,8 +207,8 @@ pub fn call_soon(slf: &Bound<'_, Transport>, callback: Py<PyAny>, args: Args) ->
     LoopCore::call_soon_in(&this.core(slf.py())?, this.context(slf.py())?, callback, args)
 }
 
-/// Calls the protocol in the midst of a call of the transport: in a copy of the protocol's context, not in the caller's. (A
-/// copy, since the caller may be in that context already.)
+/// Calls the protocol in the midst of a call of the transport: in a copy of the protocol's context, not in the
+/// caller's. (A copy, since the caller may be in that context already.)
 pub fn in_context(slf: &Bound<'_, Transport>, call: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
     let py = slf.py();
     let context = ffi::copy_of_context(py, &slf.get().context(py)?)?;

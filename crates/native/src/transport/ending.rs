@@ -1,7 +1,7 @@
 //! The end of a transport, after an error or without one.
 //!
-//! All ways lead through [`lose`]: from there on nothing is sent, and the protocol is told in a step of its own, as it may be
-//! in the middle of a call now. The file is closed after that step: the protocol may still ask for it.
+//! All ways lead through [`lose`]: from there on nothing is sent, and the protocol is told in a step of its own, as it
+//! may be in the middle of a call now. The file is closed after that step: the protocol may still ask for it.
 
 use super::base::{Body, Transport, call_soon, of};
 use super::server::detach;

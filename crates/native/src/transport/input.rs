@@ -1,8 +1,8 @@
 //! Bytes that come in: one `recv` or `read` for each event.
 //!
-//! They come through a scratch buffer into bytes of their exact size. A transport that has sent much at once is expected to
-//! have more to say: from then on it reads straight into large bytes objects, without the copy, until several reads in a row
-//! were small. (To allocate a large one for every small read costs more than the read.)
+//! They come through a scratch buffer into bytes of their exact size. A transport that has sent much at once is
+//! expected to have more to say: from then on it reads straight into large bytes objects, without the copy, until
+//! several reads in a row were small. (To allocate a large one for every small read costs more than the read.)
 
 use crate::ffi::{self, GilCell};
 use pyo3::prelude::*;
@@ -23,8 +23,8 @@ pub const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
 /// The scratch buffer of all transports: it is filled and emptied under the GIL, with no Python code in between.
 static SCRATCH: OnceLock<GilCell<Box<[MaybeUninit<u8>]>>> = OnceLock::new();
 
-/// After so many small reads in a row the next one is expected to be small too. (Not after one: the last part of a large message
-/// is small.)
+/// After so many small reads in a row the next one is expected to be small too. (Not after one: the last part of a
+/// large message is small.)
 const SMALL_IN_A_ROW: u8 = 4;
 
 /// The amount that a transport is expected to receive at once.

@@ -21,7 +21,8 @@ struct Parts {
     sock: Py<PyAny>,
     protocol_factory: Py<PyAny>,
     server: Option<Py<PyAny>>,
-    /// The context of the server, where asyncio's has one. Each connection has a copy of it, else one of the current context.
+    /// The context of the server, where asyncio's has one. Each connection has a copy of it, else one of the current
+    /// context.
     context: Option<Py<PyAny>>,
     /// The context of TLS, and two time-outs. Such connections are made by asyncio's own code.
     tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
@@ -158,8 +159,8 @@ fn accept_ready(slf: &Bound<'_, Listener>) -> PyResult<()> {
     Ok(())
 }
 
-/// Stops accepting for a while. The process is out of descriptors or memory, and the kernel would report the socket as ready
-/// over and over.
+/// Stops accepting for a while. The process is out of descriptors or memory, and the kernel would report the socket as
+/// ready over and over.
 #[cold]
 fn back_off(slf: &Bound<'_, Listener>, fd: i32, error: PyErr) -> PyResult<()> {
     let py = slf.py();

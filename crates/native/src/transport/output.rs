@@ -10,8 +10,8 @@ use rustix::net::{SendFlags, SocketAddrAny};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// A write sends no signal where the connection is gone, and never blocks, also on a socket that somebody has made blocking again:
-/// the GIL is held.
+/// A write sends no signal where the connection is gone, and never blocks, also on a socket that somebody has made
+/// blocking again: the GIL is held.
 pub const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Bytes that wait: those that cannot change stay where they are, others are copied.
@@ -144,7 +144,8 @@ pub enum Data<'a, 'py> {
 
 impl<'a, 'py> Data<'a, 'py> {
     /// # Errors
-    /// TypeError in asyncio's words: neither bytes nor bytearray nor memoryview. BufferError: a view that is not contiguous.
+    /// TypeError in asyncio's words: neither bytes nor bytearray nor memoryview. BufferError: a view that is not
+    /// contiguous.
     pub fn new(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = object.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes));
@@ -170,8 +171,8 @@ impl<'a, 'py> Data<'a, 'py> {
         }
     }
 
-    /// The piece that is to wait, from `from` on. The small rest of something large is copied: it must not keep all of that in
-    /// memory.
+    /// The piece that is to wait, from `from` on. The small rest of something large is copied: it must not keep all of
+    /// that in memory.
     pub fn piece(&self, from: usize) -> Piece {
         let rest = &self.bytes()[from..];
         if rest.len() <= from / 3 {

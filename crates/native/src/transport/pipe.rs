@@ -15,7 +15,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::{self, Errno};
 use std::os::fd::RawFd;
 
-/// Makes the transport of a file object, if that is of a kind that the kernel reports. `refusal` is the error of another.
+/// Makes the transport of a file object, if that is of a kind that the kernel reports. `refusal` is the error of
+/// another.
 pub fn create<'py>(
     kind: &'static Kind,
     core: &Bound<'py, LoopCore>,

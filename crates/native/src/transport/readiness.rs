@@ -1,7 +1,7 @@
 //! Readiness: the kernel reports that a file can be read or written, and a method of its transport runs as a step.
 //!
-//! A step that is aside may still be in such a method, since that calls the protocol. Then the next call of the same method
-//! waits for it; the other method does not.
+//! A step that is aside may still be in such a method, since that calls the protocol. Then the next call of the same
+//! method waits for it; the other method does not.
 
 use super::base::{Transport, of};
 use super::ending::{fatal_error, report};

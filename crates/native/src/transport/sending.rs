@@ -1,7 +1,7 @@
 //! Sending: at once as far as the kernel takes it, and the rest when it takes more.
 //!
-//! A protocol can write faster than its peer reads. It is told to pause when more waits than the high water mark, and to go on
-//! when no more waits than the low one.
+//! A protocol can write faster than its peer reads. It is told to pause when more waits than the high water mark, and
+//! to go on when no more waits than the low one.
 
 use super::base::{Transport, in_context};
 use super::ending::report;

@@ -58,8 +58,8 @@ impl WritePipeTransport {
         let refusal = "Pipe transport is only for pipes, sockets and character devices";
         let (base, file_type) = create(&KIND, r#loop, pipe, extra, output, refusal)?;
         let transport = Bound::new(pipe.py(), PyClassInitializer::from(base).add_subclass(Self))?;
-        // The writing end of a pipe is readable once the reading end is closed; a terminal is readable for other reasons. And
-        // who reads from the same file is not to be disturbed.
+        // The writing end of a pipe is readable once the reading end is closed; a terminal is readable for other
+        // reasons. And who reads from the same file is not to be disturbed.
         let is_read = r#loop.get().is_watched(transport.as_super().get().fd, Direction::Read);
         let paused = file_type == FileType::CharacterDevice || is_read;
         transport.as_super().get().body.with(pipe.py(), |body| body.paused = paused);
@@ -141,8 +141,8 @@ fn write(slf: &Bound<'_, Transport>, object: &Bound<'_, PyAny>) -> PyResult<()> 
     }
 }
 
-/// Writes as much as fits, and never blocks, since the GIL is held. Whoever else has the pipe, another process for one, can
-/// make it blocking. Then only so much is written as fits for sure (`man 7 pipe`, PIPE_BUF).
+/// Writes as much as fits, and never blocks, since the GIL is held. Whoever else has the pipe, another process for one,
+/// can make it blocking. Then only so much is written as fits for sure (`man 7 pipe`, PIPE_BUF).
 fn put(fd: RawFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     const FITS: usize = 4096;
     match (check_ready(fd, PollFlags::OUT)?, slices) {
@@ -195,8 +195,9 @@ fn is_hung_up(fd: RawFd) -> Result<bool, Errno> {
     Ok(poll[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
-/// The pipe is readable: nobody reads from the other end any more. Or there is something to read (in a socket, or in a FIFO
-/// that is open for both), which is for somebody else. Then only the next write finds out that nobody reads any more.
+/// The pipe is readable: nobody reads from the other end any more. Or there is something to read (in a socket, or in a
+/// FIFO that is open for both), which is for somebody else. Then only the next write finds out that nobody reads any
+/// more.
 fn closed_by_peer(slf: &Bound<'_, Transport>) -> PyResult<()> {
     let (py, this) = (slf.py(), slf.get());
     if !is_hung_up(this.fd).map_err(os_error)? {

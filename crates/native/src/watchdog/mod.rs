@@ -4,14 +4,15 @@
 //! down what is reported. Functions of the core decide what its looks mean (`everloop_core::watchdog`), which can be
 //! tested without a thread or a clock; this file says who looks, and what is done.
 //!
-//! **When it looks.** Five times within the shortest time that is of interest (`rescue_after`, `report_after`): a rescue may so
-//! come a fifth of that early, and never late. It sleeps while all loops sleep, and whoever takes a baton wakes it
-//! (`watchdog_sleep.rs`). It ends a second after the last loop.
+//! **When it looks.** Five times within the shortest time that is of interest (`rescue_after`, `report_after`): a
+//! rescue may so come a fifth of that early, and never late. It sleeps while all loops sleep, and whoever takes a baton
+//! wakes it (`watchdog_sleep.rs`). It ends a second after the last loop.
 //!
-//! **What may run on this thread.** No Python code, and nothing that waits for a lock which a thread may hold while it waits for
-//! the GIL: whoever looks after blocked steps must not wait for one. None of the program's objects is kept, since its destructor
-//! would run here. So reports are written by a thread of their own (`outbox.rs`), threads are started by another (`starter.rs`),
-//! and whatever this thread drops is left to those that have the GIL next (`ffi::attach_quietly`).
+//! **What may run on this thread.** No Python code, and nothing that waits for a lock which a thread may hold while it
+//! waits for the GIL: whoever looks after blocked steps must not wait for one. None of the program's objects is kept,
+//! since its destructor would run here. So reports are written by a thread of their own (`outbox.rs`), threads are
+//! started by another (`starter.rs`), and whatever this thread drops is left to those that have the GIL next
+//! (`ffi::attach_quietly`).
 //!
 //! **Who touches what.** `Watchdog` (the list of loops): any thread, under its lock, never while it waits for the GIL.
 //! `Seen` (what is remembered of one loop): this thread, and home once its run has ended. `Watch::core`: under the GIL
@@ -20,16 +21,18 @@
 //!
 //! **The races.**
 //! - *The step ends while we wait for the GIL.* Its heartbeat is compared once more with the GIL in hand.
-//! - *The step waits for the GIL, as we did.* It looks blocked, and must not be put aside: see `everloop_core::watchdog` for the
-//!   proofs that are wanted, and for what was tried.
-//! - *A step had the GIL all the time, and has ended when it comes.* It is reported afterwards, by the time at which the GIL came
-//!   (`CAME`), unless the loop slept meanwhile: then it was somebody else's.
+//! - *The step waits for the GIL, as we did.* It looks blocked, and must not be put aside: see
+//!   `everloop_core::watchdog` for the proofs that are wanted, and for what was tried.
+//! - *A step had the GIL all the time, and has ended when it comes.* It is reported afterwards, by the time at which
+//!   the GIL came (`CAME`), unless the loop slept meanwhile: then it was somebody else's.
 //! - *The host stops this thread.* It oversleeps, knows it, and takes nobody for blocked.
 //! - *A loop leaves its poll while we lie down.* `IdleSleep` has the fences, and loom has run them.
-//! - *A fork.* The child has no watchdog, and a new list: the watchdog of the parent may have held the lock of the old one.
+//! - *A fork.* The child has no watchdog, and a new list: the watchdog of the parent may have held the lock of the old
+//!   one.
 //!
-//! **What would change this.** A sleep with a deadline of the kernel's that costs the loop nothing would make it needless to look.
-//! An interpreter without a GIL would not need the proofs, but steps could then run beside each other anyway.
+//! **What would change this.** A sleep with a deadline of the kernel's that costs the loop nothing would make it
+//! needless to look. An interpreter without a GIL would not need the proofs, but steps could then run beside each other
+//! anyway.
 
 mod notes;
 mod sight;
@@ -82,8 +85,8 @@ pub fn watch_loops(watches: bool) {
     WATCHES.store(watches, Ordering::Relaxed);
 }
 
-/// A loop begins to run. Unwatched are also those that run while the interpreter ends, on this thread or on another: whoever
-/// waits for the watchdog's end must not wait for a new one.
+/// A loop begins to run. Unwatched are also those that run while the interpreter ends, on this thread or on another:
+/// whoever waits for the watchdog's end must not wait for a new one.
 pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     if !WATCHES.load(Ordering::Relaxed) {
         return Ok(());
@@ -152,8 +155,8 @@ fn stop() {
     }
 }
 
-/// In a forked child: there is no watchdog, and the loops that it watched are the parent's. Their locks, and that of the list, may
-/// have been held by the watchdog of the parent.
+/// In a forked child: there is no watchdog, and the loops that it watched are the parent's. Their locks, and that of
+/// the list, may have been held by the watchdog of the parent.
 pub fn after_fork() {
     replace_after_fork(&WATCHDOG, Watchdog::new());
     IDLE_SLEEP.after_fork();

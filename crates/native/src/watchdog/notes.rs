@@ -1,8 +1,8 @@
-//! The notes for the log that tell of blocked steps. There is one when a step has blocked for too long, and one more when that
-//! is over.
+//! The notes for the log that tell of blocked steps. There is one when a step has blocked for too long, and one more
+//! when that is over.
 //!
-//! When a report begins and ends is decided elsewhere (`everloop_core::watchdog`). This file takes down what is to be told, and
-//! leaves it as a note (`outbox.rs`). The text is made in Python, on the thread that writes it
+//! When a report begins and ends is decided elsewhere (`everloop_core::watchdog`). This file takes down what is to be
+//! told, and leaves it as a note (`outbox.rs`). The text is made in Python, on the thread that writes it
 //! (`everloop/watch/report_writer.py`).
 
 use super::snapshot::Snapshot;

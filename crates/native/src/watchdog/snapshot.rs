@@ -47,7 +47,8 @@ pub fn set_foreign_files(prefixes: Vec<String>) {
     *lock(&FOREIGN) = prefixes;
 }
 
-/// asyncio's class of tasks, and its method that tells their names. Where those are Python code, tasks have no name here.
+/// asyncio's class of tasks, and its method that tells their names. Where those are Python code, tasks have no name
+/// here.
 static TASK: PyOnceLock<(Py<PyType>, Py<PyAny>)> = PyOnceLock::new();
 
 /// Looks up what snapshots need: later nothing may be imported.

@@ -212,8 +212,8 @@ impl Watch {
         });
     }
 
-    /// Runs `f` with the GIL, if the loop and the interpreter are still there. Nothing in `f` runs Python code or lets go of the
-    /// GIL: so it may hold the lock, and neither the loop nor anything of its ends here.
+    /// Runs `f` with the GIL, if the loop and the interpreter are still there. Nothing in `f` runs Python code or lets
+    /// go of the GIL: so it may hold the lock, and neither the loop nor anything of its ends here.
     fn attached(&self, f: impl FnOnce(&Bound<'_, LoopCore>, &mut Seen) -> PyResult<()>) {
         if exit::is_exiting() {
             return;

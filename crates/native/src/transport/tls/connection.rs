@@ -1,7 +1,7 @@
 //! TlsProtocol: the data of one connection, for the stages of its life, which stand in files of their own.
 //!
-//! Who touches what: the thread that holds the loop's baton reads and writes, under the GIL, as with every transport. The flag
-//! `app_transport_closed` is shared with the user's transport, which reads it while it is freed.
+//! Who touches what: the thread that holds the loop's baton reads and writes, under the GIL, as with every transport.
+//! The flag `app_transport_closed` is shared with the user's transport, which reads it while it is freed.
 
 use super::session::Session;
 use super::states::{AppState, State};
@@ -191,8 +191,8 @@ impl TlsProtocol {
         own.map_or_else(|| ffi::copy_context(py), Ok)
     }
 
-    /// Does what may call the user's protocol in the midst of a call of its transport: in a copy of the protocol's context,
-    /// not in the caller's.
+    /// Does what may call the user's protocol in the midst of a call of its transport: in a copy of the protocol's
+    /// context, not in the caller's.
     pub fn in_context(&self, py: Python<'_>, call: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
         let context = ffi::copy_of_context(py, &self.calls_in(py)?)?;
         ffi::run_in_context(py, &context, call).into_result()

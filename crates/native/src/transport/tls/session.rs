@@ -1,7 +1,7 @@
 //! The `ssl.SSLObject` of a connection between its two `ssl.MemoryBIO`s: bytes in, plain text out, and the reverse.
 //!
-//! When `ssl` waits for bytes it raises `SSLWantReadError`: here that is no error but an answer. It costs microseconds to raise, so
-//! OpenSSL is not asked when it is sure to answer that way: see [`Framing`].
+//! When `ssl` waits for bytes it raises `SSLWantReadError`: here that is no error but an answer. It costs microseconds
+//! to raise, so OpenSSL is not asked when it is sure to answer that way: see [`Framing`].
 
 use crate::ffi::{GilCell, Window, name};
 use crate::private;

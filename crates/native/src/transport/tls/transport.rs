@@ -18,7 +18,8 @@ pub struct TlsTransport {
     loop_: Py<PyAny>,
     /// Gone once it was closed twice, as with asyncio's, or collected.
     protocol: GilCell<Option<Py<TlsProtocol>>>,
-    /// Shared with the protocol, which closes this transport too. Written under the GIL; read there, and while this is freed.
+    /// Shared with the protocol, which closes this transport too. Written under the GIL; read there, and while this is
+    /// freed.
     closed: Arc<AtomicBool>,
 }
 
