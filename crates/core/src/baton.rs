@@ -22,12 +22,12 @@
 //! | `holder + POLLING` | that thread sleeps in the poll | that thread, or a resuming thread |
 //!
 //! All transitions that wake somebody happen under `queue`; taking a free baton and releasing it quietly do not.
-//! Model-checked in `tests/loom_baton.rs`.
+//! Model-checked in `tests/loom_baton/`.
 
 use crate::sync::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, rank, replace_after_fork,
 };
-use crate::wait::Parker;
+use crate::wait::{Parker, Wake};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -109,6 +109,25 @@ pub enum Spare {
     TimedOut,
     /// The loop has no use for spares any more.
     Dismissed,
+}
+
+/// What a spare does next.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum SpareAction {
+    /// Its wait is over.
+    End(Spare),
+    /// It sleeps until it is unparked, or its time is up: then [`Baton::get_up`].
+    Sleep,
+    /// It is the sentinel: after [`SENTINEL_LOOK`], [`Baton::stand_by`].
+    StandBy(SentinelWatch),
+}
+
+/// What the sentinel remembers: the quiet releases it has seen, and for how many more looks it waits for another one.
+#[derive(Clone, Copy, Debug)]
+pub struct SentinelWatch {
+    seen: u32,
+    patience: u32,
 }
 
 /// A thread that sleeps in the poll without holding the baton.
@@ -442,7 +461,7 @@ impl Baton {
     /// Sleeps until the baton comes to this thread, which queued for it. False after `timeout`, with the place kept.
     pub fn wait_granted(&self, me: &Waiter, timeout: Option<Duration>) -> bool {
         while !self.is_granted(me) {
-            if me.parker.park_briefly(timeout) == crate::wait::Wake::TimedOut {
+            if me.parker.park_briefly(timeout) == Wake::TimedOut {
                 return self.is_granted(me);
             }
         }
@@ -482,46 +501,54 @@ impl Baton {
 
     /// A relief thread waits for something to do.
     pub fn wait_spare(&self, me: &Arc<Waiter>, timeout: Duration) -> Spare {
-        if let Some(end) = self.sit_down(me) {
-            return end;
-        }
+        let mut action = self.sit_down(me);
         loop {
-            let wake = me.parker.park_briefly(Some(timeout));
-            if self.is_granted(me) {
-                return Spare::Holds;
-            }
-            let mut queue = lock(&self.queue);
-            if self.is_granted(me) {
-                return Spare::Holds;
-            }
-            let sentinel = queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == me.id);
-            // A thread that was called as sentinel just when its time was up stands by first: no other thread was
-            // called.
-            if queue.dismissed || (wake == crate::wait::Wake::TimedOut && !sentinel) {
-                self.stand_up(&mut queue, me);
-                return if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut };
-            }
-            drop(queue);
-            if sentinel && self.stand_by(me) {
-                return Spare::Holds;
-            }
+            action = match action {
+                SpareAction::End(end) => return end,
+                SpareAction::Sleep => self.get_up(me, me.parker.park_briefly(Some(timeout))),
+                SpareAction::StandBy(watch) => {
+                    pause();
+                    self.stand_by(me, watch)
+                }
+            };
         }
     }
 
-    /// Becomes a spare, unless the baton lies about or spares are not wanted.
-    fn sit_down(&self, me: &Arc<Waiter>) -> Option<Spare> {
+    /// Becomes a spare, unless the baton lies about or spares are not wanted. This and the next two do not wait.
+    pub fn sit_down(&self, me: &Arc<Waiter>) -> SpareAction {
         let mut queue = lock(&self.queue);
         if queue.dismissed {
-            return Some(Spare::Dismissed);
+            return SpareAction::End(Spare::Dismissed);
         }
         if self.is_granted(me)
             || self.compare_exchange(me.holding() | POLLING, me.holding())
             || self.compare_exchange(FREE, me.holding())
         {
-            return Some(Spare::Holds);
+            return SpareAction::End(Spare::Holds);
         }
         queue.spares.push(Arc::clone(me));
-        None
+        SpareAction::Sleep
+    }
+
+    /// The sleep of a spare has ended, by `wake`.
+    pub fn get_up(&self, me: &Arc<Waiter>, wake: Wake) -> SpareAction {
+        if self.is_granted(me) {
+            return SpareAction::End(Spare::Holds);
+        }
+        let mut queue = lock(&self.queue);
+        if self.is_granted(me) {
+            return SpareAction::End(Spare::Holds);
+        }
+        let sentinel = queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == me.id);
+        // A thread that was called as sentinel just when its time was up stands by first: no other one was called.
+        if queue.dismissed || (wake == Wake::TimedOut && !sentinel) {
+            self.stand_up(&mut queue, me);
+            return SpareAction::End(if queue.dismissed { Spare::Dismissed } else { Spare::TimedOut });
+        }
+        if !sentinel {
+            return SpareAction::Sleep;
+        }
+        SpareAction::StandBy(SentinelWatch { seen: self.quiet.load(Ordering::SeqCst), patience: SENTINEL_PATIENCE })
     }
 
     fn stand_up(&self, queue: &mut Queue, me: &Arc<Waiter>) {
@@ -558,41 +585,36 @@ impl Baton {
         }
     }
 
-    /// The sentinel stands by: true if it took a baton that nobody came back for.
-    fn stand_by(&self, me: &Arc<Waiter>) -> bool {
-        let mut patience = SENTINEL_PATIENCE;
-        let mut seen = self.quiet.load(Ordering::SeqCst);
-        while patience > 0 {
-            pause();
-            let state = self.state.load(Ordering::SeqCst);
-            if state == me.holding() {
-                return true;
+    /// One look of the sentinel, [`SENTINEL_LOOK`] after the last: it takes a baton that nobody came back for.
+    pub fn stand_by(&self, me: &Arc<Waiter>, SentinelWatch { seen, patience }: SentinelWatch) -> SpareAction {
+        if self.is_granted(me) {
+            return SpareAction::End(Spare::Holds);
+        }
+        let quiet = self.quiet.load(Ordering::SeqCst);
+        if quiet != seen {
+            return SpareAction::StandBy(SentinelWatch { seen: quiet, patience: SENTINEL_PATIENCE });
+        }
+        if self.is_free() {
+            let mut queue = lock(&self.queue);
+            if self.quiet.load(Ordering::SeqCst) == seen && self.compare_exchange(FREE, me.holding()) {
+                self.stand_up(&mut queue, me);
+                return SpareAction::End(Spare::Holds);
             }
-            let quiet = self.quiet.load(Ordering::SeqCst);
-            if quiet != seen {
-                (seen, patience) = (quiet, SENTINEL_PATIENCE);
-                continue;
-            }
-            if state == FREE {
-                let mut queue = lock(&self.queue);
-                if self.quiet.load(Ordering::SeqCst) == seen && self.compare_exchange(FREE, me.holding()) {
-                    self.stand_up(&mut queue, me);
-                    return true;
-                }
-            }
-            patience -= 1;
+        }
+        if patience > 1 {
+            return SpareAction::StandBy(SentinelWatch { seen, patience: patience - 1 });
         }
         let mut queue = lock(&self.queue);
         if self.is_granted(me) {
-            return true;
+            return SpareAction::End(Spare::Holds);
         }
         self.dismiss_sentinel(&mut queue, me);
         fence(Ordering::SeqCst); // lie down | look: a quiet releaser lets go first and looks for the sentinel then
         if self.compare_exchange(FREE, me.holding()) {
             self.stand_up(&mut queue, me);
-            return true;
+            return SpareAction::End(Spare::Holds);
         }
-        false
+        SpareAction::Sleep
     }
 
     // ---- after a fork

@@ -3,7 +3,7 @@
 //! Threads that take a baton call [`IdleSleep::wake_if_asleep`], often, and nearly always find it awake: that costs a
 //! fence and a load. The race: a thread leaves the poll while the sleeper, which saw it there, lies down. Each of the
 //! two writes, passes a fence and then reads what the other wrote, so one of them sees the other
-//! (`tests/loom_baton.rs`).
+//! (`tests/loom_baton/`).
 
 use super::parker::Parker;
 use crate::sync::{AtomicBool, Ordering, fence};

@@ -1,85 +1,22 @@
 //! Every interleaving of the baton's transitions, within loom's bounds: never two holders, nobody waits for ever.
 //!
 //! RUSTFLAGS="--cfg loom" cargo test -p everloop-core --release --test loom_baton
+//!
+//! Here are the transitions themselves; [`progress`] has steps that wait for other steps.
 #![cfg(loom)]
 
-use everloop_core::baton::{After, Baton, Manner, Pending, Spare, ThreadId, Waiter};
+mod progress;
+mod world;
+
+use everloop_core::baton::{After, Manner, Pending, Spare};
 use everloop_core::ready::Inbox;
 use everloop_core::wait::IdleSleep;
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::Ordering;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::sync::Arc as Plain;
 use std::time::Duration;
-
-const IDLE: Pending = Pending { ready: false, deadline: None };
-const LONG: Duration = Duration::from_secs(1);
-
-/// A loop reduced to its baton, a value that only the holder may touch (loom fails on any overlap), and a poll.
-struct World {
-    baton: Baton,
-    steps: UnsafeCell<u32>,
-    poll: Plain<Waiter>,
-    stop: AtomicBool,
-}
-
-impl World {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            baton: Baton::default(),
-            steps: UnsafeCell::new(0),
-            poll: waiter(9),
-            stop: AtomicBool::new(false),
-        })
-    }
-
-    /// A piece of a step.
-    fn step(&self) {
-        self.steps.with_mut(|steps| unsafe { *steps += 1 });
-    }
-
-    fn steps(&self) -> u32 {
-        self.steps.with(|steps| unsafe { *steps })
-    }
-
-    fn resume(&self, me: &Plain<Waiter>) {
-        if !self.baton.try_resume(me) && !self.baton.queue_resume(me) {
-            assert!(self.baton.wait_granted(me, None));
-        }
-    }
-
-    fn release(&self, me: &Waiter, manner: Manner) -> After {
-        let after = self.baton.release(me, manner, IDLE).expect("the releaser holds the baton");
-        if after == After::WakePoll {
-            self.poll.parker().unpark();
-        }
-        after
-    }
-
-    /// A relief thread's life: one step whenever it gets the baton, giving way when asked to.
-    fn relieve(&self, me: &Plain<Waiter>) {
-        while self.baton.wait_spare(me, LONG) == Spare::Holds {
-            loop {
-                self.step();
-                if self.baton.is_wanted() && self.baton.give_way(me, IDLE).is_some() {
-                    break;
-                }
-                thread::yield_now();
-            }
-        }
-    }
-}
-
-fn waiter(id: u32) -> Plain<Waiter> {
-    Waiter::new(ThreadId::new(id).expect("ids in this test are not zero"))
-}
-
-fn check(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
+use world::{IDLE, LONG, World, check, waiter};
 
 #[test]
 fn a_quiet_release_and_a_sentinel_never_run_together() {
