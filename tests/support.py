@@ -9,6 +9,7 @@ import contextlib
 import http.server
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -206,6 +207,16 @@ def started_script(source):
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def interrupt(process, said):
+    """Send SIGINT once the process has said so, and return how it ended."""
+    told = process.stdout.readline().strip()
+    if told == said:
+        process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert told == said, errors
+    return process.returncode, output, errors
 
 
 class SlowServer:

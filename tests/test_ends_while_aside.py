@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import everloop
-from support import gates, run_script, started_script, wait_until
+from support import gates, interrupt, run_script, started_script, wait_until
 
 BLOCKED_ASIDE = """
 import asyncio, os, signal, sys, threading, time
@@ -440,14 +440,6 @@ def test_a_step_that_never_returns_stops_nobody(loop):
 
 
 # ---- Ctrl-C
-
-
-def interrupt(process, said):
-    """Send SIGINT once the process has said so, and return how it ended."""
-    assert process.stdout.readline().strip() == said
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    return process.returncode, output, errors
 
 
 def test_ctrl_c_while_idle():

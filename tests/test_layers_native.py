@@ -68,10 +68,11 @@ NATIVE_ORDER = {
         {"calls", "fastcall", "private_name", "window"},
         {"private"},
         {"ended", "runtime"},
-        {"evaluator", "finalizers", "hashing", "interruption", "onlooker"},
+        {"finalizers", "hashing", "interruption", "lookup"},
+        {"onlooker"},
         {"mod"},
     ],
-    "gates": [{"frames", "tool"}, {"codes", "raises"}, {"mod", "sites"}],
+    "gates": [{"leaves", "opcodes"}, {"tool"}, {"callee", "codes", "everywhere"}, {"mod", "sites"}],
     "handle": [{"native", "running"}, {"args"}, {"mod"}, {"description"}, {"timer"}],
     "handoff": [
         {"current", "grant", "relief", "signals", "tasks"},

@@ -6,14 +6,13 @@ these tests hangs, and the hard timeout of `conftest.py` fails it.
 
 import asyncio
 import queue
-import signal
 import threading
 
 import pytest
 
 import everloop
 from everloop import _native
-from support import gates, rescuing_loop, started_script
+from support import gates, interrupt, rescuing_loop, started_script
 
 
 def lock_over_an_await():
@@ -282,7 +281,5 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     with started_script(script) as process:
-        assert process.stdout.readline().strip() == "blocked"
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output) == (0, "cleaned up\ninterrupted\n"), errors
+        status, output, errors = interrupt(process, "blocked")
+    assert (status, output) == (0, "cleaned up\ninterrupted\n"), errors

@@ -722,9 +722,6 @@ def release_children() -> None:
 def begin_exit() -> None:
     """The interpreter is about to end: the watchdog ends, and no step is handed over any more."""
 
-def prepare_rescue() -> bool:
-    """Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told."""
-
 def claim_tool() -> bool:
     """Takes a tool id, once. False: none is free, and steps can only be reported, not rescued."""
 

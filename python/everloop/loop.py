@@ -161,7 +161,7 @@ class EventLoop(
 
     def _prepare_rescue(self) -> None:
         """Takes what rescue needs of the interpreter, or says that it is off. When a step blocks it is too late."""
-        if _native.prepare_rescue() and not _native.claim_tool():
+        if not _native.claim_tool():
             _warn_no_tool()
 
     def run_until_complete(self, future: Any) -> Any:

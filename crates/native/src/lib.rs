@@ -69,7 +69,7 @@ mod _native {
     #[pymodule_export]
     use crate::handoff::contexts::{Left, leave_contexts};
     #[pymodule_export]
-    use crate::handoff::events::{claim_tool, prepare_rescue};
+    use crate::handoff::events::claim_tool;
     #[pymodule_export]
     use crate::handoff::is_in_step;
     #[pymodule_export]

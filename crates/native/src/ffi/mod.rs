@@ -5,9 +5,9 @@
 //! lib.rs); [`GilCell`] leans on that.
 //!
 //! Reading order: [`cells`], [`peek`], [`private`] (what is not public); [`contexts`], [`functions`], [`calls`],
-//! [`objects`], [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`],
-//! [`hashing`], [`evaluator`] (what the interpreter calls); [`onlooker`], [`runtime`], [`ended`], [`children`],
-//! [`interruption`] (what few need).
+//! [`objects`], [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`], [`hashing`]
+//! (what the interpreter calls); [`onlooker`], [`lookup`], [`runtime`], [`ended`], [`children`], [`interruption`] (what
+//! few need).
 
 mod buffers;
 mod calls;
@@ -15,13 +15,13 @@ pub mod cells;
 pub mod children;
 mod contexts;
 mod ended;
-mod evaluator;
 mod fastcall;
 mod finalizers;
 mod frames;
 mod functions;
 mod hashing;
 mod interruption;
+pub mod lookup;
 mod objects;
 mod onlooker;
 mod panics;
@@ -38,7 +38,6 @@ pub(crate) use cells::name;
 pub use cells::{GilCell, Made};
 pub use contexts::{copy_context, copy_of_context, enter_context, have_same_variables, is_context, leave_context};
 pub use ended::stay_when_ended;
-pub use evaluator::set_frame_gate;
 pub use fastcall::{Arguments, FastMethod, install};
 pub use finalizers::{Finalize, install_finalizer};
 pub use frames::{frame_code, frame_instruction};
@@ -48,7 +47,7 @@ pub use interruption::interrupt_call;
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};
 pub use onlooker::{
     attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, frame_line, is_of_class,
-    qualified_name, text_of, untraced,
+    owner_name, place, qualified_name, text_of, untraced,
 };
 pub use peek::{peek, peek_traverse};
 pub use private_name::{Name, Version, set_teller};

@@ -6,6 +6,7 @@
 use super::cells::name;
 use super::ended::stay_when_ended;
 use super::functions::{PyMethod_Function, PyMethod_Type};
+use super::lookup;
 use everloop_core::sync::assert_unlocked;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -89,12 +90,19 @@ pub fn frame_line(frame: &Bound<'_, PyFrame>) -> u32 {
 
 /// The columns of an instruction on `line`, in bytes; None where it reaches over lines, or nobody knows.
 pub fn columns(code: &Bound<'_, PyCode>, instruction: i32, line: u32) -> Option<(u32, u32)> {
+    let [start_line, start, end_line, end] = place(code, usize::try_from(instruction).ok()?)?;
+    (start_line == line && end_line == line).then_some((start, end))
+}
+
+/// The place of an instruction in the source: its first line and column, and its last ones. None: nobody knows.
+pub fn place(code: &Bound<'_, PyCode>, instruction: usize) -> Option<[u32; 4]> {
+    let instruction = c_int::try_from(instruction).ok()?;
     let mut place: [c_int; 4] = [-1; 4];
     let [start_line, start, end_line, end] = &mut place;
     // SAFETY: a live code object, and valid places for the results. An offset outside of it is answered with 0.
     let found = unsafe { PyCode_Addr2Location(code.as_ptr(), instruction, start_line, start, end_line, end) } != 0;
-    let [start_line, start, end_line, end] = place.map(|number| u32::try_from(number).ok());
-    (found && instruction >= 0 && start_line == Some(line) && end_line == Some(line)).then_some(start.zip(end))?
+    let known = found && place.iter().all(|number| *number >= 0);
+    known.then(|| place.map(|number| u32::try_from(number).unwrap_or(0)))
 }
 
 /// An attribute of a code object that is text.
@@ -124,7 +132,7 @@ pub fn bound_to<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> 
     // SAFETY: each function is called for an object of exactly the type that it is for, and lends what that object
     // keeps; a wrapper's attribute is read by its C getter, which gives a new reference.
     unsafe {
-        if callback.is_exact_instance_of::<PyCFunction>() {
+        if callback.is_instance_of::<PyCFunction>() {
             Bound::from_borrowed_ptr_or_opt(py, ffi::PyCFunction_GetSelf(callback.as_ptr()))
         } else if is_method(callback) {
             Bound::from_borrowed_ptr_or_opt(py, PyMethod_Self(callback.as_ptr()))
@@ -170,7 +178,7 @@ pub fn callback_name(callback: &Bound<'_, PyAny>) -> String {
             return function_name(&function);
         }
     }
-    if let Ok(function) = callback.cast_exact::<PyCFunction>() {
+    if let Ok(function) = callback.cast::<PyCFunction>() {
         return builtin_name(function);
     }
     class_name(&callback.get_type())
@@ -197,6 +205,39 @@ fn builtin_name(function: &Bound<'_, PyCFunction>) -> String {
             format!("{}.{name}", qualified_name(&class))
         }
         _ => with_module(module.and_then(|module| plain_text(module).ok()), name),
+    }
+}
+
+/// The name of what a function written in C belongs to: of its module, or of its class with the module of that. None:
+/// it is none that C code has for sure.
+pub fn owner_name(function: &Bound<'_, PyAny>) -> Option<String> {
+    let py = function.py();
+    if let Some(class) = method_class(function) {
+        return Some(class_name(&class));
+    }
+    let function = function.cast::<PyCFunction>().ok()?;
+    // SAFETY: a builtin; its definition and its name live as long as it, and it keeps `m_module`.
+    let (name, module) = unsafe {
+        let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+        let name = CStr::from_ptr((*(*object).m_ml).ml_name);
+        (name, Bound::from_borrowed_ptr_or_opt(py, (*object).m_module))
+    };
+    match bound_to(function.as_any()) {
+        Some(owner) if !owner.is_instance_of::<PyModule>() => {
+            let method = lookup::of_class(&owner, &PyString::new(py, name.to_str().ok()?))?;
+            method_class(&method).map(|class| class_name(&class))
+        }
+        _ => plain_text(module?).ok().map(|name| name.to_string_lossy().into_owned()),
+    }
+}
+
+/// The class that a method descriptor written in C is of.
+fn method_class<'py>(descriptor: &Bound<'py, PyAny>) -> Option<Bound<'py, PyType>> {
+    // SAFETY: exactly a method descriptor, which keeps its class.
+    unsafe {
+        let is_method = ptr::eq(descriptor.get_type_ptr(), &raw mut ffi::PyMethodDescr_Type);
+        let class = is_method.then(|| (*descriptor.as_ptr().cast::<ffi::PyDescrObject>()).d_type)?;
+        Bound::from_borrowed_ptr_or_opt(descriptor.py(), class.cast())?.cast_into().ok()
     }
 }
 

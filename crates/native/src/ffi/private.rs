@@ -8,10 +8,8 @@
 //! both.
 
 use super::private_name::Name;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{CStr, CString, c_void};
-use std::mem;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
@@ -19,16 +17,6 @@ static RUNTIME: Name = Name::new(
     "_PyRuntime",
     "where the GIL is: a thread that waits there is not blocked",
     "rescue cannot tell a thread that waits for the GIL from one that is blocked by what the kernel says, and comes later",
-);
-const NO_RESCUE: &str = "blocked steps are reported, but not rescued";
-static DEFAULT_EVALUATOR: Name =
-    Name::new("_PyEval_EvalFrameDefault", "runs a frame that has passed the gate of rescue", NO_RESCUE);
-static EVALUATOR: Name =
-    Name::new("_PyInterpreterState_GetEvalFrameFunc", "who evaluates frames now (PEP 523)", NO_RESCUE);
-static SET_EVALUATOR: Name = Name::new(
-    "_PyInterpreterState_SetEvalFrameFunc",
-    "has frames that begin pass the gate of rescue (PEP 523)",
-    NO_RESCUE,
 );
 
 const ENDED: &str = "a daemon thread that is in a step when the program ends may crash it";
@@ -38,8 +26,7 @@ pub static CLEANUP_PUSH: Name =
     Name::new("_pthread_cleanup_push", "of glibc: a thread that the interpreter ends sleeps on instead", ENDED);
 pub static CLEANUP_POP: Name = Name::new("_pthread_cleanup_pop", "of glibc: the same", ENDED);
 
-pub static ALL: [&Name; 7] =
-    [&RUNTIME, &DEFAULT_EVALUATOR, &EVALUATOR, &SET_EVALUATOR, &IS_FINALIZING, &CLEANUP_PUSH, &CLEANUP_POP];
+pub static ALL: [&Name; 4] = [&RUNTIME, &IS_FINALIZING, &CLEANUP_PUSH, &CLEANUP_POP];
 
 /// The address of a symbol that the interpreter exports; None: it does not, which is told.
 fn look_up(py: Python<'_>, name: &Name) -> Option<NonNull<c_void>> {
@@ -70,52 +57,20 @@ pub fn tell_unprotected(py: Python<'_>) {
     }
 }
 
-/// The functions that rescue needs. Looked up once, when rescue is switched on for the first time.
-pub struct ForRescue {
-    pub evaluators: Evaluators,
-    /// The address of `_PyRuntime`.
-    pub runtime: Option<usize>,
-}
+/// The address of `_PyRuntime`. Looked up once, when rescue is switched on for the first time.
+static RUNTIME_ADDRESS: OnceLock<Option<usize>> = OnceLock::new();
 
-/// CPython's hooks for who evaluates frames.
-pub struct Evaluators {
-    pub default: ffi::_PyFrameEvalFunction,
-    pub current: CurrentEvaluator,
-    pub set: SetEvaluator,
-}
-
-type CurrentEvaluator = unsafe extern "C" fn(*mut ffi::PyInterpreterState) -> ffi::_PyFrameEvalFunction;
-type SetEvaluator = unsafe extern "C" fn(*mut ffi::PyInterpreterState, Option<ffi::_PyFrameEvalFunction>);
-
-static FOR_RESCUE: OnceLock<Option<ForRescue>> = OnceLock::new();
-
-/// Looks for what rescue needs. None: something is missing, which is told.
-pub fn prepare_rescue(py: Python<'_>) -> Option<&'static ForRescue> {
-    if FOR_RESCUE.get().is_none() {
-        // We do not search inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the
-        // same.
-        _ = FOR_RESCUE.set(look_up_for_rescue(py));
+/// Looks for what helps rescue. What is missing is told.
+pub fn prepare_rescue(py: Python<'_>) {
+    if RUNTIME_ADDRESS.get().is_none() {
+        // Not inside `get_or_init`: to tell a loss runs Python code. A thread that comes second finds the same.
+        _ = RUNTIME_ADDRESS.set(look_up(py, &RUNTIME).map(|runtime| runtime.addr().get()));
     }
-    for_rescue()
 }
 
-/// The functions that rescue needs; None: it has not been switched on, or cannot be.
-pub fn for_rescue() -> Option<&'static ForRescue> {
-    FOR_RESCUE.get().and_then(Option::as_ref)
-}
-
-fn look_up_for_rescue(py: Python<'_>) -> Option<ForRescue> {
-    let (default, current, set) =
-        (look_up(py, &DEFAULT_EVALUATOR)?, look_up(py, &EVALUATOR)?, look_up(py, &SET_EVALUATOR)?);
-    // SAFETY: functions of the interpreter that runs us, with the signatures that its headers give them.
-    let evaluators = unsafe {
-        Evaluators {
-            default: mem::transmute::<NonNull<c_void>, ffi::_PyFrameEvalFunction>(default),
-            current: mem::transmute::<NonNull<c_void>, CurrentEvaluator>(current),
-            set: mem::transmute::<NonNull<c_void>, SetEvaluator>(set),
-        }
-    };
-    Some(ForRescue { evaluators, runtime: look_up(py, &RUNTIME).map(|runtime| runtime.addr().get()) })
+/// The address of `_PyRuntime`; None: rescue has not been switched on, or nobody knows.
+pub fn runtime() -> Option<usize> {
+    RUNTIME_ADDRESS.get().copied().flatten()
 }
 
 /// The version of an object's class: another one after each change of it or of its bases. 0: it has none at this

@@ -10,7 +10,7 @@ use std::{mem, ptr};
 /// it cannot be told from other locks.
 pub fn is_interpreters(address: usize) -> Option<bool> {
     static RUNTIME: OnceLock<Option<Range<usize>>> = OnceLock::new();
-    let start = private::for_rescue()?.runtime?;
+    let start = private::runtime()?;
     RUNTIME.get_or_init(|| runtime(start)).as_ref().map(|runtime| runtime.contains(&address))
 }
 

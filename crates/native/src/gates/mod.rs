@@ -7,8 +7,8 @@
 //! | what comes next | gate |
 //! |---|---|
 //! | the C function returns, and the next instruction of the frame runs | INSTRUCTION events of its code (`codes.rs`) |
-//! | it raises, and the exception leaves the frame without an instruction | RAISE events, of its code or of all (`raises.rs`) |
-//! | it calls Python before it returns | every frame that begins (`frames.rs`) |
+//! | it raises, and the exception leaves the frame without an instruction | RAISE events, of its code or of all (`everywhere.rs`) |
+//! | it calls Python before it returns | PY_START, PY_RESUME and PY_THROW events of all code (`everywhere.rs`) |
 //! | it was put aside at its call, at a learned site, and returns or raises | C_RETURN and C_RAISE events (`codes.rs`) |
 //!
 //! Two more gates need nothing to be opened, and are not here: where asyncio leaves the task (`ffi/hashing.rs`), and
@@ -31,27 +31,30 @@
 //! value of an earlier generation holds nothing. The record that is left opens its gates anew: [`Gates::reopen`].
 //!
 //! **What was tried.** Threads that are parked before they ask for the GIL: no gate can stand in the interpreter's own
-//! calls. Each of these gates costs others something while it is open (all code, all frames), so none is open longer
+//! calls. Each of these gates costs others something while it is open (all code, all calls), so none is open longer
 //! than a step needs it. What would change that: an event of the interpreter for "this thread is about to run Python".
 
+pub mod callee;
 pub mod codes;
-pub mod frames;
-mod raises;
+mod everywhere;
+pub mod leaves;
+mod opcodes;
 pub mod sites;
 pub mod tool;
 
 use crate::generation::generation;
 use crate::{ffi, outbox};
+use everywhere::Event;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::mem;
 
 /// The needs of a step that is to be stopped.
 pub enum Need<'a, 'py> {
-    /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next.
-    Stop(Option<&'a Bound<'py, PyCode>>),
-    /// It is about to make this call, at a learned site; of a C function that may call Python before it returns, or
-    /// not.
+    /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next; in a C
+    /// function that may call Python before it returns, or not.
+    Stop { code: Option<&'a Bound<'py, PyCode>>, may_call_python: bool },
+    /// It is about to make this call, at a learned site; of a C function as above.
     Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
 }
 
@@ -70,10 +73,10 @@ enum At {
 #[derive(Default)]
 pub struct Gates {
     at: At,
-    /// True if this is one of the users of `raises.rs`, for which exceptions of all code pass a gate.
+    /// True if this is one of those for which exceptions of all code pass a gate.
     raises: bool,
-    /// True if this is one of the users of `frames.rs`, for which every frame that begins passes a gate.
-    frames: bool,
+    /// True if this is one of those for which every frame that begins passes a gate.
+    starts: bool,
     /// The generation of the process that opened them: in a process that was forked since, they are not open.
     generation: u32,
 }
@@ -86,7 +89,7 @@ impl Gates {
 
     /// Opens what a step needs. On an error nothing is left open.
     pub fn open(py: Python<'_>, need: &Need<'_, '_>) -> PyResult<Self> {
-        let mut gates = Self { at: At::Nowhere, raises: false, frames: false, generation: generation() };
+        let mut gates = Self { at: At::Nowhere, raises: false, starts: false, generation: generation() };
         match gates.open_each(py, need) {
             Ok(()) => Ok(gates),
             Err(error) => gates.close(py).and(Err(error)),
@@ -96,19 +99,20 @@ impl Gates {
     /// Notes each gate before what can fail, so that `close` finds it.
     fn open_each(&mut self, py: Python<'_>, need: &Need<'_, '_>) -> PyResult<()> {
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
-        self.frames = !matches!(need, Need::Return { may_call_python: false, .. });
-        if self.frames {
-            frames::open(py);
+        let (Need::Stop { may_call_python, .. } | Need::Return { may_call_python, .. }) = *need;
+        self.starts = may_call_python;
+        if self.starts {
+            everywhere::open(py, tool, Event::Start)?;
         }
         match *need {
             Need::Return { code, offset, .. } => {
                 codes::go_away(code, offset)?;
                 self.at = At::Return(code.clone().unbind(), offset);
             }
-            Need::Stop(code) => {
+            Need::Stop { code, .. } => {
                 self.raises = code.is_none() || !tool.raises_locally;
                 if self.raises {
-                    raises::open(py, tool)?;
+                    everywhere::open(py, tool, Event::Raise)?;
                 }
                 if let Some(code) = code {
                     codes::stop(code)?;
@@ -131,39 +135,37 @@ impl Gates {
     }
 
     fn close_each(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (at, raises, frames) = (mem::take(&mut self.at), mem::take(&mut self.raises), mem::take(&mut self.frames));
+        let (at, raises, starts) = (mem::take(&mut self.at), mem::take(&mut self.raises), mem::take(&mut self.starts));
         if self.generation != generation() {
             return Ok(());
         }
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
-        if frames {
-            frames::close(py);
-        }
-        let raised = if raises { raises::close(py, tool) } else { Ok(()) };
-        match at {
-            At::Nowhere => raised,
-            At::Instruction(code) => raised.and(codes::go_on(tool, code.bind(py))),
-            At::Return(code, offset) => raised.and(codes::come_back(tool, code.bind(py), offset)),
-        }
+        let started = if starts { everywhere::close(py, tool, Event::Start) } else { Ok(()) };
+        let raised = if raises { everywhere::close(py, tool, Event::Raise) } else { Ok(()) };
+        let returned = match at {
+            At::Nowhere => Ok(()),
+            At::Instruction(code) => codes::go_on(tool, code.bind(py)),
+            At::Return(code, offset) => codes::come_back(tool, code.bind(py), offset),
+        };
+        started.and(raised).and(returned)
     }
 
     /// In a forked child, whose forking thread has this value: opens the same once more.
     pub fn reopen(self, py: Python<'_>) -> PyResult<Self> {
-        match &self.at {
-            At::Return(code, offset) => {
-                let (code, may_call_python) = (code.bind(py), self.frames);
-                Self::open(py, &Need::Return { code, offset: *offset, may_call_python })
-            }
-            At::Instruction(code) => Self::open(py, &Need::Stop(Some(code.bind(py)))),
-            At::Nowhere if self.raises => Self::open(py, &Need::Stop(None)),
-            At::Nowhere => Ok(Self::none()),
-        }
+        let may_call_python = self.starts;
+        let need = match &self.at {
+            At::Return(code, offset) => Need::Return { code: code.bind(py), offset: *offset, may_call_python },
+            At::Instruction(code) => Need::Stop { code: Some(code.bind(py)), may_call_python },
+            At::Nowhere if self.raises => Need::Stop { code: None, may_call_python },
+            At::Nowhere => return Ok(Self::none()),
+        };
+        Self::open(py, &need)
     }
 }
 
 impl Drop for Gates {
     fn drop(&mut self) {
-        if matches!(self.at, At::Nowhere) && !self.raises && !self.frames {
+        if matches!(self.at, At::Nowhere) && !self.raises && !self.starts {
             return;
         }
         ffi::attach_quietly(|py| {
@@ -174,19 +176,8 @@ impl Drop for Gates {
     }
 }
 
-/// Takes a tool id for the events, once, and says what is called at the gates. False: steps can only be reported.
-pub fn claim<'py>(
-    py: Python<'py>,
-    gate: frames::Gate,
-    callbacks: impl FnOnce() -> PyResult<tool::Callbacks<'py>>,
-) -> PyResult<bool> {
-    frames::install(gate);
-    tool::claim(py, callbacks)
-}
-
 /// In a forked child: all gates are closed, until the record that is left opens its own anew.
 pub fn after_fork(py: Python<'_>) -> PyResult<()> {
     let Some(tool) = tool::claimed(py) else { return Ok(()) };
-    frames::after_fork(py);
-    raises::after_fork(py, tool).and(codes::after_fork(py, tool))
+    everywhere::after_fork(py, tool).and(codes::after_fork(py, tool))
 }

@@ -6,6 +6,7 @@
 //! Seen on CPython 3.12.1, 3.13.0, 3.14.8 and 3.15.0: events that are set while a call runs fire when that call
 //! returns.
 
+use super::opcodes::Opcodes;
 use crate::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -19,7 +20,11 @@ pub struct Callbacks<'py> {
     pub instruction: Bound<'py, PyAny>,
     pub raise: Bound<'py, PyAny>,
     pub call: Bound<'py, PyAny>,
-    /// The callback of C_RETURN and of C_RAISE.
+    /// It is called for a frame that begins, and for one that goes on in a generator.
+    pub start: Bound<'py, PyAny>,
+    /// It is called for one that goes on with an exception.
+    pub throw: Bound<'py, PyAny>,
+    /// It is called for a C function that raises, too.
     pub c_return: Bound<'py, PyAny>,
 }
 
@@ -34,22 +39,19 @@ pub struct Tool {
     /// CALL, C_RETURN and C_RAISE together.
     pub calls: u32,
     pub raise: u32,
+    /// PY_START, PY_RESUME and PY_THROW together.
+    pub starts: u32,
     /// True if RAISE can be set for one code object: from CPython 3.15 on.
     pub raises_locally: bool,
-    /// The instructions that are calls.
-    call_opcodes: Vec<u8>,
+    pub opcodes: Opcodes,
 }
 
 static TOOL: PyOnceLock<Option<Tool>> = PyOnceLock::new();
 
-/// Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told.
-pub fn prepare(py: Python<'_>) -> bool {
-    ffi::private::prepare_rescue(py).is_some()
-}
-
-/// Takes a tool id, once. False: none is free, or rescue cannot be, and steps are only reported.
+/// Takes a tool id, once. False: none is free, and steps are only reported.
 pub fn claim<'py>(py: Python<'py>, callbacks: impl FnOnce() -> PyResult<Callbacks<'py>>) -> PyResult<bool> {
-    TOOL.get_or_try_init(py, || if prepare(py) { Tool::new(py, callbacks()?) } else { Ok(None) }).map(Option::is_some)
+    ffi::private::prepare_rescue(py);
+    TOOL.get_or_try_init(py, || Tool::new(py, callbacks()?)).map(Option::is_some)
 }
 
 /// The tool, if one was claimed. The watchdog asks this: claiming one is Python code.
@@ -69,22 +71,23 @@ impl Tool {
             ("INSTRUCTION", &callbacks.instruction),
             ("RAISE", &callbacks.raise),
             ("CALL", &callbacks.call),
+            ("PY_START", &callbacks.start),
+            ("PY_RESUME", &callbacks.start),
+            ("PY_THROW", &callbacks.throw),
             ("C_RETURN", &callbacks.c_return),
             ("C_RAISE", &callbacks.c_return),
         ];
         for (name, callback) in register {
             monitoring.call_method1("register_callback", (id, event(name)?, callback))?;
         }
-        let opcodes = py.import("opcode")?.getattr("opmap")?;
-        let call_opcodes =
-            ["CALL", "CALL_KW", "CALL_FUNCTION_EX"].into_iter().filter_map(|name| opcodes.get_item(name).ok());
         Ok(Some(Self {
-            call_opcodes: call_opcodes.map(|opcode| opcode.extract()).collect::<PyResult<_>>()?,
+            opcodes: Opcodes::new(py)?,
             id,
             disable: monitoring.getattr("DISABLE")?.unbind(),
             instruction: event("INSTRUCTION")?,
             calls: event("CALL")? | event("C_RETURN")? | event("C_RAISE")?,
             raise: event("RAISE")?,
+            starts: event("PY_START")? | event("PY_RESUME")? | event("PY_THROW")?,
             raises_locally: py.version_info() >= (3, 15),
             monitoring: monitoring.unbind(),
         }))
@@ -105,6 +108,6 @@ impl Tool {
         let bytecode = code.getattr("co_code")?;
         let bytecode: &[u8] = bytecode.extract()?;
         let opcode = usize::try_from(offset).ok().and_then(|at| bytecode.get(at));
-        Ok(opcode.is_some_and(|opcode| self.call_opcodes.contains(opcode)))
+        Ok(opcode.is_some_and(|opcode| self.opcodes.is_call(*opcode)))
     }
 }

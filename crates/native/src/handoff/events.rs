@@ -7,16 +7,10 @@ use crate::clock;
 use crate::ffi;
 use crate::gates::sites::{self, Standing};
 use crate::gates::tool::{self, Callbacks};
-use crate::gates::{self, Gates, Need, frames};
+use crate::gates::{Gates, Need, leaves};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::atomic::Ordering;
-
-/// Looks for the names of the interpreter that only rescue needs. False: one of them is not there, which is told.
-#[pyfunction]
-pub fn prepare_rescue(py: Python<'_>) -> bool {
-    tool::prepare(py)
-}
 
 /// Takes a tool id, once. False: none is free, and steps can only be reported, not rescued.
 #[pyfunction]
@@ -26,14 +20,23 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
             instruction: wrap_pyfunction!(on_instruction, py)?.into_any(),
             raise: wrap_pyfunction!(on_raise, py)?.into_any(),
             call: wrap_pyfunction!(on_call, py)?.into_any(),
+            start: wrap_pyfunction!(on_start, py)?.into_any(),
+            throw: wrap_pyfunction!(on_raise, py)?.into_any(),
             c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
         })
     };
-    gates::claim(py, gate, callbacks)
+    tool::claim(py, callbacks)
 }
 
 #[pyfunction]
 fn on_instruction(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32) -> PyResult<()> {
+    gate(py)
+}
+
+/// A frame begins, or goes on in a generator: for the threads that a blocked C function calls Python on. All threads
+/// pass it.
+#[pyfunction]
+fn on_start(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
     gate(py)
 }
 
@@ -63,7 +66,7 @@ fn on_call(
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && may_release(&core, &member)
     {
-        let may_call_python = !frames::is_leaf(callable);
+        let may_call_python = !leaves::is_leaf(callable);
         let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;
         release(&core, &member, Reason::Learned, clock::now(), gates)?;
     }

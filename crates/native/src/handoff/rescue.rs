@@ -22,17 +22,33 @@ use super::{may_release, release};
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::ffi;
-use crate::gates::{Gates, Need, sites, tool};
+use crate::gates::{Gates, Need, callee, leaves, sites, tool};
 use crate::member::Member;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::Arc;
 
-/// The code and instruction that the thread of `member` is at, if its step runs Python code of its own.
-fn site<'py>(py: Python<'py>, member: &Member) -> Option<(Bound<'py, PyCode>, i32)> {
-    let frame = member.top_frame(py)?;
-    let is_own = ffi::address(&frame) != member.base_frame;
-    is_own.then(|| (ffi::frame_code(&frame), ffi::frame_instruction(&frame)))
+/// The place at which a thread is blocked.
+struct Site<'py> {
+    code: Bound<'py, PyCode>,
+    offset: i32,
+    may_call_python: bool,
+}
+
+/// The place where the thread of `member` is, if its step runs Python code of its own.
+fn site<'py>(py: Python<'py>, member: &Member) -> Option<Site<'py>> {
+    let frame = member.top_frame(py).filter(|frame| ffi::address(frame) != member.base_frame)?;
+    let callee = tool::claimed(py).and_then(|tool| callee::callee(tool, &frame));
+    Some(Site {
+        code: ffi::frame_code(&frame),
+        offset: ffi::frame_instruction(&frame),
+        may_call_python: !callee.is_some_and(|callee| leaves::is_leaf(&callee)),
+    })
+}
+
+/// The need of a step that is blocked there. One that is in no Python code of its own may come to any.
+fn stop<'a, 'py>(site: Option<&'a Site<'py>>) -> Need<'a, 'py> {
+    Need::Stop { code: site.map(|site| &site.code), may_call_python: site.is_none_or(|site| site.may_call_python) }
 }
 
 /// Has it noted when the thread runs its next instruction of Python. A thread that uses the CPU may compute without the
@@ -42,8 +58,7 @@ pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
     if tool::claimed(py).is_none() || member.is_probing() {
         return Ok(());
     }
-    let site = site(py, member);
-    member.begin_probe(Gates::open(py, &Need::Stop(site.as_ref().map(|(code, _)| code)))?);
+    member.begin_probe(Gates::open(py, &stop(site(py, member).as_ref()))?);
     Ok(())
 }
 
@@ -55,8 +70,8 @@ pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> P
     }
     member.end_probe(py)?;
     let site = site(py, member);
-    let gates = Gates::open(py, &Need::Stop(site.as_ref().map(|(code, _)| code)))?;
-    if let Some((code, offset)) = &site
+    let gates = Gates::open(py, &stop(site.as_ref()))?;
+    if let Some(Site { code, offset, .. }) = &site
         && let Err(error) = sites::learn(code, *offset)
     {
         return gates.close(py).and(Err(error));
