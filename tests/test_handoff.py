@@ -647,7 +647,7 @@ def test_loops_on_several_threads_hand_off_side_by_side():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_step_whose_relief_thread_cannot_be_started_keeps_the_baton(error, monkeypatch):
-    """A signal handler may raise just then, and the system may refuse another thread."""
+    """A signal handler may raise just then, or the system refuse a thread to a loop that nobody watches."""
     after, told = [], []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
 
@@ -658,16 +658,20 @@ def test_a_step_whose_relief_thread_cannot_be_started_keeps_the_baton(error, mon
     def step():
         try:
             with everloop.blocking():
-                after.append("blocked")
+                after.append(("blocked", _native.is_in_step()))
         except KeyboardInterrupt:
             after.append("interrupted")
         after.append(_native.is_in_step())
         loop.stop()
 
-    loop = Loop(rescue=False)
-    loop.call_soon(step)
-    loop.run_forever()
-    assert after == [{KeyboardInterrupt: "interrupted", RuntimeError: "blocked"}[error], True]
+    _native.watch_loops(error is KeyboardInterrupt)
+    try:
+        loop = Loop(rescue=False)
+        loop.call_soon(step)
+        loop.run_forever()
+    finally:
+        _native.watch_loops(True)
+    assert after == [{KeyboardInterrupt: "interrupted", RuntimeError: ("blocked", True)}[error], True]
     assert told == ([RuntimeError] if error is RuntimeError else [])
     assert loop.statistics()["aside"] == 0
     loop.close()

@@ -5,6 +5,7 @@ these tests hangs, and the hard timeout of `conftest.py` fails it.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 
@@ -212,8 +213,9 @@ def test_a_loop_that_nobody_watches_starts_threads_past_the_bound_at_once():
         _native.watch_loops(True)
 
 
-def test_once_the_system_gives_threads_again_the_loop_goes_on(monkeypatch, caplog):
-    """Each blocked step waits for one that comes after it: none of them comes back by itself."""
+@pytest.mark.parametrize("asks", [False, True])
+def test_once_the_system_gives_threads_again_the_loop_goes_on(asks, monkeypatch, caplog):
+    """The blocked step waits for one that comes after it: it does not come back by itself."""
     start, refused = threading.Thread.start, []
 
     def refuse(thread):
@@ -223,12 +225,13 @@ def test_once_the_system_gives_threads_again_the_loop_goes_on(monkeypatch, caplo
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    loop = rescuing_loop()
+    loop = everloop.EventLoop(rescue=False) if asks else rescuing_loop()
     with gates(1) as [gate]:
 
         async def main():
             def block():
-                gate.wait()
+                with everloop.blocking() if asks else contextlib.nullcontext():
+                    gate.wait()
 
             loop.call_soon(block)
             await asyncio.sleep(0)

@@ -34,7 +34,8 @@ impl World<'_> {
                     self.order();
                 }
             }
-            After::Spawn if !self.start() => {
+            // The others leave the baton where it lies: the watchdog asks for a thread again.
+            After::Spawn if !self.start() && reason == Reason::BlockOn => {
                 assert!(self.baton.try_resume(&self.threads[thread].waiter), "nobody has come since");
                 self.threads[thread].aside = None;
                 self.heartbeat.begin_step();

@@ -108,8 +108,7 @@ impl Program {
             random.percent(80).then(|| random.pick(&[MILLISECOND / 2, MILLISECOND, 5 * MILLISECOND, 50 * MILLISECOND]));
         let learned = random.pick(&[0, 30, 100]);
         let begin = random.pick(&[0, 0, MILLISECOND, 50 * MILLISECOND]);
-        // A step that says itself that it blocks, and gets no thread, has its loop wait for its call: but for rescue.
-        let refuses = rescue_after.is_some() && random.percent(50);
+        let refuses = random.percent(50);
         let lasts = if refuses { random.pick(&[5 * MILLISECOND, 100 * MILLISECOND, 3 * SECOND]) } else { 0 };
         let writer = Writer {
             leaves: random.within(0, count.div_ceil(3) + 1) as usize,

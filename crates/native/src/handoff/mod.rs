@@ -43,7 +43,9 @@
 //! - *A signal comes just before the call begins,* at home: its Python handler is the main thread's to run, and the
 //!   call does not end for it. The loop hears of the signal, and interrupts the call (`signals.rs`).
 //! - *The loop is closed while it is aside.* There is no baton any more: the step gets RuntimeError, and must end.
-//! - *No relief thread is to be had.* A step that asked for the hand-off takes the baton back, and blocks its loop.
+//! - *No relief thread is to be had.* The baton lies free until the step comes back; the watchdog asks for a thread
+//!   again and again, as past the bound. On a loop that it does not watch the step takes the baton back, and blocks its
+//!   loop.
 //!
 //! # What was tried, and what would change it
 //!
@@ -150,6 +152,7 @@ fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> P
         return relief::order(core).map(|()| true); // the watchdog asks, which runs no Python code
     }
     // The Python code that starts a thread is not the step's: no gate stops it.
+    let is_refusal = |error: &PyErr| error.is_instance_of::<PyException>(core.py());
     let started = match current_member() {
         Some(own) => own.ungated(|| relief::start(core)),
         None => relief::start(core),
@@ -158,10 +161,14 @@ fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> P
         // The caller of this function takes the baton back, or its thread will.
         (Reason::BlockOn, Err(error)) => Err(error),
         (_, Ok(_)) => Ok(true),
+        // The watchdog asks again, unless this step comes back before.
+        (_, Err(error)) if is_refusal(&error) && core.get().shared.watched.load(Ordering::Relaxed) => {
+            relief::tell_refused(core, error.to_string()).map(|()| true)
+        }
         // The step goes on, so it needs the baton: nobody would take it back otherwise.
         (_, Err(error)) => {
             resume(core, member)?;
-            if !error.is_instance_of::<PyException>(core.py()) {
+            if !is_refusal(&error) {
                 return Err(error); // a signal handler raised
             }
             error.write_unraisable(core.py(), Some(core)); // no thread is to be had: the loop waits for this call

@@ -64,25 +64,27 @@ fn try_order(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
         let started = core.call_method0("_start_relief");
         if let (Err(error), Ok(core)) = (started, core.cast::<LoopCore>()) {
             core.get().threads.spawning.store(false, Ordering::Relaxed);
-            tell_refused(core.get(), reference, error.to_string());
+            if let Err(error) = tell_refused(core, error.to_string()) {
+                error.write_unraisable(py, Some(core));
+            }
         }
     });
     if let Err(error) = ordered {
-        tell_refused(core.get(), PyWeakrefReference::new(core)?.unbind(), error.to_string());
-        return Ok(false);
+        return tell_refused(core, error.to_string()).map(|()| false);
     }
     Ok(true)
 }
 
 /// Says that the system refuses threads, once until it gives one.
-fn tell_refused(this: &LoopCore, core: Py<PyWeakrefReference>, error: String) {
-    if this.threads.told_refused.swap(true, Ordering::Relaxed) {
-        return;
+pub fn tell_refused(core: &Bound<'_, LoopCore>, error: String) -> PyResult<()> {
+    if !core.get().threads.told_refused.swap(true, Ordering::Relaxed) {
+        let reference = PyWeakrefReference::new(core)?.unbind();
+        outbox::leave("no_thread", move |details| {
+            details.set_item("loop", reference)?;
+            details.set_item("error", error)
+        });
     }
-    outbox::leave("no_thread", move |details| {
-        details.set_item("loop", core)?;
-        details.set_item("error", error)
-    });
+    Ok(())
 }
 
 /// Says that the bound is reached, once for each loop.
