@@ -84,6 +84,38 @@ def test_a_wait_for_another_thread_is_rescued_while_a_third_one_computes(rescuin
     assert rescuing_loop.statistics()["rescues"] >= 1
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_what_computes_without_the_gil_is_rescued_however_little_of_a_processor_it_gets(others):
+    """All share one processor; on a loop that waits for a larger share, the first step would go on for ever."""
+    script = f"""
+import asyncio, everloop, hashlib, os, subprocess, sys
+
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range({others})]
+ended = []
+
+async def compute():
+    while not ended:
+        hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 100_000)
+
+async def main():
+    task = asyncio.create_task(compute())
+    await asyncio.sleep(0)
+    ended.append("meanwhile")
+    await task
+
+try:
+    everloop.run(main(), rescue=True)
+finally:
+    for process in busy:
+        process.kill()
+        process.wait()
+print(ended)
+"""
+    result = run_script(script)
+    assert (result.returncode, result.stdout) == (0, "['meanwhile']\n"), result.stderr
+
+
 def test_eight_blocked_steps_of_one_function_end_one_by_one(rescuing_loop, witness):
     with gates(8) as all_gates:
 
