@@ -106,7 +106,8 @@ class EventLoop(
         self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
     ) -> None:
         private.tell_what_asyncio_does_not_call()
-        # `watched` must not keep the loop alive. The base class is not asked for by its name: programs replace that.
+        # What NoSelector is given must not keep the loop alive.
+        # The base class is not asked for by its name: programs replace that.
         this = weakref.ref(self)
         super().__init__(nesting.NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
@@ -200,7 +201,7 @@ class EventLoop(
         for belonging in self._belongings.values():
             belonging.close()
         super().close()
-        self.__dict__.pop("own_pool", None)  # who asks again is refused
+        self.__dict__.pop("own_pool", None)  # so that whoever asks again is refused
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)
         self._close_core()
@@ -218,9 +219,9 @@ class EventLoop(
 
     def _start_relief(self) -> None:
         name = f"everloop-relief-{next(_relief_numbers)}"
-        own: list[threading.Thread] = []
-        own.append(real_threads.new_thread(_relieve, (self, name, own), name=name))
-        own[0].start()
+        box: list[threading.Thread] = []  # tells the thread which one it is
+        box.append(real_threads.new_thread(_relieve, (self, name, box), name=name))
+        box[0].start()
 
     def _join_relief(self) -> None:
         """Waits for the relief threads that have nothing left to do."""
@@ -265,7 +266,7 @@ class EventLoop(
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
         own = self._own_pool
-        self.__dict__.pop("own_pool", None)  # who asks again is refused
+        self.__dict__.pop("own_pool", None)  # so that whoever asks again is refused
         if own is not None and own.is_idle():
             private.note_executor_shut(self)
             own.shutdown()  # its threads end at once
@@ -308,7 +309,7 @@ class EventLoop(
         self._add_callback(handle)
 
     def _refuse_foreign_start(self) -> None:
-        """Asked whether the loop runs, by a thread that does not run it: raises if a task asks that is about to begin.
+        """Called when another thread asks whether the loop runs: raises if that is for an eager task which is to begin.
 
         Its first step would run beside the loop's own, and take the place of its current task.
         """
@@ -319,10 +320,10 @@ class EventLoop(
                 "an eager task cannot begin inside `with everloop.blocking():`, while the loop runs elsewhere. "
                 "Make the task before or after that block, or make one that is not eager"
             )
-        raise RuntimeError(f"loop {self!r} is not the running loop")  # as CPython 3.14
+        raise RuntimeError(f"loop {self!r} is not the running loop")  # the words of CPython 3.14
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Native timers count themselves."""
+        """Does nothing: native timers count themselves."""
 
     def _log_slow_callback(self, handle: _native.Handle, seconds: float) -> None:
         private.log_slow_callback(handle, seconds)
@@ -379,13 +380,13 @@ def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: b
         return runner.run(main)
 
 
-def _relieve(loop: EventLoop, name: str, own: "list[threading.Thread]") -> None:
-    """The life of a relief thread."""
+def _relieve(loop: EventLoop, name: str, box: "list[threading.Thread]") -> None:
+    """The life of a relief thread, which is in the box. Its native half is the method of this name."""
     # The thread adds itself: whoever starts it may be interrupted, and the loop may end before that returns.
     for thread in list(loop._relief_threads):
         if not thread.is_alive():
             loop._relief_threads.discard(thread)
-    loop._relief_threads.add(own[0])
+    loop._relief_threads.add(box[0])
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
     if loop.get_debug():
         sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH)
@@ -459,7 +460,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _shut_logging_down() -> None:
-    """Closes the handlers of the log, but waits only for a second: one is stuck in a report, and has its lock."""
+    """Closes the handlers of the log, but waits only for a second: one may be stuck in a report, with its lock."""
     # It is called once more, by `atexit`: from 3.14 on that no longer heeds who is unregistered during the exit.
     shut_down: Any = logging.shutdown
     handlers, shut_down.__defaults__ = shut_down.__defaults__ or (), ([],)

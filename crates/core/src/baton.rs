@@ -9,12 +9,12 @@
 //!   a goroutine finds its processor after a short system call: Go's `entersyscall`); if it does not, the *sentinel*, a
 //!   spare relief thread that looks twice some tens of microseconds apart, takes the baton.
 //!
-//! Where two threads each announce something and then look for the other's announcement, a fence stands between (`| `
-//! in the comments): one of the two sees the other.
+//! Where two threads each announce something and then look for the other's announcement, a fence stands between, with
+//! a comment of the form "announce | look": one of the two sees the other.
 //!
 //! `state` is the only truth about who holds it:
 //!
-//! | state | meaning | who changes it |
+//! | state | meaning | who ends it |
 //! |---|---|---|
 //! | `STOPPED` | no home: nobody may run steps | home, in `enter` and `leave` |
 //! | `FREE` | nobody holds it, whoever comes first may | the thread that takes it |
@@ -154,15 +154,15 @@ struct Queue {
     sentinel: Option<Arc<Waiter>>,
     /// True once spares are to go.
     dismissed: bool,
-    /// The waiter of the home thread, while the loop runs.
+    /// The number of the home thread, while the loop runs.
     home_id: Option<ThreadId>,
 }
 
 pub struct Baton {
     state: AtomicU64,
-    /// The number of threads that get the baton before any relief thread: those that resume, and home. Written under
-    /// `queue`, SeqCst; read without it by the holder between two steps (Relaxed: a step late is soon enough) and,
-    /// SeqCst, after it has let go: then one of the two sees the other.
+    /// The number of threads that go before any relief thread: those that resume, and home (asleep in the poll, too, if
+    /// it lost the baton there). Written under `queue`, SeqCst; read without it by the holder between two steps (Relaxed:
+    /// a step late is soon enough) and, SeqCst, after it has let go: then one of the two sees the other.
     wanted: AtomicUsize,
     /// Grows with every quiet release. Written by the holder, read by the sentinel.
     quiet: AtomicU32,
@@ -247,7 +247,7 @@ impl Baton {
         state & POLLING != 0 && state != STOPPED
     }
 
-    /// True if somebody goes before the holder, if that is a relief thread or between two steps.
+    /// True if a thread that resumes, or home, waits for the baton.
     #[inline]
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) != 0
@@ -373,8 +373,8 @@ impl Baton {
     }
 
     /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare
-    /// now ([`wait_spare`](Self::wait_spare)); home waits its turn with [`wait_home`](Self::wait_home). `None`: nobody
-    /// wanted it, and the caller still holds it.
+    /// now ([`wait_spare`](Self::wait_spare)); home waits its turn after [`queue_home`](Self::queue_home). `None`:
+    /// nobody wanted it, and the caller still holds it.
     pub fn give_way(&self, me: &Arc<Waiter>, pending: Pending) -> Option<After> {
         let mut queue = lock(&self.queue);
         debug_assert_eq!(self.state.load(Ordering::SeqCst), me.holding(), "only the holder gives way");

@@ -20,7 +20,8 @@ impl Park {
         *self.token()
     }
 
-    /// Sleeps until [`unpark`](Self::unpark). A model has no clock: no time at all is up at once, and any other never.
+    /// Sleeps until [`unpark`](Self::unpark). A model has no clock: a time-out of zero ends at once,
+    /// and any other never.
     pub fn park(&self, timeout: Option<Duration>) -> Wake {
         let mut token = self.token();
         if timeout == Some(Duration::ZERO) && !*token {

@@ -1,4 +1,4 @@
-//! Decides when a relief thread past the bound is started.
+//! Decides when a relief thread past the bound (`max_relief_threads`) is started. Asked by the watchdog, at each look.
 //!
 //! Up to the bound a thread is started as soon as a step goes aside and nobody is there to go on. Past it the baton
 //! lies free, and often a blocked step comes back and takes it. But what the blocked steps wait for may be a step that
@@ -8,7 +8,7 @@
 
 /// The time, in nanoseconds, for which nobody has taken the baton before a thread is started past the bound.
 pub const PAUSE: u64 = 10_000_000;
-/// The longest such time: it doubles with each thread that the system refuses.
+/// The longest such time: it doubles each time that no thread came, as where the system refuses them.
 const LONGEST_PAUSE: u64 = 1_000_000_000;
 
 /// A loop whose baton lies free, as remembered from look to look.
@@ -16,8 +16,8 @@ const LONGEST_PAUSE: u64 = 1_000_000_000;
 pub struct Standstill {
     /// The heartbeat when the baton was found free, and the time of that; None: it was not free.
     since: Option<(u64, u64)>,
-    /// The number of threads that were wanted in a row, and did not come: each makes the next pause longer.
-    refused: u32,
+    /// How often in a row a thread was wanted, and the baton lies free still: each makes the next pause longer.
+    unanswered: u32,
 }
 
 impl Standstill {
@@ -25,19 +25,19 @@ impl Standstill {
     /// to be started now.
     pub fn look(&mut self, tick: u64, free: bool, now: u64) -> bool {
         let Some((_, since)) = self.since.filter(|(seen, _)| free && *seen == tick) else {
-            *self = Self { since: free.then_some((tick, now)), refused: 0 };
+            *self = Self { since: free.then_some((tick, now)), unanswered: 0 };
             return false;
         };
         let is_due = now.saturating_sub(since) >= self.pause();
         if is_due {
             self.since = Some((tick, now));
-            self.refused += 1;
+            self.unanswered += 1;
         }
         is_due
     }
 
     fn pause(&self) -> u64 {
-        PAUSE.checked_shl(self.refused).map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
+        PAUSE.checked_shl(self.unanswered).map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
     }
 }
 

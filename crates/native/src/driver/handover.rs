@@ -10,11 +10,11 @@ use everloop_core::sync::lock;
 use pyo3::prelude::*;
 
 impl Driver<'_> {
-    /// Lets those go first who want the baton. Returns false if this is a relief thread: its turn is over.
+    /// Lets those go first who want the baton. Returns false if this relief thread has given the baton up.
     pub(super) fn give_way(&mut self) -> PyResult<bool> {
         let this = self.core.get();
         let Some(after) = this.baton().give_way(&self.member.waiter, this.pending(self.id())) else { return Ok(true) };
-        let _nobody_to_start = this.after_release(after);
+        let _none_to_start = this.after_release(after); // the baton goes to somebody who waits for it
         if !self.member.home {
             return Ok(false);
         }
@@ -37,7 +37,7 @@ impl Driver<'_> {
         let there = lock(&this.threads.members).get(&thread).cloned();
         match there {
             Some(there) if there.aside_reason().is_some() => {
-                lock(&this.queues.deferred).push(handle);
+                lock(&this.queues.deferred).push(handle); // until a step that is aside comes back
                 return Ok(true);
             }
             Some(_) => {}
@@ -57,6 +57,7 @@ impl Driver<'_> {
         }
         // That thread is on its way into or out of the poll, and waits for no baton yet: the next turn tries again.
         this.shared.wake();
+        // The pinned step goes to the end of the queue, so that others can run before that.
         let handle = self.on_turn(|turn| turn.next());
         if let Some(handle) = handle {
             self.on_turn(|turn| turn.push(handle));

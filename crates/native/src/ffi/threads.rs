@@ -1,4 +1,4 @@
-//! Threads of the interpreter, as others see them.
+//! Threads of the interpreter, as others see them, and the handle that each runs.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -10,8 +10,8 @@ use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
-/// Has the loop told of each signal, from the first time in a run that home's step goes aside. A step that is rescued
-/// is in its call already, which a signal ends.
+/// Asks the interpreter to write each signal into the loop's socket, from the first time in a run that home's step goes
+/// aside. Not for a step that is rescued: it is in its call already, so no signal can come just before that.
 #[inline]
 pub fn hear(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> PyResult<()> {
     if member.home && reason != Reason::Rescued && !core.get().run.hears_signals.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-"""`blocking()`: a step says that it is going to block."""
+"""`blocking()`: a step says that it is going to block. The hand-off itself is native (`_native.Blocking`)."""
 
 import functools
 import inspect

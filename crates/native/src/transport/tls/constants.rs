@@ -1,4 +1,4 @@
-//! Numbers of asyncio's that its tests change.
+//! The constants of asyncio, read anew each time: asyncio's own tests change them.
 
 use pyo3::prelude::*;
 
