@@ -7,8 +7,11 @@ blocking functions never do so, and for those no such gate is open: known by wha
 import asyncio
 import ctypes
 import functools
+import importlib.util
 import os
+import pathlib
 import queue
+import re
 import select
 import socket
 import subprocess
@@ -239,6 +242,14 @@ def events_while_aside(loop, block, scene):
 @pytest.mark.parametrize("block", LEAVES)
 def test_while_a_function_blocks_that_never_calls_python_nothing_is_set_for_all_code(rescuing_loop, scene, block):
     assert events_while_aside(rescuing_loop, block, scene) == 0
+
+
+def test_the_modules_that_are_known_are_those_of_this_version():
+    source = (pathlib.Path(__file__).parent.parent / "crates/native/src/private.rs").read_text()
+    names = re.findall(r'"(\w+)"', source.partition("LEAF_MODULES: ")[2].partition("];")[0])
+    assert len(names) > 10
+    later = {"_zstd"} if sys.version_info < (3, 14) else set()
+    assert {name for name in names if importlib.util.find_spec(name) is None} == later
 
 
 # ---- what may call Python, or cannot be told

@@ -159,10 +159,10 @@ def test_what_is_ours_too_is_used():
 # ---- Rust
 
 ROOMS = [RUST / "private.rs", RUST / "ffi/private.rs"]
-# Names in strings that are no attributes of others: modules, and what a repr shows.
-WORDS = {"_socket", "_thread", "_queue", "_ThreadSafeHandle"}
-# Types of CPython's headers, and a function that is documented.
-TYPES = {"_PyFrameEvalFunction", "_PyInterpreterFrame", "_PyBytes_Resize"}
+# Names in strings that are no attributes of others: what a repr shows.
+WORDS = {"_ThreadSafeHandle"}
+# A function that is documented.
+TYPES = {"_PyBytes_Resize"}
 # Looked up with ffi/private.rs, where they have their entries, by threads that can tell nobody.
 LOOKED_UP = {"_Py_IsFinalizing", "_pthread_cleanup_push", "_pthread_cleanup_pop"}
 

@@ -137,6 +137,31 @@ pub fn private_names() -> Vec<(&'static str, &'static str, &'static str, Version
     all().map(|name| name.entry()).collect()
 }
 
+/// Modules of the standard library whose functions and methods call no Python before they return (gates/leaves.rs): they
+/// wait for time, files, sockets, locks, queues and child processes; or hash and compress without the GIL. Where a module
+/// has another name, calls of Python functions are slower while a step is blocked in it. `_zstd` came with CPython 3.14.
+pub const LEAF_MODULES: [&str; 17] = [
+    "time",
+    "posix",
+    "select",
+    "fcntl",
+    "_socket",
+    "_thread",
+    "_queue",
+    "_signal",
+    "_posixsubprocess",
+    "_multiprocessing",
+    "_posixshmem",
+    "_hashlib",
+    "_blake2",
+    "zlib",
+    "_bz2",
+    "_lzma",
+    "_zstd",
+];
+/// The same of classes of other modules.
+pub const LEAF_CLASSES: [&str; 2] = ["_io.FileIO", "mmap.mmap"];
+
 /// For tests: has an entry look for another name, as if this interpreter had renamed it; None: for its own again.
 #[pyfunction]
 pub fn rename_private(py: Python<'_>, place: &str, other: Option<Bound<'_, PyString>>) {

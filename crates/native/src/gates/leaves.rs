@@ -6,35 +6,12 @@
 //! with: a buffer that is written in Python, with `__release_buffer__`.)
 
 use crate::ffi;
+use crate::private::{LEAF_CLASSES, LEAF_MODULES};
 use pyo3::prelude::*;
-
-/// Modules all of whose functions, and methods of classes, are such: waiting for time, files, sockets, locks, queues
-/// and child processes; and hashing and compression, which compute without the GIL.
-const MODULES: [&str; 17] = [
-    "time",
-    "posix",
-    "select",
-    "fcntl",
-    "_socket",
-    "_thread",
-    "_queue",
-    "_signal",
-    "_posixsubprocess",
-    "_multiprocessing",
-    "_posixshmem",
-    "_hashlib",
-    "_blake2",
-    "zlib",
-    "_bz2",
-    "_lzma",
-    "_zstd",
-];
-/// Classes of other modules.
-const CLASSES: [&str; 2] = ["_io.FileIO", "mmap.mmap"];
 
 /// True if a C function is known to call no Python before it returns. Nothing of the program runs.
 pub fn is_leaf(function: &Bound<'_, PyAny>) -> bool {
     let Some(owner) = ffi::owner_name(function) else { return false };
     let module = owner.rsplit_once('.').map_or(owner.as_str(), |(module, _)| module);
-    MODULES.contains(&module) || MODULES.contains(&owner.as_str()) || CLASSES.contains(&owner.as_str())
+    LEAF_MODULES.contains(&module) || LEAF_MODULES.contains(&owner.as_str()) || LEAF_CLASSES.contains(&owner.as_str())
 }
