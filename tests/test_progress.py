@@ -269,6 +269,7 @@ async def main():
     await entered.wait()
     users = [asyncio.create_task(use()) for _ in range(6)]
     while loop.statistics()["aside"] < 6:
+        assert not any(task.done() for task in [owner, *users]), [owner, *users]
         await asyncio.sleep(0.001)
     print("blocked")
     try:

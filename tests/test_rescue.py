@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import functools
 import hashlib
+import linecache
 import os
 import queue
 import random
@@ -82,6 +83,29 @@ def test_a_wait_for_another_thread_is_rescued_while_a_third_one_computes(rescuin
         done.append(True)
         thread.join()
     assert rescuing_loop.statistics()["rescues"] >= 1
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_nobody_runs_in_the_middle_of_what_asyncio_itself_does(learned, rescuing_loop, monkeypatch):
+    """In debug mode asyncio reads source files while it makes a future: between its look at an event and its wait."""
+    names = {"check": linecache.checkcache, "sleep": time.sleep}
+    code = "def checkcache(*arguments):\n    sleep(0.05)\n    return check(*arguments)"
+    exec(compile(code, linecache.__file__, "exec"), names)
+
+    async def main():
+        if learned:
+            names["checkcache"](__file__)  # called by the program, it is put aside
+            assert rescuing_loop.statistics()["rescues"] == 1
+        rescuing_loop.set_debug(True)
+        monkeypatch.setattr(linecache, "checkcache", names["checkcache"])
+        event = asyncio.Event()
+        rescuing_loop.call_soon(event.set)
+        await event.wait()
+        monkeypatch.undo()
+        assert rescuing_loop.statistics()["rescues"] == learned
+
+    rescuing_loop.slow_callback_duration = 60  # no reports
+    rescuing_loop.run_until_complete(main())
 
 
 @pytest.mark.parametrize("others", [0, 3])

@@ -753,6 +753,9 @@ def set_threadsafe_hook(code: CodeType, hook: Callable[[Any], object]) -> None:
     The hook returns what is to be called instead, or None. A second call of this function changes nothing.
     """
 
+def set_library_files(library: str, asyncio: str) -> None:
+    """Says how the names of the files of the standard library begin, and of those of asyncio."""
+
 def set_foreign_files(prefixes: list[str]) -> None:
     """Says how the names of files begin that are not the program's own: they are passed over in reports."""
 

@@ -38,6 +38,9 @@ __all__ = ["EventLoop", "new_event_loop", "run"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+# What asyncio itself calls is not put aside: its own code is not made for other steps in its middle.
+_native.set_library_files(*(f"{os.path.dirname(str(module.__file__))}/" for module in (os, asyncio)))
+
 # The watchdog can be off, to measure its cost.
 _native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
 

@@ -63,6 +63,8 @@ mod _native {
     #[pymodule_export]
     use crate::handle::{Handle, TimerHandle};
     #[pymodule_export]
+    use crate::handoff::asyncio_code::set_library_files;
+    #[pymodule_export]
     use crate::handoff::block_on::StepWait;
     #[pymodule_export]
     use crate::handoff::blocking::Blocking;

@@ -1,5 +1,6 @@
 //! The callbacks of the interpreter's events: a gate for a step that was rescued, a hand-off at a learned site.
 
+use super::asyncio_code::is_in_asyncio;
 use super::current::{current, current_reason};
 use super::{gate, may_release, release, resume};
 use crate::aside::Reason;
@@ -65,6 +66,7 @@ fn on_call(
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && may_release(&core, &member)
+        && !is_in_asyncio(py, &member)?
     {
         let may_call_python = !leaves::is_leaf(callable);
         let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;

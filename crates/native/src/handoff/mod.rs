@@ -42,6 +42,8 @@
 //!   step.
 //! - *A signal comes just before the call begins,* at home: its Python handler is the main thread's to run, and the
 //!   call does not end for it. The loop hears of the signal, and interrupts the call (`signals.rs`).
+//! - *It blocks in asyncio's own code,* which looks at something and then acts on it: it is not put aside there
+//!   (`asyncio_code.rs`).
 //! - *The loop is closed while it is aside.* There is no baton any more: the step gets RuntimeError, and must end.
 //! - *No relief thread is to be had.* The baton lies free until the step comes back; the watchdog asks for a thread
 //!   again and again, as past the bound. On a loop that it does not watch the step takes the baton back, and blocks its
@@ -58,6 +60,7 @@
 //!   go.
 //! - An interpreter that tells when a thread is about to run Python again would take the place of all gates.
 
+pub mod asyncio_code;
 pub mod block_on;
 pub mod blocking;
 pub mod contexts;

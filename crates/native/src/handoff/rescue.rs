@@ -18,6 +18,7 @@
 //! (`this_thread::no_rescue`): a step was put aside once while OpenSSL worked for it, and others ran in the middle of
 //! it.
 
+use super::asyncio_code::is_in_asyncio;
 use super::{may_release, release};
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
@@ -65,7 +66,7 @@ pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
 /// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
 pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
-    if !may_release(core, member) || tool::claimed(py).is_none() {
+    if !may_release(core, member) || tool::claimed(py).is_none() || is_in_asyncio(py, member)? {
         return Ok(None);
     }
     member.end_probe(py)?;
