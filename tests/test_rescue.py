@@ -115,7 +115,8 @@ def test_what_computes_without_the_gil_is_rescued_however_little_of_a_processor_
 import asyncio, everloop, hashlib, os, subprocess, sys
 
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
-busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range({others})]
+busy_for_a_while = "import signal; signal.alarm(30); exec('while True: pass')"
+busy = [subprocess.Popen([sys.executable, "-S", "-c", busy_for_a_while]) for _ in range({others})]
 ended = []
 
 async def compute():
