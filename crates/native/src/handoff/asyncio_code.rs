@@ -5,7 +5,8 @@
 //! and where asyncio logs, a handler may block. If the step were put aside there, and another one set the event, that
 //! would be lost. So a step that blocks in what asyncio itself calls is not put aside: the loop waits, as on asyncio.
 //!
-//! Code of the program, or of another package, that asyncio calls is no code of asyncio's.
+//! Code of the program, or of another package, that asyncio calls is no code of asyncio's. Nor is the sleep of a loop of
+//! asyncio's that a step turns (`selectors.py`): that may be put aside.
 
 use crate::ffi::{self, name};
 use crate::member::Member;
@@ -42,6 +43,8 @@ fn place(frame: &Bound<'_, PyFrame>) -> PyResult<Place> {
     let Some(places) = PLACES.get() else { return Ok(Place::Other) };
     Ok(if file.starts_with(&places.asyncio) {
         Place::Asyncio
+    } else if file.strip_prefix(&places.library) == Some("selectors.py") {
+        Place::Other
     } else if file.starts_with("<frozen ") || file.starts_with(&places.library) && !file.contains("-packages") {
         Place::Library
     } else {
