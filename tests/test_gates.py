@@ -218,25 +218,33 @@ LEAVES = [
 ]  # fmt: skip
 
 
-def events_while_aside(loop, block, scene):
-    """What all code tells of while the step is aside that `block` blocks."""
+def look_while_aside(loop, block, scene, look):
+    """What `look` returns before, and while the step is aside that `block` blocks."""
     seen = []
 
     async def main():
         async def step():
             block(scene)
 
+        seen.append(look())
         blocked = asyncio.create_task(step())
         await asyncio.sleep(0)
         await wait_aside(loop)
-        seen.append(events_everywhere())
+        seen.append(look())
         scene.open()
         await blocked
 
     loop.run_until_complete(main())
     assert loop.statistics()["rescues"] + loop.statistics()["learned"] >= 1
     assert events_everywhere() == 0
-    return seen[0]
+    return seen
+
+
+def events_while_aside(loop, block, scene):
+    """What all code tells of while the step is aside that `block` blocks."""
+    before, aside = look_while_aside(loop, block, scene, events_everywhere)
+    assert before == 0
+    return aside
 
 
 @pytest.mark.parametrize("block", LEAVES)
@@ -331,19 +339,8 @@ def test_recursion_is_as_deep_as_ever_while_a_step_is_aside(rescuing_loop, scene
         thread.join()
         return found[0]
 
-    async def main():
-        async def step():
-            block(scene)
-
-        before = measured()
-        blocked = asyncio.create_task(step())
-        await asyncio.sleep(0)
-        await wait_aside(rescuing_loop)
-        assert measured() == before
-        scene.open()
-        await blocked
-
-    rescuing_loop.run_until_complete(main())
+    before, aside = look_while_aside(rescuing_loop, block, scene, measured)
+    assert aside == before
 
 
 @pytest.mark.parametrize("block", [read, in_map])
@@ -356,16 +353,5 @@ def test_who_evaluates_frames_is_nobody_s_business(rescuing_loop, scene, block):
     def evaluator():
         return api._PyInterpreterState_GetEvalFrameFunc(api.PyInterpreterState_Get())
 
-    async def main():
-        async def step():
-            block(scene)
-
-        before = evaluator()
-        blocked = asyncio.create_task(step())
-        await asyncio.sleep(0)
-        await wait_aside(rescuing_loop)
-        assert evaluator() == before
-        scene.open()
-        await blocked
-
-    rescuing_loop.run_until_complete(main())
+    before, aside = look_while_aside(rescuing_loop, block, scene, evaluator)
+    assert aside == before

@@ -64,8 +64,8 @@ NATIVE_ORDER = {
         {"mod"},
     ],
     "ffi": [
-        {"buffers", "cells", "children", "contexts", "frames", "functions", "objects", "panics", "peek", "threads"},
-        {"calls", "fastcall", "private_name", "window"},
+        {"buffers", "cells", "contexts", "frames", "functions", "objects", "panics", "peek", "sigaction", "threads"},
+        {"calls", "children", "fastcall", "private_name", "window"},
         {"private"},
         {"ended", "runtime"},
         {"finalizers", "hashing", "interruption", "lookup"},

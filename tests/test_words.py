@@ -27,11 +27,11 @@ on onlooker opcodes open opening options other outbox output over own pane panic
 peek peers pending piece pin pinning pipe place plain policy poll poller pool pop position post private process
 processes procfs protocol push pushed queue raises ran read readiness reading ready real reason received record
 registry remote report request required reset run runner running runtime scheduling seconds seen selector send
-sendfile sending server serving session set share shared shutdown sight signal sleep slot snapshot socket soon source
-spare spin stale stand standing starter state statistics submits subprocess subprocesses suspicion symbol sync syncify
-sys takeover target task text then there this thread threadsafe time timer timing tls to token tool traceback tracer
-transfer transport turn unturned up variables version view wait waiter waiting wake wanted watch watcher water window
-worker write writer writing
+sendfile sending server serving session set share shared shutdown sigaction sight signal sleep slot snapshot socket
+soon source spare spin stale stand standing starter state statistics submits subprocess subprocesses suspicion symbol
+sync syncify sys takeover target task text then there this thread threadsafe time timer timing tls to token tool
+traceback tracer transfer transport turn unturned up variables version view wait waiter waiting wake wanted watch
+watcher water window worker write writer writing
 """,
 )
 

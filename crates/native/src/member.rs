@@ -19,9 +19,9 @@ use everloop_core::wait;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame, PyWeakrefMethods, PyWeakrefReference};
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::{iter, mem};
 
 /// One thread that turns the loop, or did and is blocked.
 pub struct Member {
@@ -103,9 +103,19 @@ impl Member {
         self.state.top_frame(py)
     }
 
+    /// The frames of the step, the innermost one first: none if it is in no Python code of its own. As `top_frame`.
+    pub fn step_frames<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyFrame>> {
+        let mut last = None;
+        iter::from_fn(move || {
+            let next = last.as_ref().map_or_else(|| self.top_frame(py), ffi::caller);
+            last = Some(next.filter(|frame| ffi::address(frame) != self.base_frame)?);
+            last.clone()
+        })
+    }
+
     /// True if the step is in Python code of its own. Only while the member is on its loop's list.
     pub fn runs_python(&self, py: Python<'_>) -> bool {
-        self.top_frame(py).is_some_and(|frame| ffi::address(&frame) != self.base_frame)
+        self.step_frames(py).next().is_some()
     }
 
     /// The reason why this thread's step is aside, if it is.

@@ -1,9 +1,9 @@
 //! SIGCHLD: the kernel keeps the status of a child that has ended, unless the process ignores that signal.
 
+use super::sigaction::{action, default_action, set_action};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
-use std::mem::zeroed;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 /// The children whose end somebody waits for.
 struct Kept {
@@ -20,11 +20,10 @@ pub fn keep_children() {
     // The action is looked at each time: the program may have changed it.
     let mut kept = lock(&KEPT);
     kept.count += 1;
-    let now = action();
+    let now = action(libc::SIGCHLD);
     if ignores(&now) {
         kept.before.get_or_insert(now);
-        // SAFETY: all zeros is a valid sigaction, the default one.
-        set(&unsafe { zeroed() });
+        set_action(libc::SIGCHLD, &default_action());
     }
 }
 
@@ -48,11 +47,11 @@ pub fn after_fork() {
 fn restore(kept: &mut Kept) {
     let Some(before) = kept.before.take() else { return };
     // The old action is set again, unless somebody has set another one meanwhile.
-    let now = action();
+    let now = action(libc::SIGCHLD);
     if now.sa_sigaction != libc::SIG_DFL {
         return;
     }
-    set(&before);
+    set_action(libc::SIGCHLD, &before);
     // A child that has ended in between would have left nothing behind.
     // SAFETY: no status is asked for.
     while unsafe { libc::waitpid(-1, null_mut(), libc::WNOHANG) } > 0 {}
@@ -60,18 +59,4 @@ fn restore(kept: &mut Kept) {
 
 fn ignores(action: &libc::sigaction) -> bool {
     action.sa_sigaction == libc::SIG_IGN
-}
-
-fn action() -> libc::sigaction {
-    // SAFETY: all zeros is a valid sigaction, and it is only written to.
-    unsafe {
-        let mut now = zeroed();
-        libc::sigaction(libc::SIGCHLD, null(), &raw mut now);
-        now
-    }
-}
-
-fn set(action: &libc::sigaction) {
-    // SAFETY: an action that does nothing, or ignores: no code of ours runs in a signal handler.
-    unsafe { libc::sigaction(libc::SIGCHLD, action, null_mut()) };
 }

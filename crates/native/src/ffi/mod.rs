@@ -29,6 +29,7 @@ mod peek;
 pub mod private;
 mod private_name;
 mod runtime;
+mod sigaction;
 mod threads;
 mod window;
 

@@ -193,41 +193,41 @@ fn function_name(function: &Bound<'_, PyAny>) -> String {
 
 /// The name of a function or a bound method written in C.
 fn builtin_name(function: &Bound<'_, PyCFunction>) -> String {
-    // SAFETY: exactly a builtin, whose definition and its name live as long as it; `m_module` is kept by it.
-    let (name, module) = unsafe {
-        let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
-        let name = CStr::from_ptr((*(*object).m_ml).ml_name).to_string_lossy().into_owned();
-        (name, Bound::from_borrowed_ptr_or_opt(function.py(), (*object).m_module))
-    };
+    let (name, module) = definition(function);
     match bound_to(function.as_any()) {
         Some(owner) if !owner.is_instance_of::<PyModule>() => {
             let class = owner.cast::<PyType>().cloned().unwrap_or_else(|_| owner.get_type());
             format!("{}.{name}", qualified_name(&class))
         }
-        _ => with_module(module.and_then(|module| plain_text(module).ok()), name),
+        _ => with_module(module, name),
     }
+}
+
+/// The name of a builtin, and that of its module, if it has one.
+fn definition<'py>(function: &Bound<'py, PyCFunction>) -> (String, Option<Bound<'py, PyString>>) {
+    // SAFETY: a builtin; its definition and its name live as long as it, and it keeps `m_module`.
+    let (name, module) = unsafe {
+        let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+        let name = CStr::from_ptr((*(*object).m_ml).ml_name).to_string_lossy().into_owned();
+        (name, Bound::from_borrowed_ptr_or_opt(function.py(), (*object).m_module))
+    };
+    (name, module.and_then(|module| plain_text(module).ok()))
 }
 
 /// The name of what a function written in C belongs to: of its module, or of its class with the module of that. None:
 /// it is none that C code has for sure.
 pub fn owner_name(function: &Bound<'_, PyAny>) -> Option<String> {
-    let py = function.py();
     if let Some(class) = method_class(function) {
         return Some(class_name(&class));
     }
     let function = function.cast::<PyCFunction>().ok()?;
-    // SAFETY: a builtin; its definition and its name live as long as it, and it keeps `m_module`.
-    let (name, module) = unsafe {
-        let object = function.as_ptr().cast::<ffi::PyCFunctionObject>();
-        let name = CStr::from_ptr((*(*object).m_ml).ml_name);
-        (name, Bound::from_borrowed_ptr_or_opt(py, (*object).m_module))
-    };
+    let (name, module) = definition(function);
     match bound_to(function.as_any()) {
         Some(owner) if !owner.is_instance_of::<PyModule>() => {
-            let method = lookup::of_class(&owner, &PyString::new(py, name.to_str().ok()?))?;
+            let method = lookup::of_class(&owner, &PyString::new(function.py(), &name))?;
             method_class(&method).map(|class| class_name(&class))
         }
-        _ => plain_text(module?).ok().map(|name| name.to_string_lossy().into_owned()),
+        _ => module.map(|module| module.to_string_lossy().into_owned()),
     }
 }
 

@@ -13,5 +13,5 @@ use pyo3::prelude::*;
 pub fn is_leaf(function: &Bound<'_, PyAny>) -> bool {
     let Some(owner) = ffi::owner_name(function) else { return false };
     let module = owner.rsplit_once('.').map_or(owner.as_str(), |(module, _)| module);
-    LEAF_MODULES.contains(&module) || LEAF_MODULES.contains(&owner.as_str()) || LEAF_CLASSES.contains(&owner.as_str())
+    LEAF_MODULES.contains(&module) || LEAF_CLASSES.contains(&owner.as_str())
 }

@@ -54,13 +54,11 @@ fn place(frame: &Bound<'_, PyFrame>) -> PyResult<Place> {
 
 /// True if the step of `member` is in a call that asyncio itself has made. Nothing of the program runs.
 pub fn is_in_asyncio(py: Python<'_>, member: &Member) -> PyResult<bool> {
-    let of_step = |frame: &Bound<'_, PyFrame>| ffi::address(frame) != member.base_frame;
-    let mut next = member.top_frame(py).filter(of_step);
-    while let Some(frame) = next {
+    for frame in member.step_frames(py) {
         match place(&frame)? {
             Place::Asyncio => return Ok(true),
             Place::Other => return Ok(false),
-            Place::Library => next = ffi::caller(&frame).filter(of_step),
+            Place::Library => {}
         }
     }
     Ok(false)

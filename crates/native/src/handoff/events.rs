@@ -18,10 +18,10 @@ use std::sync::atomic::Ordering;
 pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
     let callbacks = || {
         Ok(Callbacks {
-            instruction: wrap_pyfunction!(on_instruction, py)?.into_any(),
+            instruction: wrap_pyfunction!(on_place, py)?.into_any(),
             raise: wrap_pyfunction!(on_raise, py)?.into_any(),
             call: wrap_pyfunction!(on_call, py)?.into_any(),
-            start: wrap_pyfunction!(on_start, py)?.into_any(),
+            start: wrap_pyfunction!(on_place, py)?.into_any(),
             throw: wrap_pyfunction!(on_raise, py)?.into_any(),
             c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
         })
@@ -29,15 +29,10 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
     tool::claim(py, callbacks)
 }
 
+/// An instruction of the code that a step is blocked in is next; or a frame begins or goes on, of any code: for the threads
+/// that a blocked C function calls Python on.
 #[pyfunction]
-fn on_instruction(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32) -> PyResult<()> {
-    gate(py)
-}
-
-/// A frame begins, or goes on in a generator: for the threads that a blocked C function calls Python on. All threads
-/// pass it.
-#[pyfunction]
-fn on_start(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
+fn on_place(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
     gate(py)
 }
 

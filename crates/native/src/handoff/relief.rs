@@ -15,11 +15,15 @@ use std::sync::atomic::Ordering;
 
 /// Starts a relief thread. False: the bound is reached, and the watchdog will order one if no step comes back.
 pub fn start(core: &Bound<'_, LoopCore>) -> PyResult<bool> {
-    let this = core.get();
+    unless_on_its_way(core.get(), || try_start(core))
+}
+
+/// Runs `start` unless a relief thread is on its way, and notes that one is. `start` returns true if so.
+fn unless_on_its_way(this: &LoopCore, start: impl FnOnce() -> PyResult<bool>) -> PyResult<bool> {
     if this.threads.spawning.swap(true, Ordering::Relaxed) {
-        return Ok(true); // one is on its way
+        return Ok(true);
     }
-    let started = try_start(core);
+    let started = start();
     if !matches!(started, Ok(true)) {
         this.threads.spawning.store(false, Ordering::Relaxed);
     }
@@ -46,15 +50,7 @@ pub fn order(core: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// Has a relief thread started, for the watchdog: by another thread, as that is Python code. Where none is to be had
 /// the loop waits until a step comes back, which is told.
 pub fn order_past_bound(core: &Bound<'_, LoopCore>) -> PyResult<()> {
-    let this = core.get();
-    if this.threads.spawning.swap(true, Ordering::Relaxed) {
-        return Ok(()); // one is on its way
-    }
-    let ordered = try_order(core);
-    if !matches!(ordered, Ok(true)) {
-        this.threads.spawning.store(false, Ordering::Relaxed);
-    }
-    ordered.map(drop)
+    unless_on_its_way(core.get(), || try_order(core)).map(drop)
 }
 
 fn try_order(core: &Bound<'_, LoopCore>) -> PyResult<bool> {

@@ -38,7 +38,7 @@ struct Site<'py> {
 
 /// The place where the thread of `member` is, if its step runs Python code of its own.
 fn site<'py>(py: Python<'py>, member: &Member) -> Option<Site<'py>> {
-    let frame = member.top_frame(py).filter(|frame| ffi::address(frame) != member.base_frame)?;
+    let frame = member.step_frames(py).next()?;
     let callee = tool::claimed(py).and_then(|tool| callee::callee(tool, &frame));
     Some(Site {
         code: ffi::frame_code(&frame),

@@ -106,17 +106,12 @@ impl Snapshot {
 
 /// The lines at which the step stands: the innermost one of the program's own code, and the innermost of all.
 fn lines(py: Python<'_>, member: &Member) -> PyResult<[Option<Line>; 2]> {
-    let of_step = |frame: &Bound<'_, PyFrame>| ffi::address(frame) != member.base_frame;
-    let Some(top) = member.top_frame(py).filter(of_step) else { return Ok([None, None]) };
+    let Some(top) = member.step_frames(py).next() else { return Ok([None, None]) };
     let innermost = line_of(&top)?;
-    let mut next = Some(top);
-    let mut depth = 0;
-    while let Some(frame) = next {
+    for (depth, frame) in member.step_frames(py).enumerate() {
         if is_own(&frame)? {
             return Ok(if depth == 0 { [Some(innermost), None] } else { [Some(line_of(&frame)?), Some(innermost)] });
         }
-        depth += 1;
-        next = ffi::caller(&frame).filter(of_step);
     }
     Ok([Some(innermost), None])
 }
