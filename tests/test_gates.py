@@ -21,7 +21,7 @@ import time
 
 import pytest
 
-from support import run_against, wait_aside
+from support import run_against, wait_aside, wait_until
 
 
 def events_everywhere():
@@ -298,6 +298,37 @@ def buffered(scene):
 )
 def test_while_it_cannot_be_told_what_blocks_all_calls_pass_a_gate(rescuing_loop, scene, block):
     assert events_while_aside(rescuing_loop, block, scene) == STARTS
+
+
+def test_the_gate_of_all_calls_stays_open_between_two_that_need_it_and_closes_when_none_does(rescuing_loop):
+    """To open and to close it costs much: every function is instrumented anew."""
+
+    def block():
+        list(map(time.sleep, [0.01]))
+
+    async def main():
+        while rescuing_loop.statistics()["rescues"] == 0:
+            block()
+            await asyncio.sleep(0)
+        left = events_everywhere()
+        while events_everywhere():
+            await asyncio.sleep(0.001)
+        return left
+
+    assert rescuing_loop.run_until_complete(main()) == STARTS
+    assert events_everywhere() == 0
+
+
+def test_the_gate_of_all_calls_is_closed_while_the_loop_sleeps(rescuing_loop):
+    closed = []
+
+    async def main():
+        while rescuing_loop.statistics()["rescues"] == 0:
+            list(map(time.sleep, [0.01]))
+        await rescuing_loop.run_in_executor(None, lambda: closed.append(wait_until(lambda: not events_everywhere())))
+
+    rescuing_loop.run_until_complete(main())
+    assert closed
 
 
 def test_a_blocked_c_function_that_goes_on_in_a_generator_waits_for_the_baton(rescuing_loop, gate, witness):

@@ -32,7 +32,7 @@ NATIVE_ORDER = {
         {"errors", "generation", "watchdog_sleep"},
         {"ffi"},
         {"clock", "private"},
-        {"exit", "future_waiter", "this_thread", "threadsafe_hook"},
+        {"exit", "future_waiter", "origin", "this_thread", "threadsafe_hook"},
         {"handle", "starter"},
         {"outbox"},
         {"gates"},

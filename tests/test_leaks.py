@@ -38,12 +38,20 @@ class Footprint:
         assert self.bytes - since.bytes < 8 << 20
 
 
-def assert_no_growth(use):
-    """Run it once to warm up, and then measure around the second time."""
+def assert_no_growth(use, attempts=4):
+    """Run it once to warm up, and then measure around the next time.
+
+    A leak grows each time. An allocator that keeps a few pages more grows now and then: it gets further attempts.
+    """
     use()
-    before = Footprint()
-    use()
-    Footprint().assert_unchanged(before)
+    for attempt in range(attempts):
+        before = Footprint()
+        use()
+        try:
+            return Footprint().assert_unchanged(before)
+        except AssertionError:
+            if attempt == attempts - 1:
+                raise
 
 
 def test_a_million_call_soon_steps_leave_nothing():

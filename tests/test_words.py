@@ -23,8 +23,8 @@ for fork frames framing functions futex future gil graph greenlet guard guarded 
 hook id idle in inbox info init inner input inside instruction interest interpreter interruption is item iterate
 iterator job kept keys kind last later leaves left lib life limiter line linux listener lock log lookup loop made main
 make manner marks memory message method missing mod model moved mutex name native need nesting new no note object of
-on onlooker opcodes open opening options other outbox output over own pane panics park parker parking parts pauses
-peek peers pending piece pin pinning pipe place plain policy poll poller pool pop position post private process
+on onlooker opcodes open opening options origin other outbox output over own pane panics park parker parking parts
+pauses peek peers pending piece pin pinning pipe place plain policy poll poller pool pop position post private process
 processes procfs protocol push pushed queue raises ran read readiness reading ready real reason received record
 registry remote report request required reset run runner running runtime scheduling seconds seen selector send
 sendfile sending server serving session set share shared shutdown sigaction sight signal sleep slot snapshot socket

@@ -29,6 +29,7 @@ mod generation;
 mod handle;
 mod handoff;
 mod member;
+mod origin;
 mod outbox;
 mod pool;
 mod private;
@@ -63,8 +64,6 @@ mod _native {
     #[pymodule_export]
     use crate::handle::{Handle, TimerHandle};
     #[pymodule_export]
-    use crate::handoff::asyncio_code::set_library_files;
-    #[pymodule_export]
     use crate::handoff::block_on::StepWait;
     #[pymodule_export]
     use crate::handoff::blocking::Blocking;
@@ -74,6 +73,8 @@ mod _native {
     use crate::handoff::events::claim_tool;
     #[pymodule_export]
     use crate::handoff::is_in_step;
+    #[pymodule_export]
+    use crate::origin::set_library_files;
     #[pymodule_export]
     use crate::outbox::{next_note, set_report_writer, write_notes};
     #[pymodule_export]

@@ -2,7 +2,7 @@
 
 use crate::driver::state::Driver;
 use crate::event_loop::LoopCore;
-use crate::gates::codes;
+use crate::gates::{self, codes};
 use crate::handoff;
 use crate::member::Member;
 use crate::watchdog;
@@ -70,6 +70,7 @@ impl LoopCore {
             this.shared.wake(); // whoever is still in the poll has no business there
         }
         codes::forget_unused(slf.py());
+        let outcome = outcome.and(gates::settle(slf.py()));
         // This error was raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any
         // more.
         let fatal = lock(&this.run.fatal).take();

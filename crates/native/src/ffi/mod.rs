@@ -47,8 +47,8 @@ pub use hashing::hook_hashes;
 pub use interruption::interrupt_call;
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};
 pub use onlooker::{
-    attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, frame_line, is_of_class,
-    owner_name, place, qualified_name, text_of, untraced,
+    attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, definition_address, frame_line,
+    is_of_class, owner_name, place, qualified_name, text_of, untraced,
 };
 pub use peek::{peek, peek_traverse};
 pub use private_name::{Name, Version, set_teller};

@@ -214,6 +214,20 @@ fn definition<'py>(function: &Bound<'py, PyCFunction>) -> (String, Option<Bound<
     (name, module.and_then(|module| plain_text(module).ok()))
 }
 
+/// The address of the definition of a function written in C, or of a method descriptor: two functions have the same
+/// one if they run the same C code.
+pub fn definition_address(function: &Bound<'_, PyAny>) -> Option<usize> {
+    let object = function.as_ptr();
+    // SAFETY: exactly a method descriptor, or a builtin: its definition is there as long as it is.
+    unsafe {
+        if ptr::eq(function.get_type_ptr(), &raw mut ffi::PyMethodDescr_Type) {
+            Some((*object.cast::<ffi::PyMethodDescrObject>()).d_method as usize)
+        } else {
+            function.is_instance_of::<PyCFunction>().then(|| (*object.cast::<ffi::PyCFunctionObject>()).m_ml as usize)
+        }
+    }
+}
+
 /// The name of what a function written in C belongs to: of its module, or of its class with the module of that. None:
 /// it is none that C code has for sure.
 pub fn owner_name(function: &Bound<'_, PyAny>) -> Option<String> {

@@ -8,6 +8,7 @@
 
 use super::tool::Tool;
 use crate::ffi;
+use crate::origin::{Origin, origin};
 use everloop_core::sites::Sites;
 use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
@@ -25,12 +26,15 @@ pub struct Code {
     away: Vec<i32>,
     /// Its learned sites.
     pub sites: Sites,
+    /// True if it is the program's, or of one of its packages.
+    pub is_programs: bool,
 }
 
 impl Code {
     fn new(code: &Bound<'_, PyCode>) -> PyResult<Self> {
+        let is_programs = origin(code)? == Origin::Program;
         let code = PyWeakrefReference::new(code)?.unbind();
-        Ok(Self { code, stopped: 0, away: Vec::new(), sites: Sites::default() })
+        Ok(Self { code, stopped: 0, away: Vec::new(), sites: Sites::default(), is_programs })
     }
 
     pub fn alive<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {

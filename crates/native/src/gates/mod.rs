@@ -32,7 +32,7 @@
 //!
 //! **What was tried.** Threads that are parked before they ask for the GIL: no gate can stand in the interpreter's own
 //! calls. Each of these gates costs others something while it is open (all code, all calls), so none is open longer
-//! than a step needs it. What would change that: an event of the interpreter for "this thread is about to run Python".
+//! than a step needs it, or the next one a moment later. What would change that: an event of the interpreter for "this thread is about to run Python".
 
 pub mod callee;
 pub mod codes;
@@ -174,6 +174,17 @@ impl Drop for Gates {
             }
         });
     }
+}
+
+/// How often gates of all code were needed, if one is open though nobody needs it any more. Needs no GIL.
+pub fn left_open() -> Option<u64> {
+    everywhere::left()
+}
+
+/// Closes what is open though nobody needs it.
+pub fn settle(py: Python<'_>) -> PyResult<()> {
+    let Some(tool) = tool::claimed(py) else { return Ok(()) };
+    everywhere::settle(py, tool)
 }
 
 /// In a forked child: all gates are closed, until the record that is left opens its own anew.

@@ -13,7 +13,10 @@ const MOST_LEARNED: usize = 1024;
 
 /// The standing of a call that is about to be made.
 pub enum Standing {
-    Learned,
+    /// In code of the program, or of one of its packages; or else of the standard library.
+    Learned {
+        is_programs: bool,
+    },
     /// Forgotten, but steps are away there, whose return is to be seen.
     Away,
     Unknown,
@@ -81,7 +84,7 @@ pub fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
         let now = codes.uses;
         let Some(known) = codes.of(code) else { return Standing::Unknown };
         if known.sites.note_use(offset, now) {
-            Standing::Learned
+            Standing::Learned { is_programs: known.is_programs }
         } else if known.has_away(offset) {
             Standing::Away
         } else {

@@ -51,17 +51,17 @@ fn on_call(
     _argument: &Bound<'_, PyAny>,
 ) -> PyResult<Option<Py<PyAny>>> {
     gate(py)?;
-    match sites::standing(code, offset) {
-        Standing::Learned => {}
+    let is_programs = match sites::standing(code, offset) {
+        Standing::Learned { is_programs } => is_programs,
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
-    }
+    };
     // A step goes aside only for a call that ends with C_RETURN or C_RAISE, and runs no Python before.
     if ffi::is_c_function(callable)
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && may_release(&core, &member)
-        && !is_in_asyncio(py, &member)?
+        && (is_programs || !is_in_asyncio(py, &member)?)
     {
         let may_call_python = !leaves::is_leaf(callable);
         let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;

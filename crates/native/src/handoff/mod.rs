@@ -80,7 +80,7 @@ use crate::aside::{Aside, Reason};
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
-use crate::gates::Gates;
+use crate::gates::{self, Gates};
 use crate::member::Member;
 use crate::watchdog_sleep;
 use current::{current, current_member, current_reason, gated, is_gated};
@@ -261,7 +261,11 @@ fn go_on(core: &Bound<'_, LoopCore>, member: &Member, granted: bool, end: End) -
         _ => tasks::make_room(core, member),
     };
     aside.gates.close(core.py()).and(entered)?;
-    if granted { Ok(()) } else { Err(PyRuntimeError::new_err("Event loop is closed")) }
+    if granted {
+        return Ok(());
+    }
+    gates::settle(core.py())?; // nobody may look after this loop any more
+    Err(PyRuntimeError::new_err("Event loop is closed"))
 }
 
 /// The step is the one that runs again. Called by the holder.

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
+use crate::gates;
 use crate::handoff::relief;
 use crate::handoff::rescue::{begin_probe, rescue};
 use crate::member::Member;
@@ -16,6 +17,7 @@ use everloop_core::watchdog::{
     self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Standstill, Suspect, Timing,
 };
 use pyo3::prelude::*;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,6 +41,8 @@ pub struct Seen {
     reports: OpenReports,
     /// Does nobody turn the loop?
     standstill: Standstill,
+    /// How often gates of all code had been needed when one was last found open that nobody needed.
+    left_open: Option<u64>,
 }
 
 /// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
@@ -71,6 +75,7 @@ impl Watch {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
             && self.shared.counters.aside.load(Ordering::SeqCst)
                 == self.shared.counters.in_block_on.load(Ordering::SeqCst)
+            && gates::left_open().is_none()
     }
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
@@ -106,6 +111,16 @@ impl Watch {
             self.attached(|core, _| relief::order_past_bound(core));
         }
         self.look_aside(now);
+        self.settle_gates();
+    }
+
+    /// Closes gates that nobody has needed since the last look.
+    fn settle_gates(&self) {
+        let left = gates::left_open();
+        let before = mem::replace(&mut lock(&self.seen).left_open, left);
+        if left.is_some() && left == before {
+            self.attached(|core, _| gates::settle(core.py()));
+        }
     }
 
     /// Returns how long a step lasted that nobody could look at, if it is to be reported: the GIL came at `came` only.
