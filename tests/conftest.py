@@ -12,7 +12,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key  # the real stderr, from before the capture
 
 import everloop
-from everloop import _native
+from everloop import _native, watch
 from process_support import Hall
 from stages import STAGES, Stage
 from support import PATIENCE, Gate, ResettingPeer, Witness, everloop_threads, open_descriptors, wait_until
@@ -117,6 +117,18 @@ def rescuing_loop(_no_leftovers):
 def run(_no_leftovers, request):
     """Runs a coroutine on asyncio's own loop, and on everloop: plain, with rescue, and while home is aside."""
     return Stage(request.param)
+
+
+@pytest.fixture
+def reports(caplog):
+    """The records of the logger `everloop`, as dictionaries, in the order of their arrival."""
+    watch.install()  # the old writer keeps quiet about lines that earlier tests have blocked at
+
+    def found(state=None):
+        records = [record for record in caplog.records if hasattr(record, "everloop")]
+        return [record.everloop for record in records if state in (None, record.everloop["state"])]
+
+    return found
 
 
 @pytest.fixture

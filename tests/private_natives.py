@@ -6,12 +6,15 @@ import os
 import pathlib
 import socket
 import ssl
+import sys
 import threading
+import time
 
 import everloop
 from everloop import _native
 from everloop.private import names
 from private_scenes import scene, step
+from support import rescuing_loop
 
 CERTIFICATE = pathlib.Path(__file__).with_name("localhost.pem")
 
@@ -290,6 +293,34 @@ def the_current_task_goes_aside():
 def the_current_task_in_pure_python_goes_aside():
     tasks = asyncio.tasks
     return play_aside(lambda coroutine, loop: tasks._PyTask(coroutine, loop=loop), tasks._py_current_task)
+
+
+# ---- debuggers
+
+
+@scene("sys.monitoring._all_events")
+def a_step_that_a_debugger_has_left_is_rescued():
+    meanwhile = []
+
+    async def blocks():
+        sys._getframe().f_trace = do_nothing
+        for _ in range(10):
+            time.sleep(0.02)
+            if meanwhile:
+                return True
+        return False
+
+    async def main():
+        task = asyncio.create_task(blocks())
+        await asyncio.sleep(0)
+        meanwhile.append("others have run")
+        return await task
+
+    loop = rescuing_loop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.close()
 
 
 # ---- the log

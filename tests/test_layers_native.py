@@ -75,7 +75,7 @@ NATIVE_ORDER = {
     "gates": [{"leaves", "opcodes"}, {"tool"}, {"callee", "codes", "everywhere"}, {"mod", "sites"}],
     "handle": [{"native", "running"}, {"args"}, {"mod"}, {"description"}, {"timer"}],
     "handoff": [
-        {"asyncio_code", "current", "grant", "relief", "signals", "tasks"},
+        {"asyncio_code", "current", "debugger", "grant", "relief", "signals", "tasks"},
         {"mod", "pinning"},
         {"contexts"},
         {"blocking", "block_on", "events", "rescue"},

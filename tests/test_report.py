@@ -16,20 +16,7 @@ import pytest
 import requests
 
 import everloop
-from everloop import watch
 from support import SlowServer, hand_offs, spin, wait_aside, wait_until
-
-
-@pytest.fixture
-def reports(caplog):
-    """The records of the logger `everloop`, as dictionaries, in the order of their arrival."""
-    watch.install()  # the old writer keeps quiet about lines that earlier tests have blocked at
-
-    def found(state=None):
-        records = [record for record in caplog.records if hasattr(record, "everloop")]
-        return [record.everloop for record in records if state in (None, record.everloop["state"])]
-
-    return found
 
 
 @pytest.fixture

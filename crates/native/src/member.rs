@@ -52,6 +52,9 @@ pub struct Member {
     /// `aside`'s reason, 0 for none. Written with it; read by the thread at its gates, and by whoever counts who is
     /// there.
     reason: AtomicU8,
+    /// True if a debugger is at this thread: see handoff/debugger.rs. Written and read by the thread and by the
+    /// watchdog.
+    debugger: AtomicBool,
     /// The gates that tell when the thread runs its next instruction: see handoff/rescue.rs. Opened by the watchdog;
     /// closed by the thread at a gate, by the watchdog, or by the thread when it leaves the loop.
     probe: Mutex<Option<Gates>>,
@@ -82,6 +85,7 @@ impl Member {
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
             reason: AtomicU8::new(0),
+            debugger: AtomicBool::new(false),
             ungated: AtomicBool::new(false),
             no_rescue: own_no_rescue(),
             probe: Mutex::new(None),
@@ -136,6 +140,17 @@ impl Member {
     /// True if the thread is in a call that must not be put aside.
     pub fn forbids_rescue(&self) -> bool {
         self.no_rescue.load(Ordering::Relaxed)
+    }
+
+    /// True if a debugger was at this thread when that was asked last.
+    #[inline]
+    pub fn has_debugger(&self) -> bool {
+        self.debugger.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a debugger is at this thread.
+    pub fn note_debugger(&self, found: bool) {
+        self.debugger.store(found, Ordering::Relaxed);
     }
 
     /// True while the thread runs Python code that is not its step's.

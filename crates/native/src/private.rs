@@ -6,7 +6,7 @@
 
 use crate::ffi::{self, Name, Version};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 const NO_CLAIM: &str = "isinstance() does not take everloop's own for one of asyncio's, which its code may ask for";
 pub static SOCKET_TRANSPORT: Name =
@@ -80,6 +80,38 @@ pub static CONVERT_ERROR: Name = Name::new(
     "errors of concurrent.futures stay what they are when a thread raises them",
 );
 
+static ALL_EVENTS: Name = Name::new(
+    "sys.monitoring._all_events",
+    "whether any thread has a trace function",
+    "steps in frames that a debugger has traced and left are neither rescued nor reported",
+);
+
+/// The tool that stands for the trace functions of all threads, among the bits of each event
+/// (`PY_MONITORING_SYS_TRACE_ID`).
+const SYS_TRACE: u32 = 1 << 7;
+
+/// Tells if nobody knows whether any thread has a trace function: the watchdog cannot.
+pub fn tell_untold_traces(monitoring: &Bound<'_, PyAny>) -> PyResult<()> {
+    ALL_EVENTS.of(monitoring).map(drop)
+}
+
+/// True if some thread has a trace function, or nobody knows.
+pub fn is_traced(monitoring: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(all_events) = monitoring.getattr_opt(ALL_EVENTS.attribute(monitoring.py()))? else { return Ok(true) };
+    let events = all_events.call0()?.cast_into::<PyDict>()?;
+    for tools in events.values() {
+        if tools.extract::<u32>()? & SYS_TRACE != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// True for the names of coverage's trace functions: `coverage.CTracer`, and a method of its own in pure Python.
+pub fn is_coverages(name: &str) -> bool {
+    name.starts_with("coverage.")
+}
+
 const LOCKS: &str = "futures are looked at under their lock, which costs more";
 pub static FUTURE_STATE: Name = Name::new("concurrent.futures.Future._state", "whether it is queued, or done", LOCKS);
 pub static FUTURE_RESULT: Name = Name::new("concurrent.futures.Future._result", "what it has returned", LOCKS);
@@ -90,7 +122,7 @@ pub static FUTURE_WAITERS: Name = Name::new(
     "each wait for a future leaves a callback there until it is done",
 );
 
-static ALL: [&Name; 24] = [
+static ALL: [&Name; 25] = [
     &SOCKET_TRANSPORT,
     &DATAGRAM_TRANSPORT,
     &READ_PIPE_TRANSPORT,
@@ -111,6 +143,7 @@ static ALL: [&Name; 24] = [
     &SWAP_PYTHON_TASK,
     &FORMAT_CALLBACK,
     &CONVERT_ERROR,
+    &ALL_EVENTS,
     &FUTURE_STATE,
     &FUTURE_RESULT,
     &FUTURE_EXCEPTION,

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::driver::state::Driver;
-use crate::handoff::block_on;
+use crate::handoff::{block_on, debugger};
 use everloop_core::sync::lock;
 use everloop_core::turn::Wait;
 use pyo3::prelude::*;
@@ -19,6 +19,7 @@ impl Driver<'_> {
     /// Turns until the loop stops or another thread has the baton.
     pub fn drive(&mut self) -> PyResult<()> {
         self.share.was_free();
+        debugger::note(self.py, &self.member)?;
         while self.turn()? {}
         Ok(())
     }
@@ -49,6 +50,9 @@ impl Driver<'_> {
         // Files: before every sleep, and now and then while work is ready. Timers: in every turn.
         let (wait, found) = self.on_turn(|turn| (turn.wait(), !turn.found.is_empty()));
         let watchdog_looked = this.shared.heartbeat.take_look();
+        if watchdog_looked || self.member.has_debugger() {
+            debugger::note(self.py, &self.member)?;
+        }
         let is_fresh = self.turns_awake < TURNS_OF_POLLS;
         self.turns_awake += u32::from(is_fresh);
         if found || wait != Wait::No || watchdog_looked || is_fresh || self.steps_left == 0 || self.turns_left == 0 {

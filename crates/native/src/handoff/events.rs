@@ -60,6 +60,7 @@ fn on_call(
     if ffi::is_c_function(callable)
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
+        && !member.has_debugger()
         && may_release(&core, &member)
         && (is_programs || !is_in_asyncio(py, &member)?)
     {

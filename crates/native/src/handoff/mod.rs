@@ -65,6 +65,7 @@ pub mod block_on;
 pub mod blocking;
 pub mod contexts;
 mod current;
+pub mod debugger;
 pub mod events;
 mod grant;
 pub mod pinning;

@@ -8,8 +8,8 @@ use crate::event_loop::{LoopCore, Shared};
 use crate::exit;
 use crate::ffi;
 use crate::gates;
-use crate::handoff::relief;
 use crate::handoff::rescue::{begin_probe, rescue};
+use crate::handoff::{debugger, relief};
 use crate::member::Member;
 use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
@@ -36,6 +36,8 @@ pub struct Seen {
     pulse: Pulse,
     /// The step that lasts: is it blocked?
     suspect: Suspect<Position>,
+    /// The last time at which a debugger was at the step that lasts: its time counts from then on.
+    debugged: u64,
     /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
     reports: OpenReports,
@@ -51,6 +53,13 @@ static ASKED: AtomicU64 = AtomicU64::new(0);
 static CAME: AtomicU64 = AtomicU64::new(0);
 
 impl Seen {
+    /// A debugger is at the step of `member`, which is left alone.
+    fn leave_to_debugger(&mut self, py: Python<'_>, member: &Member) -> PyResult<()> {
+        self.suspect.forget();
+        self.debugged = clock::now();
+        member.end_probe(py)
+    }
+
     /// True if a probe is out that may still be answered in good time. Needs no GIL.
     fn awaits_answer(&self, now: u64) -> bool {
         let probing = self.probed.as_ref().is_some_and(|member| member.is_probing());
@@ -125,6 +134,9 @@ impl Watch {
 
     /// Returns how long a step lasted that nobody could look at, if it is to be reported: the GIL came at `came` only.
     fn unseen(&self, seen: &Seen, tick: u64, came: u64) -> Option<u64> {
+        if seen.debugged > seen.pulse.since() {
+            return None; // it was a debugger that kept it
+        }
         let lasted = seen.pulse.unseen(tick, came, self.shared.heartbeat.slept())?;
         seen.reports.is_unseen_due(seen.pulse.tick(), lasted, self.report_after()).then_some(lasted)
     }
@@ -143,7 +155,8 @@ impl Watch {
     /// A step has lasted since `since`.
     fn stalled(&self, tick: u64, since: u64, now: u64) {
         let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
-        let is_due = |seen: &Seen, now| seen.reports.is_stall_due(tick, since, now, self.report_after());
+        let is_due =
+            |seen: &Seen, now| seen.reports.is_stall_due(tick, since.max(seen.debugged), now, self.report_after());
         let (due, awaits_answer) = {
             let seen = lock(&self.seen);
             (is_due(&seen, now), seen.awaits_answer(now))
@@ -162,7 +175,10 @@ impl Watch {
                 self.consider_rescue(core, &member, seen, times_slept() != asked, now)?;
             }
             if is_due(seen, clock::now()) && self.shared.heartbeat.tick() == tick {
-                seen.reports.begin_stall(tick, notes::begin(core, &member, since, None)?);
+                if debugger::is_at(core.py(), &member)? {
+                    return seen.leave_to_debugger(core.py(), &member);
+                }
+                seen.reports.begin_stall(tick, notes::begin(core, &member, since.max(seen.debugged), None)?);
             }
             Ok(())
         });
@@ -178,22 +194,26 @@ impl Watch {
         now: u64,
     ) -> PyResult<()> {
         let py = core.py();
+        let since = seen.pulse.since().max(seen.debugged);
         let circumstances = Circumstances {
             forbidden: member.forbids_rescue(),
             probing: member.is_probing(),
             contended,
-            due: now - seen.pulse.since() >= self.shared.rescue_after.load(Ordering::Relaxed),
+            due: now.saturating_sub(since) >= self.shared.rescue_after.load(Ordering::Relaxed),
             now,
         };
         match seen.suspect.judge(circumstances, || look_at(py, member), || doing(member)) {
             Action::Wait => {}
             Action::EndProbe => member.end_probe(py)?,
+            Action::BeginProbe | Action::Rescue if debugger::is_at(py, member)? => {
+                seen.leave_to_debugger(py, member)?
+            }
             Action::BeginProbe => {
                 begin_probe(py, member)?;
                 seen.probed = Some(Arc::clone(member));
             }
             Action::Rescue => {
-                if let Some(serial) = rescue(core, member, seen.pulse.since())? {
+                if let Some(serial) = rescue(core, member, since)? {
                     seen.suspect.forget();
                     seen.reports.move_aside(serial).into_iter().for_each(|open| notes::rescued(open, clock::now()));
                 }
@@ -211,13 +231,18 @@ impl Watch {
         self.attached(|core, seen| {
             seen.reports.note_aside_look(now);
             let members: Vec<_> = lock(&core.get().threads.members).values().cloned().collect();
+            // Nobody's session is written into: what waits behind a debugger is told of when that has gone.
+            let mut is_quiet = false;
+            for member in &members {
+                is_quiet |= debugger::is_at(core.py(), member)?;
+            }
             let relief_starts = core.get().threads.spawning.load(Ordering::Relaxed);
             let mut aside = Vec::new();
             for member in members.iter().filter(|member| member.aside_reason().is_some_and(Reason::needs_gates)) {
                 let Some(times) = member.aside_times() else { continue };
                 let found = SeenAside { serial: times.serial, since: times.since };
                 aside.push(found);
-                if seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
+                if !is_quiet && seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
                     let open = notes::begin(core, member, times.since, Some(times.released))?;
                     seen.reports.begin_aside(times.serial, open);
                 }
