@@ -57,7 +57,7 @@ compare: setup  ## one scene on asyncio, uvloop and everloop: blocked requests, 
 	@$(python) benches/compare.py
 
 bench: setup  ## all other measurements, as ratios to asyncio and uvloop
-	@for script in micro handoff network bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
+	@for script in micro handoff rescue network bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
 
 # -- checks ---------------------------------------------------------------------------------------------------------
 

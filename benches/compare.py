@@ -52,7 +52,7 @@ def main() -> None:
         if importlib.util.find_spec(loop) is None:
             print(f"{loop}: not installed, skipped", file=sys.stderr)
             continue
-        with serving(loop, options.seconds) as port:
+        with serving(loop, EXAMPLES, "blocked_endpoint:app", EXAMPLE_SECONDS=str(options.seconds)) as port:
             print(f"{loop}: two rounds of {options.clients} x {options.seconds:g} s ...", file=sys.stderr)
             scenes[loop] = asyncio.run(play_scene(port, options.clients, options.seconds))
 
@@ -72,11 +72,11 @@ def allow_many_connections() -> None:
 
 
 @contextlib.contextmanager
-def serving(loop: str, seconds: float) -> Iterator[int]:
+def serving(loop: str, directory: Path, app: str, **variables: str) -> Iterator[int]:
     """The application on `loop`, on a port that the server chose; gone when the block is left, however it is left."""
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--loop", f"{loop}:new_event_loop"]
-    command += ["--port", "0", "--no-access-log", "blocked_endpoint:app"]
-    environment = {**os.environ, "EXAMPLE_SECONDS": str(seconds), "EVERLOOP_RESCUE": "1"}
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(directory), "--loop", f"{loop}:new_event_loop"]
+    command += ["--port", "0", "--no-access-log", app]
+    environment = {**os.environ, "EVERLOOP_RESCUE": "1", **variables}
 
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -124,7 +124,10 @@ class Round:
 
     @property
     def p99(self) -> float:
-        return self.latencies[math.ceil(0.99 * len(self.latencies)) - 1]
+        return self.quantile(0.99)
+
+    def quantile(self, part: float) -> float:
+        return self.latencies[math.ceil(part * len(self.latencies)) - 1]
 
 
 async def play_scene(port: int, clients: int, seconds: float) -> list[Round]:
@@ -135,7 +138,7 @@ async def play_scene(port: int, clients: int, seconds: float) -> list[Round]:
         return [await play_round(port, clients) for _ in range(2)]
 
 
-async def play_round(port: int, clients: int) -> Round:
+async def play_round(port: int, clients: int, path: str = "/") -> Round:
     begun = time.perf_counter()
 
     async def probe(due: float) -> float:
@@ -143,7 +146,7 @@ async def play_round(port: int, clients: int) -> Round:
         return time.perf_counter() - due
 
     async with asyncio.TaskGroup() as group:
-        blocking = {group.create_task(get(port, "/")) for _ in range(clients)}
+        blocking = {group.create_task(get(port, path)) for _ in range(clients)}
 
         # probe on schedule, and catch up at once when this client was late
         probes: list[asyncio.Task[float]] = []
