@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import os
 import sys
 import threading
@@ -620,6 +621,64 @@ def test_options_are_attributes_with_the_documented_defaults():
     loop.rescue, loop.rescue_after, loop.max_relief_threads = True, 0.5, 2
     assert (loop.rescue, loop.rescue_after, loop.max_relief_threads) == (True, 0.5, 2)
     loop.close()
+
+
+class Odd:
+    def __repr__(self):
+        return "<odd>"
+
+
+NONSENSE = [
+    ("rescue", "yes", TypeError, "rescue must be True or False, not 'yes'"),
+    ("rescue", 1, TypeError, "rescue must be True or False, not 1"),
+    ("rescue_after", "soon", TypeError, "rescue_after must be a number of seconds, not 'soon'"),
+    ("rescue_after", None, TypeError, "rescue_after must be a number of seconds, not None"),
+    ("rescue_after", math.nan, ValueError, "rescue_after must be between 0.0001 and 3600 seconds, not NaN"),
+    ("rescue_after", 0, ValueError, "rescue_after must be between 0.0001 and 3600 seconds, not 0"),
+    ("rescue_after", -(10**400), ValueError, "rescue_after must be between 0.0001 and 3600 seconds, not -inf"),
+    ("max_relief_threads", 1.5, TypeError, "max_relief_threads must be a whole number, not 1.5"),
+    ("max_relief_threads", Odd(), TypeError, "max_relief_threads must be a whole number, not <odd>"),
+    ("max_relief_threads", -1, ValueError, f"max_relief_threads must be between 0 and {2**64 - 1}, not -1"),
+    ("max_relief_threads", 2**64, ValueError, f"max_relief_threads must be between 0 and {2**64 - 1}, not {2**64}"),
+    ("slow_callback_duration", "long", TypeError, "slow_callback_duration must be a number of seconds, not 'long'"),
+    ("slow_callback_duration", math.nan, ValueError, "slow_callback_duration must be a number of seconds, not NaN"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "error", "text"), NONSENSE, ids=lambda value: str(value)[:24])
+def test_a_nonsense_value_of_an_option_is_refused_by_the_option_s_name(loop, option, value, error, text):
+    before = getattr(loop, option)
+    with pytest.raises(error) as refused:
+        setattr(loop, option, value)
+    assert (str(refused.value), getattr(loop, option)) == (text, before)
+    if option == "slow_callback_duration":
+        return  # no argument
+    with pytest.raises(error) as refused:
+        everloop.EventLoop(**{option: value})
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kept"),
+    [
+        ("max_relief_threads", 2**63, 2**63),
+        ("rescue_after", 3600, 3600.0),
+        ("slow_callback_duration", -1, 0.0),
+        ("slow_callback_duration", 0, 0.0),
+    ],
+)
+def test_an_odd_value_of_an_option_that_makes_sense_is_taken(loop, option, value, kept):
+    setattr(loop, option, value)
+    assert getattr(loop, option) == kept
+
+
+@pytest.mark.parametrize("value", [math.inf, 10**400])
+def test_no_step_is_slow_where_slow_callback_duration_is_infinite(loop, value, caplog):
+    loop.slow_callback_duration = value
+    loop.call_soon(spin, 0.15)
+    turn(loop)
+    assert loop.slow_callback_duration > 10**9
+    assert caplog.records == []
 
 
 def test_statistics_count_steps(loop):

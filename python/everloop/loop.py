@@ -78,6 +78,7 @@ class EventLoop(
 
     Raises:
         ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on nor off.
+        TypeError: an argument is not of its kind.
 
     All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
 

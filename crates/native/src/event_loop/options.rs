@@ -2,9 +2,29 @@
 
 use crate::clock;
 use crate::event_loop::state::LoopCore;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
+
+/// TypeError: an option was set to what it cannot be.
+fn no_such(option: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    value
+        .repr()
+        .map_or_else(|error| error, |shown| PyTypeError::new_err(format!("{option} must be {wanted}, not {shown}")))
+}
+
+/// The value of an option that is a time. An integer that no float can hold is infinite.
+fn seconds(option: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match value.extract::<f64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            Ok(if value.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY })
+        }
+        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
+            Err(no_such(option, "a number of seconds", value))
+        }
+        other => other,
+    }
+}
 
 #[pymethods]
 impl LoopCore {
@@ -26,8 +46,14 @@ impl LoopCore {
     }
 
     #[setter(slow_callback_duration)]
-    fn set_slow_callback_duration(&self, seconds: f64) {
+    fn set_slow_callback_duration(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let seconds = seconds("slow_callback_duration", value)?;
+        if seconds.is_nan() {
+            return Err(PyValueError::new_err("slow_callback_duration must be a number of seconds, not NaN"));
+        }
+        // A negative one is as good as 0, as in asyncio: each step is slow.
         self.shared.report_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+        Ok(())
     }
 
     /// True if steps that block in a call are put aside while others go on.
@@ -37,8 +63,9 @@ impl LoopCore {
     }
 
     #[setter]
-    fn set_rescue(slf: &Bound<'_, Self>, rescue: bool) -> PyResult<()> {
+    fn set_rescue(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = slf.get();
+        let rescue = value.extract::<bool>().map_err(|_| no_such("rescue", "True or False", value))?;
         if rescue && this.baton().is_open() {
             slf.call_method0("_prepare_rescue")?; // a loop that does not run does this when its run begins
         }
@@ -53,7 +80,8 @@ impl LoopCore {
     }
 
     #[setter]
-    fn set_rescue_after(&self, seconds: f64) -> PyResult<()> {
+    fn set_rescue_after(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let seconds = seconds("rescue_after", value)?;
         // The condition is written so that NaN is refused too.
         if !(0.0001..=3600.0).contains(&seconds) {
             return Err(PyValueError::new_err(format!(
@@ -71,9 +99,17 @@ impl LoopCore {
     }
 
     #[setter]
-    fn set_max_relief_threads(&self, count: i64) -> PyResult<()> {
-        let count = usize::try_from(count)
-            .map_err(|_| PyValueError::new_err(format!("max_relief_threads must be 0 or more, not {count}")))?;
+    fn set_max_relief_threads(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let count = value.extract::<usize>().map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(value.py()) {
+                let most = usize::MAX;
+                PyValueError::new_err(format!("max_relief_threads must be between 0 and {most}, not {value}"))
+            } else if error.is_instance_of::<PyTypeError>(value.py()) {
+                no_such("max_relief_threads", "a whole number", value)
+            } else {
+                error
+            }
+        })?;
         self.shared.max_relief.store(count, Ordering::Relaxed);
         Ok(())
     }
