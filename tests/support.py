@@ -25,7 +25,7 @@ PATIENCE = 30.0  # seconds after which a test counts as hung
 
 def rescuing_loop(**options):
     """A loop that rescues soon, so that tests are short."""
-    return everloop.EventLoop(rescue=True, **{"rescue_after": 0.005, **options})
+    return everloop.EventLoop(**{"rescue": True, "rescue_after": 0.005, **options})
 
 
 def wait_until(condition, what="the condition"):

@@ -53,6 +53,8 @@ def test_a_file_runs_on_everloop(program):
 def test_a_module_runs_on_everloop(program):
     process = run("--rescue", "-m", "program", "--rescue", cwd=program.parent)
     assert process.stdout == f"everloop.loop asyncio_0 True __main__ ['--rescue'] {program.parent}\n", process.stderr
+    process = run("--rescue-all", "-m", "program", cwd=program.parent)
+    assert process.stdout == f"everloop.loop asyncio_0 all __main__ [] {program.parent}\n", process.stderr
 
 
 def test_anyio_can_keep_its_threads(program):

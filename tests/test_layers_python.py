@@ -41,7 +41,7 @@ ORDER = {
         {"asyncify", "syncify"},
     ],
     "bridge/loops": [
-        {"blocking", "own_loop", "step_wait"},
+        {"blocking", "own_loop", "step_wait", "whole"},
         {"loop_future"},
         {"block_on", "loop_thread", "threadsafe_future"},
     ],

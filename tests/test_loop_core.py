@@ -629,8 +629,8 @@ class Odd:
 
 
 NONSENSE = [
-    ("rescue", "yes", TypeError, "rescue must be True or False, not 'yes'"),
-    ("rescue", 1, TypeError, "rescue must be True or False, not 1"),
+    ("rescue", "yes", TypeError, "rescue must be True, False or 'all', not 'yes'"),
+    ("rescue", 1, TypeError, "rescue must be True, False or 'all', not 1"),
     ("rescue_after", "soon", TypeError, "rescue_after must be a number of seconds, not 'soon'"),
     ("rescue_after", None, TypeError, "rescue_after must be a number of seconds, not None"),
     ("rescue_after", math.nan, ValueError, "rescue_after must be between 0.0001 and 3600 seconds, not NaN"),

@@ -15,6 +15,7 @@ from .bridge.loops import threadsafe_future
 from .bridge.loops.block_on import block_on
 from .bridge.loops.blocking import blocking
 from .bridge.loops.loop_thread import LoopThread
+from .bridge.loops.whole import whole
 from .bridge.processes.errors import TransferError, WorkerDiedError
 from .bridge.processes.to_process import to_process
 from .bridge.statistics import statistics
@@ -47,6 +48,7 @@ __all__ = [
     "to_interpreter",
     "to_process",
     "to_thread",
+    "whole",
 ]
 
 __version__ = "0.1.0"

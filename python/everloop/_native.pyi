@@ -7,7 +7,7 @@ from contextvars import Context, ContextVar
 from socket import socket
 from ssl import MemoryBIO, SSLContext, SSLObject
 from types import CodeType, TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Literal, Self, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -16,7 +16,7 @@ class LoopCore:
     """The native half of an event loop. `everloop.EventLoop` is the other half: use that."""
 
     max_relief_threads: int
-    rescue: bool
+    rescue: bool | Literal["all"]
     rescue_after: float
     slow_callback_duration: float
     _aside: int
@@ -134,8 +134,8 @@ class LoopCore:
 
         Returns:
             dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
-                made (`rescues`) and that were made at learned sites (`learned`); steps that are `aside` now;
-                `relief_threads` alive; and the `learned_sites` of the process.
+                made (`rescues`) and that were made at learned sites (`learned`), and those of steps that compute
+                (`divided`); steps that are `aside` now; `relief_threads` alive; and the `learned_sites` of the process.
         """
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""
@@ -349,6 +349,17 @@ class StepWait:
 
 class Blocking:
     """The native half of `everloop.blocking`."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool: ...
+
+class Whole:
+    """The native half of `everloop.whole`."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -753,8 +764,8 @@ def set_threadsafe_hook(code: CodeType, hook: Callable[[Any], object]) -> None:
     The hook returns what is to be called instead, or None. A second call of this function changes nothing.
     """
 
-def set_library_files(library: str, asyncio: str) -> None:
-    """Says how the names of the files of the standard library begin, and of those of asyncio."""
+def set_library_files(library: str, asyncio: str, own: str) -> None:
+    """Says how the names of the files of the standard library begin, of those of asyncio, and of everloop's own."""
 
 def set_foreign_files(prefixes: list[str]) -> None:
     """Says how the names of files begin that are not the program's own: they are passed over in reports."""

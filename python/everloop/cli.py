@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rescue", action="store_true", help="put steps aside that block, while others go on")
     parser.add_argument(
+        "--rescue-all", action="store_true", help="the same, and divide those that compute in Python for long"
+    )
+    parser.add_argument(
         "--no-anyio-pool", action="store_true", help="leave anyio (FastAPI's and Starlette's `def`) its own threads"
     )
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="a module to run, and its arguments")
@@ -45,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("nothing to run: give a file, or -m and a module")
 
     # for processes that this one starts, too
-    if options.rescue:
-        os.environ["EVERLOOP_RESCUE"] = "1"
+    if options.rescue or options.rescue_all:
+        os.environ["EVERLOOP_RESCUE"] = "all" if options.rescue_all else "1"
     os.environ["EVERLOOP_ANYIO_POOL"] = "0" if options.no_anyio_pool else "1"
     os.environ.setdefault("UVICORN_LOOP", "everloop:new_event_loop")
     switch_anyio_pool()

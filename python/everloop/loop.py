@@ -19,7 +19,7 @@ import warnings
 import weakref
 from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from . import _native, environment, pool, real_threads
 from .contexts import loop_of_context
@@ -38,8 +38,9 @@ __all__ = ["EventLoop", "new_event_loop", "run"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# What asyncio itself calls is not put aside: its own code is not made for other steps in its middle.
-_native.set_library_files(*(f"{os.path.dirname(str(module.__file__))}/" for module in (os, asyncio)))
+# What asyncio itself calls is not put aside: its own code is not made for other steps in its middle. Nor is a step that
+# computes divided in the code of the library, or in ours.
+_native.set_library_files(*(f"{os.path.dirname(str(file))}/" for file in (os.__file__, asyncio.__file__, __file__)))
 
 # The watchdog can be off, to measure its cost.
 _native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
@@ -70,14 +71,15 @@ class EventLoop(
 
     Args:
         rescue: True if a step that blocks in a call is put aside while other tasks go on. A blocking call then becomes
-            a point where other tasks run, possibly on another thread. None: as the environment variable
-            `EVERLOOP_RESCUE` says, off by default.
+            a point where other tasks run, possibly on another thread. "all": a step that computes in Python for long
+            is divided, too. Then any point of such a step may become a point where other tasks run, but what is inside
+            `everloop.whole()`. None: as the environment variable `EVERLOOP_RESCUE` says, off by default.
         rescue_after: The time that a call may block before that, in seconds.
         max_relief_threads: The number of threads that are started at once to go on with the loop. Past that bound
             they come one at a time, each when nothing has run for 10 ms: the loop is slow then, and never stops.
 
     Raises:
-        ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on nor off.
+        ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on, off nor all.
         TypeError: an argument is not of its kind.
 
     All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
@@ -107,7 +109,11 @@ class EventLoop(
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
 
     def __init__(
-        self, *, rescue: bool | None = None, rescue_after: float = 0.02, max_relief_threads: int = 128
+        self,
+        *,
+        rescue: bool | Literal["all"] | None = None,
+        rescue_after: float = 0.02,
+        max_relief_threads: int = 128,
     ) -> None:
         private.tell_what_asyncio_does_not_call()
         # What NoSelector is given must not keep the loop alive.
@@ -115,7 +121,7 @@ class EventLoop(
         this = weakref.ref(self)
         super().__init__(nesting.NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
-            self.rescue = environment.is_on("EVERLOOP_RESCUE", unset=False) if rescue is None else rescue
+            self.rescue = environment.rescue() if rescue is None else rescue
             self.rescue_after = rescue_after
             self.max_relief_threads = max_relief_threads
         except BaseException:
@@ -354,13 +360,16 @@ def new_event_loop() -> EventLoop:
     return EventLoop()
 
 
-def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: bool | None = None) -> T:
+def run[T](
+    main: Coroutine[Any, Any, T], *, debug: bool | None = None, rescue: bool | Literal["all"] | None = None
+) -> T:
     """Runs a coroutine on a loop of its own: `asyncio.run` on an everloop.
 
     Args:
         main: The coroutine.
         debug: Debug mode, as in asyncio.
-        rescue: True if blocked steps are put aside while others go on. None: as `EVERLOOP_RESCUE` says.
+        rescue: True if blocked steps are put aside while others go on, "all" if those that compute are divided, too.
+            None: as `EVERLOOP_RESCUE` says.
 
     Returns:
         The result of the coroutine.

@@ -15,6 +15,8 @@ pub enum Reason {
     Rescued = 3,
     /// It is at a call that was found blocked before.
     Learned = 4,
+    /// It computes for long, and waits until others have run.
+    Divided = 5,
 }
 
 impl Reason {
@@ -26,6 +28,7 @@ impl Reason {
             2 => Some(Self::BlockOn),
             3 => Some(Self::Rescued),
             4 => Some(Self::Learned),
+            5 => Some(Self::Divided),
             _ => None,
         }
     }
@@ -35,7 +38,7 @@ impl Reason {
     pub fn manner(self) -> Manner {
         match self {
             Self::Blocking | Self::Learned => Manner::Quiet,
-            Self::BlockOn | Self::Rescued => Manner::Loud,
+            Self::BlockOn | Self::Rescued | Self::Divided => Manner::Loud,
         }
     }
 

@@ -74,6 +74,8 @@ mod _native {
     #[pymodule_export]
     use crate::handoff::is_in_step;
     #[pymodule_export]
+    use crate::handoff::whole::Whole;
+    #[pymodule_export]
     use crate::origin::set_library_files;
     #[pymodule_export]
     use crate::outbox::{next_note, set_report_writer, write_notes};

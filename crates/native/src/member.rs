@@ -60,6 +60,11 @@ pub struct Member {
     probe: Mutex<Option<Gates>>,
     /// True if there is a probe. Written with it; read by the thread at its gates, and by the watchdog without the GIL.
     probing: AtomicBool,
+    /// The gates at which the step is to be divided, and the heartbeat of that step: see handoff/division.rs. Opened by
+    /// the watchdog; closed as those of a probe.
+    division: Mutex<Option<(Gates, u64)>>,
+    /// True if there are such gates. Written with them; read by the thread at its gates.
+    dividing: AtomicBool,
     /// The step that has passed cancellations of its task on to what it waited for, and how many: see
     /// handoff/block_on.rs. Written by the holder; read by the thread.
     passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
@@ -90,6 +95,8 @@ impl Member {
             no_rescue: own_no_rescue(),
             probe: Mutex::new(None),
             probing: AtomicBool::new(false),
+            division: Mutex::new(None),
+            dividing: AtomicBool::new(false),
             passed_on: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
             switched: AtomicBool::new(false),
@@ -233,6 +240,27 @@ impl Member {
         gates.map_or(Ok(()), |gates| gates.close(py))
     }
 
+    /// True if the step is to be divided at its next instruction.
+    #[inline]
+    pub fn is_dividing(&self) -> bool {
+        self.dividing.load(Ordering::Relaxed)
+    }
+
+    /// Has the step with this heartbeat divided at these gates. There are none yet.
+    pub fn begin_division(&self, gates: Gates, tick: u64) {
+        *lock(&self.division) = Some((gates, tick));
+        self.dividing.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the gates at which the step is to be divided, if there are any. Returns the heartbeat of that step.
+    pub fn end_division(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        if !self.dividing.swap(false, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let Some((gates, tick)) = lock(&self.division).take() else { return Ok(None) };
+        gates.close(py).map(|()| Some(tick))
+    }
+
     /// Notes that its step is aside.
     pub fn put_aside(&self, aside: Aside) {
         self.reason.store(aside.reason as u8, Ordering::Relaxed);
@@ -274,6 +302,7 @@ impl Member {
     /// as the thread runs Python: it has forked.
     pub fn reopen_gates(&self, py: Python<'_>) -> PyResult<()> {
         self.end_probe(py)?;
+        self.end_division(py)?;
         let Some(closed) = lock(&self.aside).as_mut().map(|aside| mem::take(&mut aside.gates)) else { return Ok(()) };
         let mut opened = Some(closed.reopen(py)?);
         // Opening may run Python code, so it is not done under the lock. Only this thread could bring the step back.

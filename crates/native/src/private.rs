@@ -195,6 +195,40 @@ pub const LEAF_MODULES: [&str; 17] = [
 /// The same of classes of other modules.
 pub const LEAF_CLASSES: [&str; 2] = ["_io.FileIO", "mmap.mmap"];
 
+/// The files of the standard library that only compute on what they are given: they hold no lock, and keep nothing that
+/// others share but caches that are filled in one operation. A step may be divided in them. Where a file has another name
+/// a step is divided when it is back in the code that has called it.
+pub const COMPUTING_FILES: [&str; 28] = [
+    "ast.py",
+    "bisect.py",
+    "colorsys.py",
+    "copy.py",
+    "csv.py",
+    "dataclasses.py",
+    "difflib.py",
+    "fractions.py",
+    "graphlib.py",
+    "heapq.py",
+    "html/__init__.py",
+    "html/parser.py",
+    "json/__init__.py",
+    "json/decoder.py",
+    "json/encoder.py",
+    "json/scanner.py",
+    "numbers.py",
+    "pickle.py",
+    "pprint.py",
+    "_pydecimal.py",
+    "re/__init__.py",
+    "re/_compiler.py",
+    "re/_parser.py",
+    "shlex.py",
+    "statistics.py",
+    "textwrap.py",
+    "tomllib/_parser.py",
+    "xml/etree/ElementTree.py",
+];
+
 /// For tests: has an entry look for another name, as if this interpreter had renamed it; None: for its own again.
 #[pyfunction]
 pub fn rename_private(py: Python<'_>, place: &str, other: Option<Bound<'_, PyString>>) {

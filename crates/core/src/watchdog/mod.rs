@@ -2,15 +2,17 @@
 //! this folder says what its looks mean, as functions of what was seen and of the time.
 //!
 //! [`Pulse`] tells from the heartbeat how long a step has lasted, [`Suspect`] whether a step that lasts is blocked,
-//! [`OpenReports`] which reports are to begin and to end, and [`Standstill`] when a loop that nobody turns gets a
-//! thread past its bound.
+//! [`OpenReports`] which reports are to begin and to end, [`Standstill`] when a loop that nobody turns gets a thread
+//! past its bound, and [`is_division_due`] and [`Share`] how long a step that computes runs, and how long the others.
 
 mod open_reports;
 mod pulse;
+mod slices;
 mod standstill;
 mod suspect;
 
 pub use open_reports::{OpenReport, OpenReports, SeenAside};
 pub use pulse::{Look, Pulse, Timing, came_late, last_came, period};
+pub use slices::{Share, is_division_due, pace};
 pub use standstill::{PAUSE, Standstill};
 pub use suspect::{Action, Circumstances, Doing, Sight, Suspect};

@@ -2,9 +2,11 @@
 //!
 //! RUSTFLAGS="--cfg loom" cargo test -p everloop-core --release --test loom_baton
 //!
-//! Here are the transitions themselves; [`progress`] has steps that wait for other steps.
+//! Here are the transitions themselves; [`progress`] has steps that wait for other steps, [`patients`] steps that
+//! compute.
 #![cfg(loom)]
 
+mod patients;
 mod progress;
 mod world;
 

@@ -44,6 +44,13 @@ impl World {
         }
     }
 
+    /// Takes the baton back, unless this thread has it.
+    pub fn resume_or_keep(&self, me: &Plain<Waiter>) {
+        if !self.baton.is_held_by(me.id()) {
+            self.resume(me);
+        }
+    }
+
     pub fn release(&self, me: &Waiter, manner: Manner) -> After {
         let after = self.baton.release(me, manner, IDLE).expect("the releaser holds the baton");
         if after == After::WakePoll {

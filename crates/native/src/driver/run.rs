@@ -28,7 +28,7 @@ fn enter_member<'py>(core: &Bound<'py, LoopCore>, home: bool, name: String) -> P
 
 fn leave_member(core: &Bound<'_, LoopCore>, member: &Arc<Member>) {
     // A step in C may have ended without another instruction, and nobody answers after this.
-    if let Err(error) = member.end_probe(core.py()) {
+    if let Err(error) = member.end_probe(core.py()).and(member.end_division(core.py())) {
         error.write_unraisable(core.py(), Some(core));
     }
     let gone = lock(&core.get().threads.members).remove(&member.id());

@@ -32,9 +32,16 @@ impl Driver<'_> {
         }
         this.shared.heartbeat.lie_down(now);
         let mut polled = Ok(());
+        // A step that computes goes on only if there is nothing else to do: this looks first, whatever comes next.
+        let patient = this.baton().has_patients();
+        if patient {
+            polled = check_poll(self.poller.wait(&mut self.events, Some(Duration::ZERO)));
+        }
         // A thread that pushed before `begin_poll` saw no sleeper, and wakes nobody.
         if this.queues.inbox.is_filled() {
             // The loop does not sleep: the inbox is read next.
+        } else if patient && (polled.is_err() || !self.events.is_empty()) {
+            // Nor does it here.
         } else if let Some(wait) = &self.sleeper {
             let seconds = timeout.map(|timeout| timeout.as_secs_f64());
             polled = wait.call1((self.poller.as_raw_fd(), seconds)).map(drop);
@@ -42,6 +49,9 @@ impl Driver<'_> {
             polled = polled.and(found);
         } else {
             let (poller, events) = (&self.poller, &mut self.events);
+            if patient {
+                this.baton().pass_to_patient();
+            }
             let spins = timeout.is_none_or(|timeout| timeout > SPIN) && self.adaptive_spin.spins();
             let (outcome, woke) = self.member.without_gil(self.py, || {
                 let outcome = if !spins {

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 pub struct Counters {
     /// Turns of the loop. Written by the holder of the baton.
     pub turns: AtomicU64,
-    /// Steps that went aside because they asked for it. These three totals are written under the GIL, by `release`.
+    /// Steps that went aside because they asked for it. These four totals are written under the GIL, by `release`.
     pub releases: AtomicU64,
     /// Steps that the watchdog put aside.
     pub rescues: AtomicU64,
     /// Steps that went aside at a learned site.
     pub learned: AtomicU64,
+    /// Slices of steps that compute: how often one went aside so that others can run.
+    pub divided: AtomicU64,
     /// Steps that are aside now, for any reason. Written under the GIL, by `release` and `resume`; read without it by
     /// the watchdog.
     pub aside: AtomicUsize,

@@ -4,7 +4,11 @@ use crate::clock;
 use crate::event_loop::state::LoopCore;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString};
 use std::sync::atomic::Ordering;
+
+/// The value of `rescue` for which steps that compute are divided.
+const ALL: &str = "all";
 
 /// TypeError: an option was set to what it cannot be.
 fn no_such(option: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
@@ -56,20 +60,29 @@ impl LoopCore {
         Ok(())
     }
 
-    /// True if steps that block in a call are put aside while others go on.
+    /// True if steps that block in a call are put aside while others go on; "all" if those that compute are, too.
     #[getter]
-    fn get_rescue(&self) -> bool {
-        self.shared.rescue.load(Ordering::Relaxed)
+    fn get_rescue<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        if self.shared.divides.load(Ordering::Relaxed) {
+            return PyString::intern(py, ALL).into_any();
+        }
+        PyBool::new(py, self.shared.rescue.load(Ordering::Relaxed)).to_owned().into_any()
     }
 
     #[setter]
     fn set_rescue(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = slf.get();
-        let rescue = value.extract::<bool>().map_err(|_| no_such("rescue", "True or False", value))?;
+        let divides = value.cast::<PyString>().is_ok_and(|word| word.to_str().is_ok_and(|word| word == ALL));
+        let rescue = match value.extract::<bool>() {
+            Ok(rescue) => rescue,
+            Err(_) if divides => true,
+            Err(_) => return Err(no_such("rescue", "True, False or 'all'", value)),
+        };
         if rescue && this.baton().is_open() {
             slf.call_method0("_prepare_rescue")?; // a loop that does not run does this when its run begins
         }
         this.shared.rescue.store(rescue, Ordering::Relaxed);
+        this.shared.divides.store(divides, Ordering::Relaxed);
         Ok(())
     }
 

@@ -25,6 +25,11 @@ pub struct Shared {
     /// True if blocked steps are put aside. This and the other options are written by the program, and read by the
     /// watchdog.
     pub rescue: AtomicBool,
+    /// True if steps that compute are divided, too: `rescue` is true then.
+    pub divides: AtomicBool,
+    /// The heartbeat of the slice that ran last, of a step that was divided. Written by its thread, under the GIL; read
+    /// by the watchdog.
+    pub slice: AtomicU64,
     /// Nanoseconds that a call may block before its step is put aside.
     pub rescue_after: AtomicU64,
     /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
@@ -44,6 +49,8 @@ impl Shared {
             poller: Mutex::new(Some(Arc::new(poller))),
             last_post: LastPost::default(),
             rescue: AtomicBool::new(false),
+            divides: AtomicBool::new(false),
+            slice: AtomicU64::new(0),
             rescue_after: AtomicU64::new(20_000_000),
             report_after: AtomicU64::new(100_000_000),
             max_relief: AtomicUsize::new(128),

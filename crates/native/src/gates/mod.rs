@@ -48,6 +48,7 @@ use everywhere::Event;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::mem;
+use tool::Tool;
 
 /// The needs of a step that is to be stopped.
 pub enum Need<'a, 'py> {
@@ -56,6 +57,8 @@ pub enum Need<'a, 'py> {
     Stop { code: Option<&'a Bound<'py, PyCode>>, may_call_python: bool },
     /// It is about to make this call, at a learned site; of a C function as above.
     Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
+    /// It runs Python, and is to be stopped if it comes by this code: nothing is lost if it does not.
+    Pass { code: &'a Bound<'py, PyCode> },
 }
 
 /// The place at which a step comes back.
@@ -99,8 +102,10 @@ impl Gates {
     /// Notes each gate before what can fail, so that `close` finds it.
     fn open_each(&mut self, py: Python<'_>, need: &Need<'_, '_>) -> PyResult<()> {
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
-        let (Need::Stop { may_call_python, .. } | Need::Return { may_call_python, .. }) = *need;
-        self.starts = may_call_python;
+        self.starts = match *need {
+            Need::Stop { may_call_python, .. } | Need::Return { may_call_python, .. } => may_call_python,
+            Need::Pass { .. } => false,
+        };
         if self.starts {
             everywhere::open(py, tool, Event::Start)?;
         }
@@ -115,13 +120,18 @@ impl Gates {
                     everywhere::open(py, tool, Event::Raise)?;
                 }
                 if let Some(code) = code {
-                    codes::stop(code)?;
-                    self.at = At::Instruction(code.clone().unbind());
-                    codes::apply(tool, code)?;
+                    self.stop_in(tool, code)?;
                 }
             }
+            Need::Pass { code } => self.stop_in(tool, code)?,
         }
         Ok(())
+    }
+
+    fn stop_in(&mut self, tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
+        codes::stop(code)?;
+        self.at = At::Instruction(code.clone().unbind());
+        codes::apply(tool, code)
     }
 
     /// True if the step comes back from this call.

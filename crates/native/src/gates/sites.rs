@@ -1,15 +1,26 @@
 //! Learned sites: the calls at which a step was rescued once. From then on the hand-off happens there, at the CALL
 //! event.
 //!
-//! They are those of the process, not of a loop: what blocks in one loop blocks in all.
+//! They are those of the process, not of a loop: what blocks in one loop blocks in all. So is the code in which a step
+//! was divided as it computed: the next one is divided earlier there.
 
 use super::codes::{self, Codes, apply, with_code, with_codes};
 use super::tool::{Tool, claimed};
+use crate::ffi;
+use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
+use std::collections::VecDeque;
 
 /// So many sites are learned at most: the one that has not been used for longest goes first.
 const MOST_LEARNED: usize = 1024;
+
+/// So much code in which steps compute is remembered at most.
+const MOST_COMPUTING: usize = 256;
+
+/// The addresses of code in which steps were divided, the latest last. Other code may have such an address by now, which
+/// does no harm. Written and read under the GIL.
+static COMPUTING: Mutex<VecDeque<usize>> = Mutex::new(VecDeque::new());
 
 /// The standing of a call that is about to be made.
 pub enum Standing {
@@ -105,6 +116,7 @@ pub fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
 /// Forgets every learned site: what blocks is found out anew.
 #[pyfunction]
 pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
+    lock(&COMPUTING).clear();
     let Some(tool) = claimed(py) else { return Ok(()) };
     let codes = with_codes(|codes| {
         let alive = codes.all().filter_map(|known| {
@@ -114,4 +126,25 @@ pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
         alive.collect::<Vec<_>>()
     });
     codes.iter().try_for_each(|code| apply(tool, code))
+}
+
+/// Remembers that a step was divided in this code.
+pub fn learn_computing(code: &Bound<'_, PyCode>) {
+    let mut computing = lock(&COMPUTING);
+    let address = ffi::address(code.as_any());
+    computing.retain(|known| *known != address);
+    computing.push_back(address);
+    if computing.len() > MOST_COMPUTING {
+        computing.pop_front();
+    }
+}
+
+/// True if there is code in which steps were divided.
+pub fn has_computing() -> bool {
+    !lock(&COMPUTING).is_empty()
+}
+
+/// True if a step was divided in this code before.
+pub fn is_computing(code: &Bound<'_, PyCode>) -> bool {
+    lock(&COMPUTING).contains(&ffi::address(code.as_any()))
 }

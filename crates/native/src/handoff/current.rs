@@ -64,3 +64,9 @@ pub fn gated<'py>(py: Python<'py>) -> Vec<(Bound<'py, LoopCore>, Arc<Member>)> {
 pub fn is_in_step() -> bool {
     CURRENT.with_borrow(|all| all.last().is_some_and(|(core, member)| core.get().baton().is_held_by(member.id())))
 }
+
+/// True if this thread turns one loop only, and `f` says so of what it is there.
+#[inline]
+pub fn is_alone(f: impl FnOnce(&Member) -> bool) -> bool {
+    CURRENT.with_borrow(|all| if let [(_, member)] = &all[..] { f(member) } else { false })
+}

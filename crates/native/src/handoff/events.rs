@@ -2,6 +2,8 @@
 
 use super::asyncio_code::is_in_asyncio;
 use super::current::{current, current_reason};
+use super::division;
+use super::whole::is_whole;
 use super::{gate, may_release, release, resume};
 use crate::aside::Reason;
 use crate::clock;
@@ -33,7 +35,8 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
 /// that a blocked C function calls Python on.
 #[pyfunction]
 fn on_place(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
-    gate(py)
+    gate(py)?;
+    division::divide(py)
 }
 
 #[pyfunction]
@@ -63,6 +66,7 @@ fn on_call(
         && !member.has_debugger()
         && may_release(&core, &member)
         && (is_programs || !is_in_asyncio(py, &member)?)
+        && !is_whole(py, &member)
     {
         let may_call_python = !leaves::is_leaf(callable);
         let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;

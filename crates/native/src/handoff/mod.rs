@@ -66,6 +66,7 @@ pub mod blocking;
 pub mod contexts;
 mod current;
 pub mod debugger;
+pub mod division;
 pub mod events;
 mod grant;
 pub mod pinning;
@@ -73,6 +74,7 @@ pub mod relief;
 pub mod rescue;
 mod signals;
 pub mod tasks;
+pub mod whole;
 
 pub use current::{enter, is_in_step, leave};
 pub use grant::{SIGNAL_CHECK, wait_granted};
@@ -141,6 +143,7 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
         Reason::Blocking | Reason::BlockOn => &counters.releases,
         Reason::Rescued => &counters.rescues,
         Reason::Learned => &counters.learned,
+        Reason::Divided => &counters.divided,
     };
     total.fetch_add(1, Ordering::Relaxed);
     if reason == Reason::BlockOn {
@@ -152,8 +155,9 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
 
 /// Has a relief thread take the baton that nobody is there to take. False: none is to be had, and the step has it back.
 fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> PyResult<bool> {
-    if reason == Reason::Rescued {
-        return relief::order(core).map(|()| true); // the watchdog asks, which runs no Python code
+    if matches!(reason, Reason::Rescued | Reason::Divided) {
+        // The watchdog asks, which runs no Python code; or a step in the middle of its lines, which has not called any.
+        return relief::order(core).map(|()| true);
     }
     // The Python code that starts a thread is not the step's: no gate stops it.
     let is_refusal = |error: &PyErr| error.is_instance_of::<PyException>(core.py());

@@ -19,6 +19,7 @@
 //! it.
 
 use super::asyncio_code::is_in_asyncio;
+use super::whole::is_whole;
 use super::{may_release, release};
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
@@ -66,10 +67,11 @@ pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
 /// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
 pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
-    if !may_release(core, member) || tool::claimed(py).is_none() || is_in_asyncio(py, member)? {
+    if !may_release(core, member) || tool::claimed(py).is_none() || is_in_asyncio(py, member)? || is_whole(py, member) {
         return Ok(None);
     }
     member.end_probe(py)?;
+    member.end_division(py)?;
     let site = site(py, member);
     let gates = Gates::open(py, &stop(site.as_ref()))?;
     if let Some(Site { code, offset, .. }) = &site

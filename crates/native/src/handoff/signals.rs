@@ -11,10 +11,12 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
 /// Asks the interpreter to write each signal into the loop's socket, from the first time in a run that home's step goes
-/// aside. Not for a step that is rescued: it is in its call already, so no signal can come just before that.
+/// aside. Not for a step that is rescued: it is in its call already, so no signal can come just before that. Nor
+/// for one that computes, which is in no call.
 #[inline]
 pub fn hear(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> PyResult<()> {
-    if member.home && reason != Reason::Rescued && !core.get().run.hears_signals.load(Ordering::Relaxed) {
+    let calls = !matches!(reason, Reason::Rescued | Reason::Divided);
+    if member.home && calls && !core.get().run.hears_signals.load(Ordering::Relaxed) {
         begin_to_hear(core, member)
     } else {
         Ok(())

@@ -9,12 +9,12 @@ use crate::exit;
 use crate::ffi;
 use crate::gates;
 use crate::handoff::rescue::{begin_probe, rescue};
-use crate::handoff::{debugger, relief};
+use crate::handoff::{debugger, division, relief};
 use crate::member::Member;
 use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
 use everloop_core::watchdog::{
-    self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Standstill, Suspect, Timing,
+    self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Share, Standstill, Suspect, Timing,
 };
 use pyo3::prelude::*;
 use std::mem;
@@ -40,9 +40,13 @@ pub struct Seen {
     debugged: u64,
     /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
+    /// The thread whose step is to be divided.
+    asked: Option<Arc<Member>>,
     reports: OpenReports,
     /// Does nobody turn the loop?
     standstill: Standstill,
+    /// The time that the others have had since a step that computes has run.
+    share: Share,
     /// How often gates of all code had been needed when one was last found open that nobody needed.
     left_open: Option<u64>,
 }
@@ -72,7 +76,9 @@ impl Watch {
     pub fn period(&self) -> u64 {
         let rescues = self.shared.rescue.load(Ordering::Relaxed);
         let rescue_after = rescues.then(|| self.shared.rescue_after.load(Ordering::Relaxed));
-        watchdog::period(self.report_after(), rescue_after)
+        let divides = self.shared.divides.load(Ordering::Relaxed);
+        let shortest = if divides { rescue_after.map(watchdog::pace) } else { rescue_after };
+        watchdog::period(self.report_after(), shortest)
     }
 
     fn report_after(&self) -> u64 {
@@ -102,12 +108,16 @@ impl Watch {
                 }
                 seen.suspect.forget();
                 let probed = seen.probed.take().filter(|member| member.is_probing());
+                let asked = seen.asked.take().filter(|member| member.is_dividing());
                 if tick != before {
                     seen.reports.end_stall(before).into_iter().for_each(|open| notes::end(open, now));
                 }
                 drop(seen);
                 if let Some(member) = probed {
                     self.attached(|core, _| member.end_probe(core.py()));
+                }
+                if let Some(member) = asked {
+                    self.attached(|core, _| member.end_division(core.py()).map(drop));
                 }
             }
             Look::Lasts { since } => {
@@ -119,6 +129,9 @@ impl Watch {
         if lock(&self.seen).standstill.look(tick, self.shared.baton.is_free(), now) {
             self.attached(|core, _| relief::order_past_bound(core));
         }
+        if self.shared.divides.load(Ordering::Relaxed) {
+            self.look_patients(tick, now);
+        }
         self.look_aside(now);
         self.settle_gates();
     }
@@ -129,6 +142,15 @@ impl Watch {
         let before = mem::replace(&mut lock(&self.seen).left_open, left);
         if left.is_some() && left == before {
             self.attached(|core, _| gates::settle(core.py()));
+        }
+    }
+
+    /// Steps that compute, and wait until the others have run, go on when these have had their time. Needs no GIL.
+    fn look_patients(&self, tick: u64, now: u64) {
+        let slice = tick == self.shared.slice.load(Ordering::Relaxed);
+        let turns = self.shared.counters.turns.load(Ordering::Relaxed);
+        if lock(&self.seen).share.look(now, self.shared.baton.has_patients(), slice, turns) {
+            self.shared.baton.hurry_patient();
         }
     }
 
@@ -202,7 +224,18 @@ impl Watch {
             due: now.saturating_sub(since) >= self.shared.rescue_after.load(Ordering::Relaxed),
             now,
         };
-        match seen.suspect.judge(circumstances, || look_at(py, member), || doing(member)) {
+        let action = seen.suspect.judge(circumstances, || look_at(py, member), || doing(member));
+        let asks = match action {
+            Action::Rescue => false,
+            Action::EndProbe => true,
+            // Who was asked, and has not moved since, may compute without the GIL.
+            Action::Wait | Action::BeginProbe => !member.is_dividing(),
+        };
+        if asks && self.divides(py, member, now.saturating_sub(since))? && division::ask(core, member)? {
+            seen.asked = Some(Arc::clone(member));
+            return Ok(());
+        }
+        match action {
             Action::Wait => {}
             Action::EndProbe => member.end_probe(py)?,
             Action::BeginProbe | Action::Rescue if debugger::is_at(py, member)? => {
@@ -220,6 +253,17 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// True if the step of `member` is to be divided, which has lasted for so long.
+    fn divides(&self, py: Python<'_>, member: &Member, lasted: u64) -> PyResult<bool> {
+        if !self.shared.divides.load(Ordering::Relaxed) || member.forbids_rescue() {
+            return Ok(false);
+        }
+        let is_due = |known| watchdog::is_division_due(lasted, self.shared.rescue_after.load(Ordering::Relaxed), known);
+        let is_slice = || self.shared.heartbeat.tick() == self.shared.slice.load(Ordering::Relaxed);
+        let is_known = || is_slice() || division::is_learned(py, member);
+        Ok((is_due(false) || is_due(true) && is_known()) && !debugger::is_at(py, member)?)
     }
 
     /// Steps that are aside without having said so are reported too.

@@ -11,7 +11,7 @@ import threading
 from asyncio import events
 from collections.abc import Awaitable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ... import _native
 from ...contexts import loop_of_context
@@ -42,7 +42,8 @@ class LoopThread:
 
     Args:
         name: The name of the thread; None for one with a number.
-        rescue: True if blocked steps are put aside while others go on. None: as `EVERLOOP_RESCUE` says.
+        rescue: True if blocked steps are put aside while others go on, "all" if those that compute are divided, too.
+            None: as `EVERLOOP_RESCUE` says.
         debug: Debug mode, as in asyncio. None: as `PYTHONASYNCIODEBUG` says.
 
     Example:
@@ -53,7 +54,9 @@ class LoopThread:
         ('now', 'later')
     """
 
-    def __init__(self, *, name: str | None = None, rescue: bool | None = None, debug: bool | None = None) -> None:
+    def __init__(
+        self, *, name: str | None = None, rescue: bool | Literal["all"] | None = None, debug: bool | None = None
+    ) -> None:
         self._name = name if name is not None else f"everloop-thread-{next(_numbers)}"
         self._rescue = rescue
         self._debug = debug
@@ -253,7 +256,7 @@ class _Life:
     loop is there before its thread is, so what is handed over need not wait for that.
     """
 
-    def __init__(self, rescue: bool | None) -> None:
+    def __init__(self, rescue: bool | Literal["all"] | None) -> None:
         # In a context of its own: a new loop is noted in the one that it is made in.
         self.loop = contextvars.copy_context().run(EventLoop, rescue=rescue)
         self.futures: set[LoopFuture[Any]] = set()  # not done yet

@@ -7,7 +7,9 @@
 //!   sleeper, and a later release can hand it back to the same sleeper, again without a system call;
 //! - a release may be *quiet*: nobody is woken. If the releaser comes back soon it finds the baton where it left it (as
 //!   a goroutine finds its processor after a short system call: Go's `entersyscall`); if it does not, the *sentinel*, a
-//!   spare relief thread that looks twice some tens of microseconds apart, takes the baton.
+//!   spare relief thread that looks twice some tens of microseconds apart, takes the baton;
+//! - a thread whose step computes for long is *patient*: it waits until the loop lies down with nothing to do, or until
+//!   somebody who keeps the time has it *hurried*, which makes it one that resumes.
 //!
 //! Where two threads each announce something and then look for the other's announcement, a fence stands between, with
 //! a comment of the form "announce | look": one of the two sees the other.
@@ -23,6 +25,9 @@
 //!
 //! All transitions that wake somebody happen under `queue`; taking a free baton and releasing it quietly do not.
 //! Model-checked in `tests/loom_baton/`.
+
+mod patients;
+mod sentinel;
 
 use crate::sync::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, rank, replace_after_fork,
@@ -135,12 +140,16 @@ struct Stale {
     waiter: Arc<Waiter>,
     /// The time until which it sleeps.
     deadline: Option<f64>,
+    /// True if it has something to do, and is about to be woken.
+    told: bool,
 }
 
 #[derive(Default)]
 struct Queue {
     /// Threads whose steps want to go on, in the order they came.
     resuming: VecDeque<Arc<Waiter>>,
+    /// Threads whose steps compute, and go on when nobody else has anything to do, in the order they came.
+    patients: VecDeque<Arc<Waiter>>,
     /// Home, while it waits for the baton.
     home: Option<Arc<Waiter>>,
     /// The poll sleeper from whom the baton was taken last.
@@ -168,6 +177,9 @@ pub struct Baton {
     quiet: AtomicU32,
     /// True if the sentinel is up. SeqCst: pairs with `state` in quiet releases.
     sentinel_up: AtomicBool,
+    /// The number of `queue.patients`. Written under `queue`, SeqCst; read without it by a thread that has lain down in the
+    /// poll: a patient that queued before is seen, and one that queues afterwards finds that thread asleep.
+    patient: AtomicUsize,
     /// True if `queue.stale` holds somebody. Written under `queue`, read by quiet releases as a hint.
     has_stale: AtomicBool,
     queue: Mutex<Queue, { rank::BATON }>,
@@ -180,6 +192,7 @@ impl Default for Baton {
             wanted: AtomicUsize::new(0),
             quiet: AtomicU32::new(0),
             sentinel_up: AtomicBool::new(false),
+            patient: AtomicUsize::new(0),
             has_stale: AtomicBool::new(false),
             queue: Mutex::new(Queue::default()),
         }
@@ -261,7 +274,7 @@ impl Baton {
         if self.wanted.load(Ordering::SeqCst) != 0 {
             return false;
         }
-        queue.polling = Some(Stale { waiter: Arc::clone(me), deadline });
+        queue.polling = Some(Stale { waiter: Arc::clone(me), deadline, told: false });
         let began = self.compare_exchange(me.holding(), me.holding() | POLLING);
         debug_assert!(began, "only the holder polls");
         fence(Ordering::SeqCst); // lie down | look into the inbox: who pushes fills it first and looks then
@@ -357,7 +370,7 @@ impl Baton {
     }
 
     /// The sleeper is in the poll still, or about to find out that it has the baton again.
-    fn hand_to_sleeper(&self, queue: &mut Queue, stale: Stale, pending: Pending) -> After {
+    fn hand_to_sleeper(&self, queue: &mut Queue, mut stale: Stale, pending: Pending) -> After {
         if Some(stale.waiter.id) == queue.home_id {
             self.wanted.fetch_sub(1, Ordering::SeqCst);
         }
@@ -368,8 +381,11 @@ impl Baton {
             (Some(_), None) => true,
             (Some(due), Some(until)) => due < until,
         };
+        stale.told = pending.ready || sleeps_too_long;
+        let after = if stale.told { After::WakePoll } else { After::Nothing };
         queue.polling = Some(stale);
-        if pending.ready || sleeps_too_long { After::WakePoll } else { After::Nothing }
+        self.serve_patient(queue);
+        after
     }
 
     /// The holder, between two steps, lets those go first who want the baton. A relief thread that gave way is a spare
@@ -468,18 +484,6 @@ impl Baton {
         true
     }
 
-    /// Takes a thread out of the queue of those that resume. False: it has the baton already.
-    pub fn cancel_resume(&self, me: &Waiter) -> bool {
-        let mut queue = lock(&self.queue);
-        let before = queue.resuming.len();
-        queue.resuming.retain(|waiter| waiter.id != me.id);
-        let found = queue.resuming.len() < before;
-        if found {
-            self.wanted.fetch_sub(1, Ordering::SeqCst);
-        }
-        found
-    }
-
     /// Home came back from a poll without the baton, or gave way: queue for it. `true` if it came at once.
     pub fn queue_home(&self, me: &Arc<Waiter>) -> bool {
         let mut queue = lock(&self.queue);
@@ -556,67 +560,6 @@ impl Baton {
         self.dismiss_sentinel(queue, me);
     }
 
-    // ---- the sentinel
-
-    fn wake_sentinel(&self) -> After {
-        let mut queue = lock(&self.queue);
-        self.call_sentinel(&mut queue)
-    }
-
-    /// Has a spare look at a baton that was released quietly.
-    fn call_sentinel(&self, queue: &mut Queue) -> After {
-        if queue.sentinel.is_none() {
-            let Some(spare) = queue.spares.last() else {
-                return After::Spawn;
-            };
-            queue.sentinel = Some(Arc::clone(spare));
-        }
-        self.sentinel_up.store(true, Ordering::SeqCst);
-        if let Some(sentinel) = &queue.sentinel {
-            sentinel.parker.unpark();
-        }
-        After::Nothing
-    }
-
-    fn dismiss_sentinel(&self, queue: &mut Queue, who: &Waiter) {
-        if queue.sentinel.as_ref().is_some_and(|waiter| waiter.id == who.id) {
-            queue.sentinel = None;
-            self.sentinel_up.store(false, Ordering::SeqCst);
-        }
-    }
-
-    /// One look of the sentinel, [`SENTINEL_LOOK`] after the last: it takes a baton that nobody came back for.
-    pub fn stand_by(&self, me: &Arc<Waiter>, SentinelWatch { seen, patience }: SentinelWatch) -> SpareAction {
-        if self.is_granted(me) {
-            return SpareAction::End(Spare::Holds);
-        }
-        let quiet = self.quiet.load(Ordering::SeqCst);
-        if quiet != seen {
-            return SpareAction::StandBy(SentinelWatch { seen: quiet, patience: SENTINEL_PATIENCE });
-        }
-        if self.is_free() {
-            let mut queue = lock(&self.queue);
-            if self.quiet.load(Ordering::SeqCst) == seen && self.compare_exchange(FREE, me.holding()) {
-                self.stand_up(&mut queue, me);
-                return SpareAction::End(Spare::Holds);
-            }
-        }
-        if patience > 1 {
-            return SpareAction::StandBy(SentinelWatch { seen, patience: patience - 1 });
-        }
-        let mut queue = lock(&self.queue);
-        if self.is_granted(me) {
-            return SpareAction::End(Spare::Holds);
-        }
-        self.dismiss_sentinel(&mut queue, me);
-        fence(Ordering::SeqCst); // lie down | look: a quiet releaser lets go first and looks for the sentinel then
-        if self.compare_exchange(FREE, me.holding()) {
-            self.stand_up(&mut queue, me);
-            return SpareAction::End(Spare::Holds);
-        }
-        SpareAction::Sleep
-    }
-
     // ---- after a fork
 
     /// In a forked child only the calling thread lives. Forgets the others; `me` keeps the baton if it held it, and a
@@ -626,6 +569,7 @@ impl Baton {
         replace_after_fork(&self.queue, Queue { home_id, ..Queue::default() });
         self.wanted.store(0, Ordering::SeqCst);
         self.sentinel_up.store(false, Ordering::SeqCst);
+        self.patient.store(0, Ordering::SeqCst);
         self.has_stale.store(false, Ordering::SeqCst);
         let held = me.is_some_and(|waiter| self.state.load(Ordering::SeqCst) & !POLLING == waiter.holding());
         if !held {
