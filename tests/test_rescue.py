@@ -297,6 +297,42 @@ def test_a_step_blocked_in_a_destructor_is_rescued(rescuing_loop, gate, witness)
     assert run_against(rescuing_loop, witness, use, gate.open) is False
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_nobody_runs_in_the_middle_of_lines_in_which_the_collector_runs_a_finalizer(learned, rescuing_loop):
+    """It may run anywhere, between two lines that call nothing."""
+    order = []
+
+    class Garbage:
+        def __del__(self):
+            time.sleep(0.05)
+            order.append("finalized")
+
+    def finalize_at_once():
+        Garbage()
+
+    async def count():
+        garbage, kept = Garbage(), []
+        garbage.itself = garbage
+        del garbage
+        order.append("before")
+        while order[-1] == "before":
+            kept.append([])  # until the collector comes
+        order.append("after")
+
+    async def other():
+        order.append("other")
+
+    async def main():
+        if learned:
+            finalize_at_once()
+            assert rescuing_loop.statistics()["rescues"] == 1
+        await asyncio.gather(count(), other())
+
+    rescuing_loop.run_until_complete(main())
+    assert order[-4:] == ["before", "finalized", "after", "other"]
+    assert hand_offs(rescuing_loop) == learned
+
+
 def test_python_called_back_by_the_blocking_call_runs_alone(rescuing_loop, gate, witness):
     """`map` is C and blocks in the file, and then calls Python without returning to the frame that called it."""
 

@@ -736,6 +736,11 @@ def begin_exit() -> None:
 def claim_tool() -> bool:
     """Takes a tool id, once. False: none is free, and steps can only be reported, not rescued."""
 
+def note_collection(phase: str, info: object, /) -> None:
+    """Notes that the calling thread begins or ends to collect garbage. One of `gc.callbacks`, once a loop may rescue:
+    it costs up to a microsecond a collection.
+    """
+
 def forget_sites() -> None:
     """Forgets every learned site: what blocks is found out anew."""
 

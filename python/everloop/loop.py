@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextvars
 import functools
+import gc
 import itertools
 import logging
 import os
@@ -174,6 +175,8 @@ class EventLoop(
         """Takes what rescue needs of the interpreter, or says that it is off. When a step blocks it is too late."""
         if not _native.claim_tool():
             _warn_no_tool()
+        elif _native.note_collection not in gc.callbacks:
+            gc.callbacks.insert(0, _native.note_collection)  # the others may block, too
 
     def run_until_complete(self, future: Any) -> Any:
         """Runs until the future or coroutine is done, and returns its result.

@@ -84,6 +84,8 @@ mod _native {
     #[pymodule_export]
     use crate::private::{private_names, rename_private, set_teller};
     #[pymodule_export]
+    use crate::this_thread::note_collection;
+    #[pymodule_export]
     use crate::threadsafe_hook::set_threadsafe_hook;
     #[pymodule_export]
     use crate::watchdog::{begin_exit, set_foreign_files, watch_loops};

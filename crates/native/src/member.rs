@@ -11,7 +11,7 @@
 use crate::aside::{Aside, AsideTimes, Reason};
 use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
-use crate::this_thread::{own_no_rescue, own_waiter};
+use crate::this_thread::{collects, own_no_rescue, own_waiter};
 use everloop_core::baton::{ThreadId, Waiter};
 use everloop_core::sync::{Mutex, assert_unlocked, lock};
 use everloop_core::sys::{self, CpuClock};
@@ -144,9 +144,9 @@ impl Member {
         })
     }
 
-    /// True if the thread is in a call that must not be put aside.
+    /// True if the thread is in a call that must not be put aside, or in a finalizer that the garbage collector runs.
     pub fn forbids_rescue(&self) -> bool {
-        self.no_rescue.load(Ordering::Relaxed)
+        self.no_rescue.load(Ordering::Relaxed) || collects(self.ident)
     }
 
     /// True if a debugger was at this thread when that was asked last.

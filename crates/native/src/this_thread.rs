@@ -1,12 +1,18 @@
 //! The calling thread, whatever loops it turns: its number, how it waits, and whether it may be put aside.
 
-use crate::ffi;
+use crate::ffi::{self, thread_ident};
 use everloop_core::baton::{ThreadId, Waiter};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// `threading.get_ident()` of the thread that collects garbage, 0 for none: there is one at a time. Written by that
+/// thread; read by it and by the watchdog, with the GIL.
+static COLLECTOR: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(0) };
@@ -49,4 +55,19 @@ pub fn no_rescue<T>(f: impl FnOnce() -> T) -> T {
         inside.store(before, Ordering::Relaxed);
         result
     })
+}
+
+/// Notes that the calling thread begins or ends to collect garbage. One of `gc.callbacks`, once a loop may rescue:
+/// it costs up to a microsecond a collection.
+#[pyfunction]
+pub fn note_collection(phase: &Bound<'_, PyString>, _info: &Bound<'_, PyAny>) -> PyResult<()> {
+    let begins = phase.to_str()? == "start";
+    COLLECTOR.store(if begins { thread_ident() } else { 0 }, Ordering::Relaxed);
+    Ok(())
+}
+
+/// True while this thread collects garbage. The finalizers that it runs then may block anywhere in the code of a step,
+/// which does not expect that others run there.
+pub fn collects(ident: u64) -> bool {
+    COLLECTOR.load(Ordering::Relaxed) == ident
 }

@@ -64,6 +64,7 @@ fn on_call(
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && !member.has_debugger()
+        && !member.forbids_rescue()
         && may_release(&core, &member)
         && (is_programs || !is_in_asyncio(py, &member)?)
         && !is_whole(py, &member)
