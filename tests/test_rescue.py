@@ -297,6 +297,33 @@ def test_a_step_blocked_in_a_destructor_is_rescued(rescuing_loop, gate, witness)
     assert run_against(rescuing_loop, witness, use, gate.open) is False
 
 
+@pytest.mark.parametrize("kind", [asyncio.Lock, threading.Lock, threading.RLock], ids=["asyncio", "Lock", "RLock"])
+def test_only_an_rlock_that_is_held_over_an_await_is_lost_with_its_thread(kind, rescuing_loop, gate):
+    """As the README says. A step that blocks has sent the task to another thread, and takes it back."""
+    lock = kind()
+    held = asyncio.Event()
+
+    async def hold():
+        async with contextlib.AsyncExitStack() as stack:
+            if kind is asyncio.Lock:
+                await stack.enter_async_context(lock)
+            else:
+                stack.enter_context(lock)
+            gate.open()
+            await held.wait()
+
+    async def block():
+        gate.wait()
+        held.set()
+
+    async def main():
+        return await asyncio.gather(block(), hold(), return_exceptions=True)
+
+    _, error = rescuing_loop.run_until_complete(main())
+    assert rescuing_loop.statistics()["rescues"] == 1
+    assert isinstance(error, RuntimeError if kind is threading.RLock else type(None))
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_nobody_runs_in_the_middle_of_lines_in_which_the_collector_runs_a_finalizer(learned, rescuing_loop):
     """It may run anywhere, between two lines that call nothing."""
