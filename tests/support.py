@@ -93,12 +93,15 @@ def gates(count):
 
 
 class ResettingPeer:
-    """A connection whose `connection.recv(1)` blocks until `reset()`, and then raises ConnectionResetError."""
+    """A connection whose `connection.recv(1)` blocks until `send()`, or until `reset()`: ConnectionResetError."""
 
     def __init__(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.connection = socket.create_connection(server.getsockname())
             self._peer, _ = server.accept()
+
+    def send(self):
+        self._peer.send(b"o")
 
     def reset(self):
         self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

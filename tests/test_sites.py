@@ -1,13 +1,19 @@
-"""Learned sites: where a step was rescued once, it is put aside at the call from then on."""
+"""Learned sites: where a step was rescued once, it is put aside from then on before it blocks."""
 
 import asyncio
 import contextlib
 import functools
 import gc
+import operator
 import os
+import queue
 import signal
+import sys
 import threading
+import types
 import weakref
+
+import pytest
 
 import everloop
 from everloop import _native
@@ -261,3 +267,197 @@ def test_a_relief_thread_that_is_started_at_a_learned_site_takes_over(witness):
     assert after["learned"] - before["learned"] == 1
     assert after["rescues"] == before["rescues"]
     assert witness.overlaps == []
+
+
+# ---- what may block
+
+
+class Slots:
+    """Whatever the interpreter asks of it, C code waits for an item of its queue."""
+
+    def __init_subclass__(cls, queue):
+        for name in ["matmul", "rmul", "iadd", "getitem", "contains", "lt", "getattr", "invert", "bool", "enter"]:
+            setattr(cls, f"__{name}__", queue.get)
+
+    def __exit__(self, *exc_info):
+        pass
+
+
+def operator_of_two(slots, queue):
+    return slots @ 1
+
+
+def reflected_operator(slots, queue):
+    return 2 * slots
+
+
+def operator_in_place(slots, queue):
+    slots += 1
+    return slots
+
+
+def item(slots, queue):
+    return slots[1]
+
+
+def containment(slots, queue):
+    return 1 in slots
+
+
+def comparison(slots, queue):
+    return slots < 1
+
+
+def attribute(slots, queue):
+    return slots.anything
+
+
+def operator_of_one(slots, queue):
+    return ~slots
+
+
+def truth(slots, queue):
+    return not slots
+
+
+def next_item_of_a_loop(slots, queue):
+    for found in iter(queue.get, None):
+        return found
+
+
+def unpacked(slots, queue):
+    (found,) = map(operator.call, [queue.get])
+    return found
+
+
+def c_function(slots, queue):
+    return queue.get()
+
+
+def c_function_with_unpacked_arguments(slots, queue):
+    return queue.get(*(True,))
+
+
+def c_function_by_keyword(slots, queue):
+    return queue.get(block=True)
+
+
+def object_that_can_be_called(slots, queue):
+    return functools.partial(queue.get)()
+
+
+def class_that_is_called(slots, queue):
+    return list(map(operator.call, [queue.get]))
+
+
+def method_of_what_is_no_python_function(slots, queue):
+    return types.MethodType(queue.get, True)()
+
+
+def entered(slots, queue):
+    with slots:
+        return True
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        operator_of_two, reflected_operator, operator_in_place, item, containment, comparison, attribute,
+        operator_of_one, truth, next_item_of_a_loop, unpacked,
+        c_function, c_function_with_unpacked_arguments, c_function_by_keyword,
+        object_that_can_be_called, class_that_is_called, method_of_what_is_no_python_function, entered,
+    ],
+)  # fmt: skip
+def test_whatever_blocks_is_learned(rescuing_loop, witness, block):
+    statistics = block_four_times(rescuing_loop, witness, block)
+    assert (statistics["rescues"], statistics["learned"]) == (1, 3)
+
+
+def test_a_call_is_rescued_each_time_if_no_event_tells_of_its_end(rescuing_loop, witness):
+    def method_with_unpacked_arguments(slots, queue):
+        return types.MethodType(queue.get, True)(*())
+
+    statistics = block_four_times(rescuing_loop, witness, method_with_unpacked_arguments)
+    assert (statistics["rescues"], statistics["learned"]) == (4, 0)
+
+
+def block_four_times(loop, witness, block):
+    items = queue.SimpleQueue()
+
+    class OfQueue(Slots, queue=items):
+        pass
+
+    slots = OfQueue()
+    for _ in range(4):
+        run_against(loop, witness, lambda: block(slots, items), lambda: items.put(True))
+    return loop.statistics()
+
+
+def test_an_instruction_that_turns_short_is_forgotten_with_its_events(rescuing_loop, witness):
+    items = queue.SimpleQueue()
+
+    def wait():
+        for found in iter(items.get, None):
+            return found
+
+    for _ in range(2):
+        run_against(rescuing_loop, witness, wait, lambda: items.put(True))
+    assert local_events(wait) == [sys.monitoring.events.INSTRUCTION]
+
+    async def main():
+        for _ in range(10_000):
+            items.put(True)
+            wait()
+            if not rescuing_loop.statistics()["learned_sites"]:
+                return
+            await asyncio.sleep(0)
+
+    rescuing_loop.run_until_complete(main())
+    assert local_events(wait) == [0]
+
+
+def test_an_instruction_that_raises_at_a_learned_site_resumes(rescuing_loop, gate, witness, peer):
+    received = iter(functools.partial(peer.connection.recv, 1), b"")
+
+    def receive():
+        try:
+            for found in received:
+                return found
+        except ConnectionResetError:
+            with witness:
+                return "caught"
+
+    assert run_against(rescuing_loop, witness, receive, peer.send) == b"o"
+    assert run_against(rescuing_loop, witness, receive, peer.reset) == "caught"
+    assert rescuing_loop.statistics()["learned"] >= 1
+
+
+def test_python_called_by_an_instruction_at_a_learned_site_runs_alone(rescuing_loop, witness):
+    items, seen = queue.SimpleQueue(), []
+
+    class Own:
+        def __add__(self, other):
+            with witness:
+                spin(0.03)
+            return "own"
+
+    class Blocks:
+        __add__ = items.get
+
+    def add(left):
+        return left + 1
+
+    for _ in range(2):
+        run_against(rescuing_loop, witness, lambda: add(Blocks()), lambda: items.put(True))
+
+    async def other():
+        with witness:
+            spin(0.001)
+
+    async def main():
+        others = [asyncio.create_task(other()) for _ in range(3)]
+        seen.append(add(Own()))
+        await asyncio.gather(*others)
+
+    rescuing_loop.run_until_complete(main())
+    assert seen == ["own"]

@@ -30,8 +30,8 @@ record registry remote report request required reset run runner running runtime 
 sendfile sending server serving session set share shared shutdown sigaction sight signal sleep slot snapshot socket
 soon source spare spin stale stand standing starter state statistics submits subprocess subprocesses suspicion symbol
 sync syncify sys takeover target task text then there this thread threadsafe time timer timing tls to token tool
-traceback tracer transfer transport turn unturned up variables version view wait waiter waiting wake wanted watch
-watcher water window worker write writer writing
+traceback tracer transfer transport turn unturned up users variables version view wait waiter waiting wake wanted
+watch watcher water window worker write writer writing
 """,
 )
 

@@ -5,6 +5,32 @@
 
 use std::collections::HashMap;
 
+/// The event at which a hand-off happens: something comes to this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Call,
+    Instruction,
+}
+
+/// What a site is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Call,
+    /// A call whose arguments are unpacked: `f(*args)`.
+    UnpackingCall,
+    /// An operator, an attribute, the next item of a loop, a `with`.
+    Instruction,
+}
+
+impl Kind {
+    pub fn event(self) -> Event {
+        match self {
+            Self::Call | Self::UnpackingCall => Event::Call,
+            Self::Instruction => Event::Instruction,
+        }
+    }
+}
+
 /// A call at a learned site that returns sooner did not block, in nanoseconds.
 pub const SHORT_CALL: u64 = 100_000;
 /// After so many short calls in a row a site is forgotten. One short call says little: the cache was warm, the lock
@@ -12,8 +38,8 @@ pub const SHORT_CALL: u64 = 100_000;
 pub const SHORT_CALLS: u32 = 16;
 
 /// The record of one learned site.
-#[derive(Default)]
 struct Site {
+    kind: Kind,
     /// Its run of short calls.
     short: u32,
     /// The time of its last use, counted in uses of any site.
@@ -33,15 +59,22 @@ impl Sites {
         self.0.len()
     }
 
-    /// Remembers a site, which is used `now`. True if it is new.
-    pub fn learn(&mut self, offset: i32, now: u64) -> bool {
-        self.0.insert(offset, Site { short: 0, used: now }).is_none()
+    /// True if one of them is at an event of this kind.
+    pub fn has(&self, event: Event) -> bool {
+        self.0.values().any(|site| site.kind.event() == event)
     }
 
-    /// Notes that a call is about to be made `now`. True if that is at a learned site.
+    /// Remembers a site, which is used `now`. True if it is new.
+    pub fn learn(&mut self, offset: i32, kind: Kind, now: u64) -> bool {
+        self.0.insert(offset, Site { kind, short: 0, used: now }).is_none()
+    }
+
+    /// Notes that an event has come `now`. Returns the kind of the learned site there, if its hand-off is at this event.
     #[inline]
-    pub fn note_use(&mut self, offset: i32, now: u64) -> bool {
-        self.0.get_mut(&offset).map(|site| site.used = now).is_some()
+    pub fn note_use(&mut self, offset: i32, event: Event, now: u64) -> Option<Kind> {
+        let site = self.0.get_mut(&offset).filter(|site| site.kind.event() == event)?;
+        site.used = now;
+        Some(site.kind)
     }
 
     /// Notes how long a call took. A site whose calls are short, one after the other, is forgotten.
@@ -77,52 +110,52 @@ mod tests {
     #[test]
     fn a_site_is_learned_once() {
         let mut sites = Sites::default();
-        assert!(!sites.note_use(8, 1));
-        assert!(sites.learn(8, 2));
-        assert!(!sites.learn(8, 3));
-        assert!(sites.note_use(8, 4));
+        assert!(sites.note_use(8, Event::Call, 1).is_none());
+        assert!(sites.learn(8, Kind::Call, 2));
+        assert!(!sites.learn(8, Kind::Call, 3));
+        assert!(sites.note_use(8, Event::Call, 4).is_some());
         assert_eq!(sites.len(), 1);
     }
 
     #[test]
     fn a_run_of_short_calls_ends_a_site() {
         let mut sites = Sites::default();
-        sites.learn(8, 1);
+        sites.learn(8, Kind::Call, 1);
         (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, SHORT_CALL - 1));
-        assert!(sites.note_use(8, 2));
+        assert!(sites.note_use(8, Event::Call, 2).is_some());
         sites.note_duration(8, 0);
-        assert!(!sites.note_use(8, 3));
+        assert!(sites.note_use(8, Event::Call, 3).is_none());
         assert!(sites.is_empty());
     }
 
     #[test]
     fn one_long_call_begins_the_count_anew() {
         let mut sites = Sites::default();
-        sites.learn(8, 1);
+        sites.learn(8, Kind::Call, 1);
         (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
         sites.note_duration(8, LONG_CALL);
         (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
-        assert!(sites.note_use(8, 2));
+        assert!(sites.note_use(8, Event::Call, 2).is_some());
     }
 
     #[test]
     fn learning_a_site_again_begins_the_count_anew() {
         let mut sites = Sites::default();
-        sites.learn(8, 1);
+        sites.learn(8, Kind::Call, 1);
         (1..SHORT_CALLS).for_each(|_| sites.note_duration(8, 0));
-        sites.learn(8, 2);
+        sites.learn(8, Kind::Call, 2);
         sites.note_duration(8, 0);
-        assert!(sites.note_use(8, 3));
+        assert!(sites.note_use(8, Event::Call, 3).is_some());
     }
 
     #[test]
     fn the_oldest_is_the_one_not_used_for_longest() {
         let mut sites = Sites::default();
         assert_eq!(sites.oldest(), None);
-        sites.learn(8, 1);
-        sites.learn(24, 2);
+        sites.learn(8, Kind::Call, 1);
+        sites.learn(24, Kind::Call, 2);
         assert_eq!(sites.oldest(), Some((1, 8)));
-        sites.note_use(8, 3);
+        sites.note_use(8, Event::Call, 3);
         assert_eq!(sites.oldest(), Some((2, 24)));
         sites.forget(24);
         assert_eq!(sites.oldest(), Some((3, 8)));
@@ -131,10 +164,23 @@ mod tests {
     #[test]
     fn what_was_forgotten_is_unknown_to_all_calls() {
         let mut sites = Sites::default();
-        sites.learn(8, 1);
+        sites.learn(8, Kind::Call, 1);
         sites.forget_all();
         sites.note_duration(8, 0);
         sites.forget(8);
-        assert!(!sites.note_use(8, 2));
+        assert!(sites.note_use(8, Event::Call, 2).is_none());
+    }
+
+    #[test]
+    fn a_site_is_one_at_its_own_event_only() {
+        let mut sites = Sites::default();
+        sites.learn(8, Kind::Instruction, 1);
+        assert!(sites.has(Event::Instruction) && !sites.has(Event::Call));
+        assert!(sites.note_use(8, Event::Instruction, 2).is_some());
+        assert!(sites.note_use(8, Event::Call, 3).is_none());
+        assert_eq!(sites.oldest(), Some((2, 8)));
+        sites.learn(16, Kind::UnpackingCall, 4);
+        assert!(sites.has(Event::Call));
+        assert_eq!(sites.note_use(16, Event::Call, 5), Some(Kind::UnpackingCall));
     }
 }

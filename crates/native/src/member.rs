@@ -293,9 +293,11 @@ impl Member {
         lock(&self.aside).as_ref().map(|aside| aside.serial)
     }
 
-    /// The time at which its step began to block, if it is aside at this call.
-    pub fn aside_since_at(&self, code: &Bound<'_, PyCode>, offset: i32) -> Option<u64> {
-        lock(&self.aside).as_ref().filter(|aside| aside.gates.is_at(code, offset)).map(|aside| aside.since)
+    /// The learned site at which its step is aside, and the time at which it began to block there.
+    pub fn aside_at<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyCode>, i32, u64)> {
+        let aside = lock(&self.aside);
+        let (aside, (code, offset)) = aside.as_ref().and_then(|aside| Some((aside, aside.gates.site(py)?)))?;
+        Some((code, offset, aside.since))
     }
 
     /// In a forked child, whose only thread this is: what its step needs to be stopped is opened anew. A probe is over,

@@ -2,8 +2,6 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyCFunction;
-use std::ptr;
 
 unsafe extern "C" {
     /// CPython's bound methods and the function of one; documented, but missing in pyo3-ffi.
@@ -36,8 +34,16 @@ pub fn is_function_of(object: &Bound<'_, PyAny>, code: &Py<PyAny>) -> bool {
     unsafe { ffi::PyFunction_Check(object.as_ptr()) != 0 && ffi::PyFunction_GetCode(object.as_ptr()) == code.as_ptr() }
 }
 
-/// True for a callable that is implemented in C without a Python function in between: then a `C_RETURN` event follows a
-/// call.
-pub fn is_c_function(callable: &Bound<'_, PyAny>) -> bool {
-    callable.is_instance_of::<PyCFunction>() || ptr::eq(callable.get_type_ptr(), &raw mut ffi::PyMethodDescr_Type)
+/// True for a callable that the interpreter calls through C code, after which there is a `C_RETURN` or `C_RAISE` event: no
+/// function or method written in Python, and where the call unpacks its arguments no method at all. It may be a class, or
+/// an object, that calls Python code in turn.
+pub fn is_c_callable(callable: &Bound<'_, PyAny>, unpacks: bool) -> bool {
+    // SAFETY: compares the types of live objects; a method lends its function.
+    unsafe {
+        let is_python = |object| ffi::Py_IS_TYPE(object, &raw mut ffi::PyFunction_Type) != 0;
+        if ffi::Py_IS_TYPE(callable.as_ptr(), &raw mut PyMethod_Type) != 0 {
+            return !unpacks && !is_python(PyMethod_Function(callable.as_ptr()));
+        }
+        !is_python(callable.as_ptr())
+    }
 }

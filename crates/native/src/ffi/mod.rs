@@ -42,7 +42,7 @@ pub use ended::stay_when_ended;
 pub use fastcall::{Arguments, FastMethod, install};
 pub use finalizers::{Finalize, install_finalizer};
 pub use frames::{frame_code, frame_instruction};
-pub use functions::{is_c_function, is_function_of, plain_code};
+pub use functions::{is_c_callable, is_function_of, plain_code};
 pub use hashing::hook_hashes;
 pub use interruption::interrupt_call;
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};

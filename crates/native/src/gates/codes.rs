@@ -2,18 +2,21 @@
 //!
 //! - Steps are stopped in it: INSTRUCTION events, and RAISE events where one code object can have those. The code is
 //!   changed in place, so the next instruction of the blocked frame is a gate. Other frames of the same code pass it.
-//! - Steps are away at calls in it, or it has learned sites: CALL, C_RETURN and C_RAISE events. The other calls of the
+//! - Steps are away at calls in it, or it has learned calls: CALL, C_RETURN and C_RAISE events. The other calls of the
 //!   function are silenced one by one (`DISABLE`), and with its CALL a place loses its C_RETURN too. So a site that is
 //!   forgotten while steps are away there stays as it is, until they are back.
+//! - It has learned sites of other kinds: INSTRUCTION events, silenced in the same way. All of them speak again when a
+//!   step is to be stopped in the code.
 
 use super::tool::Tool;
 use crate::ffi;
 use crate::origin::{Origin, origin};
-use everloop_core::sites::Sites;
+use everloop_core::sites::{Event, Sites};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;
+use std::mem;
 
 /// One code object that has events, or learned sites.
 pub struct Code {
@@ -24,6 +27,8 @@ pub struct Code {
     /// The offsets of the calls at which steps are away, each as often as there are steps: learned sites, or forgotten
     /// since.
     away: Vec<i32>,
+    /// True if some of its instructions are silenced.
+    is_silenced: bool,
     /// Its learned sites.
     pub sites: Sites,
     /// True if it is the program's, or of one of its packages.
@@ -34,7 +39,7 @@ impl Code {
     fn new(code: &Bound<'_, PyCode>) -> PyResult<Self> {
         let is_programs = origin(code)? == Origin::Program;
         let code = PyWeakrefReference::new(code)?.unbind();
-        Ok(Self { code, stopped: 0, away: Vec::new(), sites: Sites::default(), is_programs })
+        Ok(Self { code, stopped: 0, away: Vec::new(), is_silenced: false, sites: Sites::default(), is_programs })
     }
 
     pub fn alive<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {
@@ -53,8 +58,17 @@ impl Code {
     /// The events that it needs now.
     fn events(&self, tool: &Tool) -> u32 {
         let stops = tool.instruction | if tool.raises_locally { tool.raise } else { 0 };
-        let calls = !self.sites.is_empty() || !self.away.is_empty();
-        (if self.stopped > 0 { stops } else { 0 }) | (if calls { tool.calls } else { 0 })
+        let calls = self.sites.has(Event::Call) || !self.away.is_empty();
+        let instructions = self.sites.has(Event::Instruction);
+        (if self.stopped > 0 { stops } else { 0 })
+            | (if calls { tool.calls } else { 0 })
+            | (if instructions { tool.instruction } else { 0 })
+    }
+
+    /// Notes that one of its instructions is of no interest. False: all of them are, as steps are stopped in it.
+    pub fn silence(&mut self) -> bool {
+        self.is_silenced |= self.stopped == 0;
+        self.stopped == 0
     }
 }
 
@@ -102,11 +116,17 @@ pub fn with_code<R>(code: &Bound<'_, PyCode>, f: impl FnOnce(&mut Code, &mut u64
 
 /// Sets the events of one code object to what it needs now, and forgets it if that is nothing.
 pub fn apply(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
-    let (events, gone) = with_codes(|codes| {
-        let events = codes.of(code).map_or(0, |known| known.events(tool));
-        (events, if events == 0 { codes.by_address.remove(&ffi::address(code.as_any())) } else { None })
+    let (events, speaks_again, gone) = with_codes(|codes| {
+        let known = codes.of(code);
+        let events = known.as_ref().map_or(0, |known| known.events(tool));
+        let speaks_again = known.is_some_and(|known| known.stopped > 0 && mem::take(&mut known.is_silenced));
+        let gone = if events == 0 { codes.by_address.remove(&ffi::address(code.as_any())) } else { None };
+        (events, speaks_again, gone)
     });
     drop(gone);
+    if speaks_again {
+        tool.set_local(code, events & !tool.instruction)?;
+    }
     tool.set_local(code, events)
 }
 
@@ -138,7 +158,7 @@ pub fn come_back(tool: &Tool, code: &Bound<'_, PyCode>, offset: i32) -> PyResult
         if let Some(at) = known.away.iter().position(|away| *away == offset) {
             known.away.swap_remove(at);
         }
-        known.away.is_empty() && known.sites.is_empty()
+        known.away.is_empty() && !known.sites.has(Event::Call)
     });
     if is_last { apply(tool, code) } else { Ok(()) }
 }

@@ -9,7 +9,7 @@
 //! | the C function returns, and the next instruction of the frame runs | INSTRUCTION events of its code (`codes.rs`) |
 //! | it raises, and the exception leaves the frame without an instruction | RAISE events, of its code or of all (`everywhere.rs`) |
 //! | it calls Python before it returns | PY_START, PY_RESUME and PY_THROW events of all code (`everywhere.rs`) |
-//! | it was put aside at its call, at a learned site, and returns or raises | C_RETURN and C_RAISE events (`codes.rs`) |
+//! | it was put aside at a learned call, which returns or raises | C_RETURN and C_RAISE events (`codes.rs`) |
 //!
 //! Two more gates need nothing to be opened, and are not here: where asyncio leaves the task (`ffi/hashing.rs`), and
 //! the end of the step (`handoff::end_of_step`).
@@ -44,7 +44,7 @@ pub mod tool;
 
 use crate::generation::generation;
 use crate::{ffi, outbox};
-use everywhere::Event;
+use everloop_core::sites::Event;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::mem;
@@ -52,11 +52,11 @@ use tool::Tool;
 
 /// The needs of a step that is to be stopped.
 pub enum Need<'a, 'py> {
-    /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next; in a C
-    /// function that may call Python before it returns, or not.
+    /// It stands in this code, or in no Python code of its own, and is to be stopped whatever it does next; in C code
+    /// that may call Python before it returns, or not.
     Stop { code: Option<&'a Bound<'py, PyCode>>, may_call_python: bool },
-    /// It is about to make this call, at a learned site; of a C function as above.
-    Return { code: &'a Bound<'py, PyCode>, offset: i32, may_call_python: bool },
+    /// It is about to do what is learned to block, at this event; in C code as above.
+    Learned { code: &'a Bound<'py, PyCode>, offset: i32, event: Event, may_call_python: bool },
     /// It runs Python, and is to be stopped if it comes by this code: nothing is lost if it does not.
     Pass { code: &'a Bound<'py, PyCode> },
 }
@@ -66,8 +66,8 @@ pub enum Need<'a, 'py> {
 enum At {
     #[default]
     Nowhere,
-    /// At the next instruction of this code.
-    Instruction(Py<PyCode>),
+    /// At the next instruction of this code; with the offset of the learned site, if it is there.
+    Instruction(Py<PyCode>, Option<i32>),
     /// From the call at this offset.
     Return(Py<PyCode>, i32),
 }
@@ -103,40 +103,55 @@ impl Gates {
     fn open_each(&mut self, py: Python<'_>, need: &Need<'_, '_>) -> PyResult<()> {
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
         self.starts = match *need {
-            Need::Stop { may_call_python, .. } | Need::Return { may_call_python, .. } => may_call_python,
+            Need::Stop { may_call_python, .. } | Need::Learned { may_call_python, .. } => may_call_python,
             Need::Pass { .. } => false,
         };
         if self.starts {
-            everywhere::open(py, tool, Event::Start)?;
+            everywhere::open(py, tool, everywhere::Event::Start)?;
         }
         match *need {
-            Need::Return { code, offset, .. } => {
+            Need::Learned { code, offset, event: Event::Call, .. } => {
                 codes::go_away(code, offset)?;
                 self.at = At::Return(code.clone().unbind(), offset);
+                Ok(())
             }
-            Need::Stop { code, .. } => {
-                self.raises = code.is_none() || !tool.raises_locally;
-                if self.raises {
-                    everywhere::open(py, tool, Event::Raise)?;
-                }
-                if let Some(code) = code {
-                    self.stop_in(tool, code)?;
-                }
+            Need::Learned { code, offset, event: Event::Instruction, .. } => {
+                self.stop(py, tool, Some(code), Some(offset))
             }
-            Need::Pass { code } => self.stop_in(tool, code)?,
+            Need::Stop { code, .. } => self.stop(py, tool, code, None),
+            Need::Pass { code } => self.stop_in(tool, code, None),
+        }
+    }
+
+    fn stop(
+        &mut self,
+        py: Python<'_>,
+        tool: &Tool,
+        code: Option<&Bound<'_, PyCode>>,
+        site: Option<i32>,
+    ) -> PyResult<()> {
+        self.raises = code.is_none() || !tool.raises_locally;
+        if self.raises {
+            everywhere::open(py, tool, everywhere::Event::Raise)?;
+        }
+        if let Some(code) = code {
+            self.stop_in(tool, code, site)?;
         }
         Ok(())
     }
 
-    fn stop_in(&mut self, tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
+    fn stop_in(&mut self, tool: &Tool, code: &Bound<'_, PyCode>, site: Option<i32>) -> PyResult<()> {
         codes::stop(code)?;
-        self.at = At::Instruction(code.clone().unbind());
+        self.at = At::Instruction(code.clone().unbind(), site);
         codes::apply(tool, code)
     }
 
-    /// True if the step comes back from this call.
-    pub fn is_at(&self, code: &Bound<'_, PyCode>, offset: i32) -> bool {
-        matches!(&self.at, At::Return(at, instruction) if at.is(code) && *instruction == offset)
+    /// The learned site at which the step is aside.
+    pub fn site<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyCode>, i32)> {
+        match &self.at {
+            At::Return(code, offset) | At::Instruction(code, Some(offset)) => Some((code.bind(py).clone(), *offset)),
+            At::Instruction(_, None) | At::Nowhere => None,
+        }
     }
 
     /// Closes the gates: the step has come back. Everything is closed, also where some of it fails.
@@ -150,22 +165,27 @@ impl Gates {
             return Ok(());
         }
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
-        let started = if starts { everywhere::close(py, tool, Event::Start) } else { Ok(()) };
-        let raised = if raises { everywhere::close(py, tool, Event::Raise) } else { Ok(()) };
-        let returned = match at {
+        if starts {
+            everywhere::close(everywhere::Event::Start);
+        }
+        if raises {
+            everywhere::close(everywhere::Event::Raise);
+        }
+        match at {
             At::Nowhere => Ok(()),
-            At::Instruction(code) => codes::go_on(tool, code.bind(py)),
+            At::Instruction(code, _) => codes::go_on(tool, code.bind(py)),
             At::Return(code, offset) => codes::come_back(tool, code.bind(py), offset),
-        };
-        started.and(raised).and(returned)
+        }
     }
 
     /// In a forked child, whose forking thread has this value: opens the same once more.
     pub fn reopen(self, py: Python<'_>) -> PyResult<Self> {
         let may_call_python = self.starts;
         let need = match &self.at {
-            At::Return(code, offset) => Need::Return { code: code.bind(py), offset: *offset, may_call_python },
-            At::Instruction(code) => Need::Stop { code: Some(code.bind(py)), may_call_python },
+            At::Return(code, offset) => {
+                Need::Learned { code: code.bind(py), offset: *offset, event: Event::Call, may_call_python }
+            }
+            At::Instruction(code, _) => Need::Stop { code: Some(code.bind(py)), may_call_python },
             At::Nowhere if self.raises => Need::Stop { code: None, may_call_python },
             At::Nowhere => return Ok(Self::none()),
         };

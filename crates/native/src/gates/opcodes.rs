@@ -1,11 +1,15 @@
 //! The numbers of the instructions that are looked for in code: each version of CPython has others.
 
+use everloop_core::sites::Kind;
 use pyo3::prelude::*;
 
-/// The instructions that callees are loaded by, which differ from version to version.
+/// Instructions by what they do, which differ from version to version.
 pub struct Opcodes {
     /// Those that are calls.
-    pub calls: Vec<u8>,
+    calls: Vec<u8>,
+    call_with_unpacking: Option<u8>,
+    /// Others that C code may block in.
+    others: Vec<u8>,
     /// Enters a `with` block, up to CPython 3.13.
     pub before_with: Option<u8>,
     /// Loads `__enter__`, or `__exit__`, from CPython 3.14 on; and what comes between the two.
@@ -29,7 +33,32 @@ impl Opcodes {
         let number = |name: &str| numbers.get_item(name).ok().and_then(|number| number.extract::<u8>().ok());
         let numbers = |names: &[&str]| names.iter().filter_map(|name| number(name)).collect();
         Ok(Self {
-            calls: numbers(&["CALL", "CALL_KW", "CALL_FUNCTION_EX"]),
+            calls: numbers(&["CALL", "CALL_KW"]),
+            call_with_unpacking: number("CALL_FUNCTION_EX"),
+            others: numbers(&[
+                "BINARY_OP",
+                "BINARY_SLICE",
+                "BINARY_SUBSCR",
+                "BEFORE_WITH",
+                "COMPARE_OP",
+                "CONTAINS_OP",
+                "DELETE_ATTR",
+                "DELETE_SUBSCR",
+                "FOR_ITER",
+                "GET_ITER",
+                "LIST_EXTEND",
+                "LOAD_ATTR",
+                "SET_UPDATE",
+                "STORE_ATTR",
+                "STORE_SLICE",
+                "STORE_SUBSCR",
+                "TO_BOOL",
+                "UNARY_INVERT",
+                "UNARY_NEGATIVE",
+                "UNARY_NOT",
+                "UNPACK_EX",
+                "UNPACK_SEQUENCE",
+            ]),
             before_with: number("BEFORE_WITH"),
             load_special: number("LOAD_SPECIAL"),
             between: numbers(&["COPY", "SWAP"]),
@@ -44,6 +73,17 @@ impl Opcodes {
     }
 
     pub fn is_call(&self, opcode: u8) -> bool {
-        self.calls.contains(&opcode)
+        matches!(self.kind(opcode), Some(Kind::Call | Kind::UnpackingCall))
+    }
+
+    /// The kind of site that an instruction would be. None: a step is not put aside in the middle of it.
+    pub fn kind(&self, opcode: u8) -> Option<Kind> {
+        if self.calls.contains(&opcode) {
+            Some(Kind::Call)
+        } else if Some(opcode) == self.call_with_unpacking {
+            Some(Kind::UnpackingCall)
+        } else {
+            self.others.contains(&opcode).then_some(Kind::Instruction)
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Learned sites: the calls at which a step was rescued once. From then on the hand-off happens there, at the CALL
-//! event.
+//! Learned sites: the places at which a step was rescued once. From then on the hand-off happens there: at the CALL event
+//! of a call, at the INSTRUCTION event of whatever else may block.
 //!
 //! They are those of the process, not of a loop: what blocks in one loop blocks in all. So is the code in which a step
 //! was divided as it computed: the next one is divided earlier there.
@@ -7,6 +7,7 @@
 use super::codes::{self, Codes, apply, with_code, with_codes};
 use super::tool::{Tool, claimed};
 use crate::ffi;
+use everloop_core::sites::{Event, Kind};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
@@ -22,13 +23,14 @@ const MOST_COMPUTING: usize = 256;
 /// does no harm. Written and read under the GIL.
 static COMPUTING: Mutex<VecDeque<usize>> = Mutex::new(VecDeque::new());
 
-/// The standing of a call that is about to be made.
+/// The standing of a place that a thread comes to.
 pub enum Standing {
     /// In code of the program, or of one of its packages; or else of the standard library.
     Learned {
+        kind: Kind,
         is_programs: bool,
     },
-    /// Forgotten, but steps are away there, whose return is to be seen.
+    /// Not learned, or forgotten; but steps are away at this call, whose return is to be seen, or stopped in this code.
     Away,
     Unknown,
 }
@@ -54,16 +56,14 @@ pub fn learned_count(py: Python<'_>) -> usize {
     with_codes(Codes::learned_count)
 }
 
-/// Remembers a site, if it is a call.
+/// Remembers a site, if it is one at which a hand-off can happen.
 pub fn learn(code: &Bound<'_, PyCode>, offset: i32) -> PyResult<()> {
     let py = code.py();
     let Some(tool) = claimed(py) else { return Ok(()) };
-    if !tool.is_call(code, offset)? {
-        return Ok(());
-    }
+    let Some(kind) = tool.kind(code, offset)? else { return Ok(()) };
     let is_new = with_code(code, |known, uses| {
         *uses += 1;
-        known.sites.learn(offset, *uses)
+        known.sites.learn(offset, kind, *uses)
     })?;
     if is_new {
         // A place that was silenced stays silent until its events are set anew.
@@ -87,24 +87,26 @@ fn forget_surplus(py: Python<'_>, tool: &Tool) -> PyResult<()> {
     Ok(())
 }
 
-/// Returns the standing of a call that is about to be made.
+/// Returns the standing of a place that a thread comes to, at this event. If it is unknown the event has to be
+/// silenced there.
 #[inline]
-pub fn standing(code: &Bound<'_, PyCode>, offset: i32) -> Standing {
+pub fn standing(code: &Bound<'_, PyCode>, offset: i32, event: Event) -> Standing {
     with_codes(|codes| {
         codes.uses += 1;
         let now = codes.uses;
         let Some(known) = codes.of(code) else { return Standing::Unknown };
-        if known.sites.note_use(offset, now) {
-            Standing::Learned { is_programs: known.is_programs }
-        } else if known.has_away(offset) {
-            Standing::Away
-        } else {
-            Standing::Unknown
+        if let Some(kind) = known.sites.note_use(offset, event, now) {
+            return Standing::Learned { kind, is_programs: known.is_programs };
         }
+        let is_silent = match event {
+            Event::Call => !known.has_away(offset),
+            Event::Instruction => known.silence(),
+        };
+        if is_silent { Standing::Unknown } else { Standing::Away }
     })
 }
 
-/// Notes how long a call at a learned site took: after some short ones it is no longer one.
+/// Notes how long a step was blocked at a learned site: after some short times it is no longer one.
 pub fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
     with_codes(|codes| {
         if let Some(known) = codes.of(code) {

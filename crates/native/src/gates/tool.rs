@@ -8,6 +8,7 @@
 
 use super::opcodes::Opcodes;
 use crate::ffi;
+use everloop_core::sites::Kind;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyCode;
@@ -103,11 +104,11 @@ impl Tool {
         self.monitoring.call_method1(py, "set_events", (self.id, events)).map(drop)
     }
 
-    /// True if the instruction there is a call.
-    pub fn is_call(&self, code: &Bound<'_, PyCode>, offset: i32) -> PyResult<bool> {
+    /// The kind of site that the instruction there would be. None: it cannot be one.
+    pub fn kind(&self, code: &Bound<'_, PyCode>, offset: i32) -> PyResult<Option<Kind>> {
         let bytecode = code.getattr("co_code")?;
         let bytecode: &[u8] = bytecode.extract()?;
         let opcode = usize::try_from(offset).ok().and_then(|at| bytecode.get(at));
-        Ok(opcode.is_some_and(|opcode| self.opcodes.is_call(*opcode)))
+        Ok(opcode.and_then(|opcode| self.opcodes.kind(*opcode)))
     }
 }

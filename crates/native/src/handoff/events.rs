@@ -4,13 +4,15 @@ use super::asyncio_code::is_in_asyncio;
 use super::current::{current, current_reason};
 use super::division;
 use super::whole::is_whole;
-use super::{gate, may_release, release, resume};
+use super::{come_back, gate, may_release, release};
 use crate::aside::Reason;
 use crate::clock;
 use crate::ffi;
 use crate::gates::sites::{self, Standing};
 use crate::gates::tool::{self, Callbacks};
-use crate::gates::{Gates, Need, leaves};
+use crate::gates::{Gates, Need, callee, leaves};
+use crate::member::Member;
+use everloop_core::sites::{Event, Kind};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::sync::atomic::Ordering;
@@ -20,10 +22,10 @@ use std::sync::atomic::Ordering;
 pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
     let callbacks = || {
         Ok(Callbacks {
-            instruction: wrap_pyfunction!(on_place, py)?.into_any(),
+            instruction: wrap_pyfunction!(on_instruction, py)?.into_any(),
             raise: wrap_pyfunction!(on_raise, py)?.into_any(),
             call: wrap_pyfunction!(on_call, py)?.into_any(),
-            start: wrap_pyfunction!(on_place, py)?.into_any(),
+            start: wrap_pyfunction!(on_start, py)?.into_any(),
             throw: wrap_pyfunction!(on_raise, py)?.into_any(),
             c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
         })
@@ -31,10 +33,21 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
     tool::claim(py, callbacks)
 }
 
-/// An instruction of the code that a step is blocked in is next; or a frame begins or goes on, of any code: for the threads
-/// that a blocked C function calls Python on.
+/// An instruction is next, of code that a step is blocked in, or that has learned sites.
 #[pyfunction]
-fn on_place(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
+fn on_instruction(py: Python<'_>, code: &Bound<'_, PyCode>, offset: i32) -> PyResult<Option<Py<PyAny>>> {
+    gate(py)?;
+    division::divide(py)?;
+    hand_off(py, code, offset, Event::Instruction, |member, _| {
+        let frame = member.step_frames(py).next()?;
+        let callee = tool::claimed(py).and_then(|tool| callee::callee(tool, &frame));
+        Some(callee.is_none_or(|callee| !leaves::is_leaf(&callee)))
+    })
+}
+
+/// A frame begins or goes on, of any code: for the threads that a blocked C function calls Python on.
+#[pyfunction]
+fn on_start(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
     gate(py)?;
     division::divide(py)
 }
@@ -44,7 +57,7 @@ fn on_raise(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: i32, _exception: 
     gate(py)
 }
 
-/// The hand-off at a learned site.
+/// A call is next, in code that has learned ones.
 #[pyfunction]
 fn on_call(
     py: Python<'_>,
@@ -54,23 +67,35 @@ fn on_call(
     _argument: &Bound<'_, PyAny>,
 ) -> PyResult<Option<Py<PyAny>>> {
     gate(py)?;
-    let is_programs = match sites::standing(code, offset) {
-        Standing::Learned { is_programs } => is_programs,
+    hand_off(py, code, offset, Event::Call, |_, kind| {
+        ffi::is_c_callable(callable, kind == Kind::UnpackingCall).then(|| !leaves::is_leaf(callable))
+    })
+}
+
+/// The hand-off at a learned site. `may_call_python(member, kind)` says if the C code that is next may do that; None: it is
+/// no C code. Returns what a callback of this event has to.
+fn hand_off(
+    py: Python<'_>,
+    code: &Bound<'_, PyCode>,
+    offset: i32,
+    event: Event,
+    may_call_python: impl FnOnce(&Member, Kind) -> Option<bool>,
+) -> PyResult<Option<Py<PyAny>>> {
+    let (kind, is_programs) = match sites::standing(code, offset, event) {
+        Standing::Learned { kind, is_programs } => (kind, is_programs),
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
     };
-    // A step goes aside only for a call that ends with C_RETURN or C_RAISE, and runs no Python before.
-    if ffi::is_c_function(callable)
-        && let Some((core, member)) = current(py)
+    if let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && !member.has_debugger()
         && !member.forbids_rescue()
         && may_release(&core, &member)
         && (is_programs || !is_in_asyncio(py, &member)?)
         && !is_whole(py, &member)
+        && let Some(may_call_python) = may_call_python(&member, kind)
     {
-        let may_call_python = !leaves::is_leaf(callable);
-        let gates = Gates::open(py, &Need::Return { code, offset, may_call_python })?;
+        let gates = Gates::open(py, &Need::Learned { code, offset, event, may_call_python })?;
         release(&core, &member, Reason::Learned, clock::now(), gates)?;
     }
     Ok(None)
@@ -80,8 +105,8 @@ fn on_call(
 #[pyfunction]
 fn on_c_return(
     py: Python<'_>,
-    code: &Bound<'_, PyCode>,
-    offset: i32,
+    _code: &Bound<'_, PyAny>,
+    _offset: &Bound<'_, PyAny>,
     _callable: &Bound<'_, PyAny>,
     _argument: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
@@ -93,8 +118,5 @@ fn on_c_return(
     if member.is_ungated() {
         return Ok(());
     }
-    if let Some(since) = member.aside_since_at(code, offset) {
-        sites::note_duration(code, offset, clock::now().saturating_sub(since));
-    }
-    resume(&core, &member)
+    come_back(&core, &member)
 }

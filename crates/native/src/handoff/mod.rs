@@ -4,7 +4,7 @@
 //!
 //! Each line calls the next, and comes back by none but the one that it was called from.
 //!
-//! 1. A step blocks. Somebody notices: the step says so (`blocking.rs`, `block_on.rs`), it comes to a learned call
+//! 1. A step blocks. Somebody notices: the step says so (`blocking.rs`, `block_on.rs`), it comes to a learned site
 //!    (`events.rs`), or the watchdog finds it (`rescue.rs`).
 //! 2. Where the step does not know of it, [`Gates::open`] opens what will stop it (`gates/`).
 //! 3. [`release`] puts it aside: its record goes into its thread's [`Member`], its task may be moved out of the way
@@ -83,7 +83,7 @@ use crate::aside::{Aside, Reason};
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
-use crate::gates::{self, Gates};
+use crate::gates::{self, Gates, sites};
 use crate::member::Member;
 use crate::watchdog_sleep;
 use current::{current, current_member, current_reason, gated, is_gated};
@@ -285,6 +285,14 @@ fn begin_again(this: &LoopCore, member: &Member) {
     this.rearm();
 }
 
+/// Takes the baton back for a step that was put aside without its knowledge: what blocked it is over.
+fn come_back(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<()> {
+    if let Some((code, offset, since)) = member.aside_at(core.py()) {
+        sites::note_duration(&code, offset, clock::now().saturating_sub(since));
+    }
+    resume(core, member)
+}
+
 // ---- gates
 
 /// Has a thread whose step is aside without its knowledge take the baton back before it goes on. The same holds for a
@@ -298,7 +306,7 @@ fn pass_gate(py: Python<'_>) -> PyResult<()> {
     for (core, member) in gated(py) {
         member.end_probe(py)?;
         if member.aside_reason().is_some_and(Reason::needs_gates) {
-            resume(&core, &member)?;
+            come_back(&core, &member)?;
         }
     }
     Ok(())
