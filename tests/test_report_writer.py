@@ -273,7 +273,7 @@ def test_where_no_relief_thread_can_be_had_that_is_told_and_the_loop_waits(rescu
 
 @pytest.mark.parametrize("rescue", [False, True])
 def test_no_python_code_runs_on_a_thread_that_threading_does_not_know(rescue):
-    """A debugger asks on which thread it was called: threading makes up one then, which stays for ever."""
+    """A profiler asks on which thread it was called: threading makes up one then, which stays for ever."""
     script = """
         import sys, threading, time
         import everloop
@@ -288,9 +288,10 @@ def test_no_python_code_runs_on_a_thread_that_threading_does_not_know(rescue):
             if frame is None:
                 unknown.add(code.co_qualname)
 
-        monitoring.use_tool_id(0, "a debugger")
-        monitoring.register_callback(0, events.PY_START, note)
-        monitoring.set_events(0, events.PY_START)
+        tool = monitoring.PROFILER_ID
+        monitoring.use_tool_id(tool, "a profiler")
+        monitoring.register_callback(tool, events.PY_START, note)
+        monitoring.set_events(tool, events.PY_START)
         loop = everloop.EventLoop(rescue=sys.argv[1] == "True", rescue_after=0.005)
         loop.slow_callback_duration = 0.02
         loop.call_soon(time.sleep, 0.1)
@@ -299,7 +300,7 @@ def test_no_python_code_runs_on_a_thread_that_threading_does_not_know(rescue):
         loop.close()
         print(loop.statistics()["rescues"], sorted(unknown))
         print([thread for thread in threading.enumerate() if "Dummy" in type(thread).__name__])
-        monitoring.set_events(0, 0)
+        monitoring.set_events(tool, 0)
     """
     ran = run_script(script, str(rescue))
     assert (ran.returncode, ran.stdout) == (0, f"{int(rescue)} []\n[]\n"), ran.stderr
