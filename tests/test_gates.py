@@ -5,6 +5,7 @@ blocking functions never do so, and for those no such gate is open: known by wha
 """
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -21,7 +22,7 @@ import time
 
 import pytest
 
-from support import run_against, wait_aside, wait_until
+from support import run_against, run_script, wait_aside, wait_until
 
 
 def events_everywhere():
@@ -387,3 +388,116 @@ def test_who_evaluates_frames_is_nobody_s_business(rescuing_loop, scene, block):
 
     before, aside = look_while_aside(rescuing_loop, block, scene, evaluator)
     assert aside == before
+
+
+# ---- beside other tools
+
+
+@contextlib.contextmanager
+def another_tool(number=3):
+    """A tool of somebody else, which is told of what it asks for."""
+    monitoring, events = sys.monitoring, sys.monitoring.events
+    monitoring.use_tool_id(number, "another tool")
+    for event in (events.INSTRUCTION, events.CALL, events.PY_START):
+        monitoring.register_callback(number, event, "".format)  # which takes any arguments
+    try:
+        yield number
+    finally:
+        monitoring.set_events(number, 0)
+        for event in (events.INSTRUCTION, events.CALL, events.PY_START):
+            monitoring.register_callback(number, event, None)
+        monitoring.free_tool_id(number)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("scope", ["this code", "all code"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_tool_that_comes_while_a_step_is_aside_takes_no_gate_away(
+    rescuing_loop, gate, witness, learned, scope, stays
+):
+    monitoring, code = sys.monitoring, gate.wait.__func__.__code__
+    events = monitoring.events.INSTRUCTION | monitoring.events.CALL | monitoring.events.PY_START
+    if learned:
+        run_against(rescuing_loop, witness, gate.wait, gate.open)
+
+    def listen(number, events):
+        if scope == "this code":
+            monitoring.set_local_events(number, code, events)
+        else:
+            monitoring.set_events(number, events)
+
+    def listen_and_open():
+        number = stack.enter_context(another_tool())
+        stack.callback(listen, number, 0)
+        listen(number, events)
+        if not stays:
+            listen(number, 0)
+        gate.open()
+
+    with contextlib.ExitStack() as stack:
+        run_against(rescuing_loop, witness, gate.wait, listen_and_open)
+    statistics = rescuing_loop.statistics()
+    assert (statistics["rescues"], statistics["learned"]) == (1, int(learned))
+
+
+def test_whoever_restarts_the_events_of_all_tools_changes_nothing(rescuing_loop, gate, witness):
+    def restart_and_open():
+        sys.monitoring.restart_events()
+        gate.open()
+
+    for _ in range(3):
+        run_against(rescuing_loop, witness, gate.wait, restart_and_open)
+    statistics = rescuing_loop.statistics()
+    assert (statistics["rescues"], statistics["learned"], statistics["aside"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+def test_whoever_frees_our_tool_id_ends_rescue_with_a_word_and_loses_no_step(taken, learned):
+    script = """
+        import asyncio, logging, os, sys, time
+        import everloop
+
+        logging.basicConfig(stream=sys.stdout, format="%(message).26s")
+        taken, learned = (argument == "True" for argument in sys.argv[1:])
+        reader, writer = os.pipe()
+
+        async def block():
+            return os.read(reader, 1)
+
+        async def block_and_open(meanwhile):
+            task = asyncio.create_task(block())
+            await asyncio.sleep(0)
+            while not loop.statistics()["aside"]:
+                await asyncio.sleep(0)
+            meanwhile()
+            os.write(writer, b"o")
+            return await task
+
+        def free():
+            [number] = [tool for tool in range(6) if sys.monitoring.get_tool(tool) == "everloop"]
+            sys.monitoring.free_tool_id(number)
+            if taken:
+                sys.monitoring.use_tool_id(number, "somebody else")
+
+        async def main():
+            if learned:
+                await block_and_open(int)
+            print(await block_and_open(free))
+            before = loop.statistics()
+            for _ in range(3):
+                time.sleep(0.05)
+                os.write(writer, b"o")
+                await block()
+                await asyncio.sleep(0)
+            after = loop.statistics()
+            print([after[name] - before[name] for name in ("rescues", "learned")], after["aside"])
+
+        with asyncio.Runner(loop_factory=lambda: everloop.EventLoop(rescue=True, rescue_after=0.005)) as runner:
+            loop = runner.get_loop()
+            loop.slow_callback_duration = 60  # no reports
+            runner.run(main())
+    """
+    ran = run_script(script, str(taken), str(learned))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert sorted(ran.stdout.splitlines()) == ["[0, 0] 0", "b'o'", "rescue is off from here on"]

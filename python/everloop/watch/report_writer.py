@@ -192,6 +192,14 @@ class ReportWriter:
                 error,
             )
 
+    def no_tool(self, *, number: int) -> None:
+        """Somebody has freed the tool id by which steps that were put aside are stopped."""
+        logger.warning(
+            "rescue is off from here on: somebody has freed the tool id %d of sys.monitoring, which was everloop's. "
+            "Steps that were put aside by then ran on beside others. Have each tool free its own id only",
+            number,
+        )
+
     def failed(self, *, error: BaseException) -> None:
         """The watchdog could not do something."""
         logger.error("the watchdog of event loops failed, and goes on; please report this to everloop", exc_info=error)

@@ -33,13 +33,23 @@ pub struct Code {
     pub sites: Sites,
     /// True if it is the program's, or of one of its packages.
     pub is_programs: bool,
+    /// True once other tools do not spoil our events in it ([`Tool::prepare`]): for as long as it lives.
+    is_prepared: bool,
 }
 
 impl Code {
     fn new(code: &Bound<'_, PyCode>) -> PyResult<Self> {
         let is_programs = origin(code)? == Origin::Program;
         let code = PyWeakrefReference::new(code)?.unbind();
-        Ok(Self { code, stopped: 0, away: Vec::new(), is_silenced: false, sites: Sites::default(), is_programs })
+        Ok(Self {
+            code,
+            stopped: 0,
+            away: Vec::new(),
+            is_silenced: false,
+            sites: Sites::default(),
+            is_programs,
+            is_prepared: false,
+        })
     }
 
     pub fn alive<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyCode>> {
@@ -114,13 +124,14 @@ pub fn with_code<R>(code: &Bound<'_, PyCode>, f: impl FnOnce(&mut Code, &mut u64
     })
 }
 
-/// Sets the events of one code object to what it needs now, and forgets it if that is nothing.
+/// Sets the events of one code object to what it needs now, and forgets it if there is nothing to remember.
 pub fn apply(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
     let (events, speaks_again, gone) = with_codes(|codes| {
-        let known = codes.of(code);
-        let events = known.as_ref().map_or(0, |known| known.events(tool));
-        let speaks_again = known.is_some_and(|known| known.stopped > 0 && mem::take(&mut known.is_silenced));
-        let gone = if events == 0 { codes.by_address.remove(&ffi::address(code.as_any())) } else { None };
+        let Some(known) = codes.of(code) else { return (0, false, None) };
+        let events = known.events(tool);
+        let speaks_again = known.stopped > 0 && mem::take(&mut known.is_silenced);
+        let is_forgotten = events == 0 && !known.is_prepared;
+        let gone = if is_forgotten { codes.by_address.remove(&ffi::address(code.as_any())) } else { None };
         (events, speaks_again, gone)
     });
     drop(gone);
@@ -130,9 +141,15 @@ pub fn apply(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
     tool.set_local(code, events)
 }
 
-/// One more step is stopped in this code: the caller has to call [`go_on`], also where `apply` fails afterwards.
+/// One more step is stopped in this code: the caller has to call [`go_on`], also where the next two fail afterwards.
 pub fn stop(code: &Bound<'_, PyCode>) -> PyResult<()> {
     with_code(code, |known, _| known.stopped += 1)
+}
+
+/// No other tool spoils our events in this code from here on. [`apply`] comes next.
+pub fn prepare(tool: &Tool, code: &Bound<'_, PyCode>) -> PyResult<()> {
+    let is_prepared = with_code(code, |known, _| mem::replace(&mut known.is_prepared, true))?;
+    if is_prepared { Ok(()) } else { tool.prepare(code) }
 }
 
 /// One of the steps that are stopped in this code goes on.

@@ -143,6 +143,7 @@ impl Gates {
     fn stop_in(&mut self, tool: &Tool, code: &Bound<'_, PyCode>, site: Option<i32>) -> PyResult<()> {
         codes::stop(code)?;
         self.at = At::Instruction(code.clone().unbind(), site);
+        codes::prepare(tool, code)?;
         codes::apply(tool, code)
     }
 

@@ -86,7 +86,8 @@ fn hand_off(
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
     };
-    if let Some((core, member)) = current(py)
+    if tool::claimed(py).is_some()
+        && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
         && !member.has_debugger()
         && !member.forbids_rescue()

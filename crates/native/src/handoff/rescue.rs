@@ -57,7 +57,7 @@ fn stop<'a, 'py>(site: Option<&'a Site<'py>>) -> Need<'a, 'py> {
 /// GIL (a password hash, a compression), or run Python and be found at the same instruction by chance: this tells them
 /// apart.
 pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
-    if tool::claimed(py).is_none() || member.is_probing() {
+    if member.is_probing() || tool::ours(py)?.is_none() {
         return Ok(());
     }
     member.begin_probe(Gates::open(py, &stop(site(py, member).as_ref()))?);
@@ -67,7 +67,7 @@ pub fn begin_probe(py: Python<'_>, member: &Member) -> PyResult<()> {
 /// Puts the step of `member` aside and has somebody else go on: the number of the release. None: it cannot be, now.
 pub fn rescue(core: &Bound<'_, LoopCore>, member: &Arc<Member>, since: u64) -> PyResult<Option<u64>> {
     let py = core.py();
-    if !may_release(core, member) || tool::claimed(py).is_none() || is_in_asyncio(py, member)? || is_whole(py, member) {
+    if !may_release(core, member) || is_in_asyncio(py, member)? || is_whole(py, member) || tool::ours(py)?.is_none() {
         return Ok(None);
     }
     member.end_probe(py)?;
