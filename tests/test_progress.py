@@ -7,6 +7,7 @@ these tests hangs, and the hard timeout of `conftest.py` fails it.
 import asyncio
 import contextlib
 import queue
+import re
 import threading
 
 import pytest
@@ -195,6 +196,7 @@ def test_that_the_bound_is_reached_is_told_once(caplog):
     told = [record.getMessage() for record in caplog.records if "max_relief_threads" in record.getMessage()]
     assert len(told) == 1
     assert "all 2 relief threads" in told[0]
+    assert all(name in loop.statistics() for name in re.findall(r"\w+_\w+", told[0]) if name != "max_relief_threads")
 
 
 def test_a_bound_of_none_means_that_each_thread_comes_past_it():

@@ -129,13 +129,26 @@ class LoopCore:
         """True if the loop is in debug mode. Every future asks for it."""
     def is_running(self) -> bool:
         """True if the loop is running."""
-    def statistics(self) -> dict[str, int]:
+    def statistics(self) -> dict[str, Any]:
         """The work that this loop has done so far and has at hand now.
 
         Returns:
-            dict[str, int]: `steps` and `turns` run; hand-offs that steps asked for (`releases`), that the watchdog
-                made (`rescues`) and that were made at learned sites (`learned`), and those of steps that compute
-                (`divided`); steps that are `aside` now; `relief_threads` alive; and the `learned_sites` of the process.
+            A dictionary of numbers:
+
+            - `steps` and `turns` run, steps that are `aside` now, and the `learned_sites` of the process;
+            - hand-offs that steps asked for (`releases`), that the watchdog made (`rescues`), and that were made at
+              learned sites (`learned`), and those of steps that compute (`divided`);
+            - `relief_threads` alive; those of them that turn the loop or are inside a step that is aside
+              (`relief_threads_in_use`: the others wait for something to do); and the most that were ever alive at
+              once (`most_relief_threads`);
+            - `standstills`: how often a step went aside while no thread was free to go on with the loop, and for
+              how many seconds nothing ran then, until a thread came or a step was back: `standstill_seconds` in
+              all, and the `longest_standstill`. The start of a thread is a short one; long ones say that
+              `max_relief_threads` is reached, or that the system refuses threads;
+            - `baton_waits`: how often a step whose call was over, or whose `block_on` was done, had to wait for
+              another step to end before it could go on; `baton_wait_seconds` in all, and the `longest_baton_wait`.
+
+            A wait is counted once it is over.
         """
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""

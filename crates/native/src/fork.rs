@@ -97,6 +97,7 @@ fn keep_own_step(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     counters.aside.store(usize::from(reason.is_some()), Ordering::Relaxed);
     counters.in_block_on.store(usize::from(reason == Some(Reason::BlockOn)), Ordering::Relaxed);
     counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
+    counters.forget_standstill();
     this.threads.spawning.store(false, Ordering::Relaxed);
     this.shared.watched.store(false, Ordering::Relaxed); // a child has no watchdog
     block_on::after_fork(core);

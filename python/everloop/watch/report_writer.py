@@ -177,7 +177,9 @@ class ReportWriter:
         if (target := loop()) is not None:
             logger.warning(
                 "all %d relief threads of %r are blocked: each further one is started only once nothing has run for a "
-                "while. Raise max_relief_threads, or let fewer calls block at once",
+                "while. Raise max_relief_threads, or let fewer calls block at once. loop.statistics() tells how many "
+                "threads are in use (relief_threads_in_use, most_relief_threads) and for how long the loop stood still "
+                "for want of one (standstill_seconds, longest_standstill)",
                 limit,
                 target,
             )

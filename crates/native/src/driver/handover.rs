@@ -27,6 +27,7 @@ impl Driver<'_> {
         let (member, waiter) = (&*self.member, &self.member.waiter);
         let (_, raised) = handoff::wait_granted(self.py, this, member, || this.baton().queue_home(waiter));
         watchdog_sleep::wake();
+        this.shared.counters.end_standstill();
         raised.map_or(Ok(()), Err)
     }
 

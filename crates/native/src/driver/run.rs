@@ -81,7 +81,7 @@ impl LoopCore {
     fn _relieve(slf: &Bound<'_, Self>, name: String) -> PyResult<()> {
         let this = slf.get();
         let relief = &this.shared.counters.relief;
-        relief.fetch_add(1, Ordering::Relaxed);
+        this.shared.counters.add_relief();
         let member = enter_member(slf, false, name)?;
         handoff::enter(slf, &member);
         let driver = Driver::new(slf, Arc::clone(&member), None);
@@ -151,6 +151,7 @@ fn leave_baton(core: &Bound<'_, LoopCore>, member: &Member) {
             handoff::wait_granted(core.py(), this, member, || this.baton().queue_home(&member.waiter));
     }
     if this.baton().is_open() {
+        this.shared.counters.end_standstill();
         this.baton().leave(&member.waiter);
     }
 }
@@ -171,6 +172,9 @@ fn relieve(core: &Bound<'_, LoopCore>, member: &Arc<Member>, driver: &mut Driver
     let this = core.get();
     loop {
         let end = member.without_gil(py, || this.baton().wait_spare(&member.waiter, LINGER));
+        if matches!(end, Spare::Holds) {
+            this.shared.counters.end_standstill();
+        }
         match end {
             Spare::Holds if this.run.failed.load(Ordering::Relaxed) => return hand_home(core, member),
             Spare::Holds => {

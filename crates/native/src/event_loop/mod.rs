@@ -23,6 +23,7 @@ mod shared;
 mod state;
 pub mod timing;
 
+pub use counters::Waits;
 pub use shared::Shared;
 pub use state::{LoopCore, Post};
 

@@ -5,6 +5,7 @@ use super::current::current;
 use super::grant::{SIGNAL_CHECK, wait_granted};
 use super::{go_on_in_step, release, resume};
 use crate::aside::Reason;
+use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
 use crate::ffi::name;
@@ -46,6 +47,8 @@ pub struct StepWait {
     /// IDLE, WAITING or DONE. Written and read by the thread that waits and by the future's done-callback, with the
     /// GIL.
     state: AtomicU8,
+    /// The time at which the future was done while the thread waited, 0 for none. Written and read as `state`.
+    done_at: AtomicU64,
     /// The number of cancellations of the task that were passed on, with those that it had before this wait. Written
     /// and read by the holder.
     passed_on: AtomicU64,
@@ -71,6 +74,7 @@ impl LoopCore {
             future: future.clone().unbind(),
             task: task.map(Bound::unbind),
             state: AtomicU8::new(IDLE),
+            done_at: AtomicU64::new(0),
             passed_on: AtomicU64::new(passed_on),
             is_stopped: AtomicBool::new(false),
         };
@@ -84,8 +88,13 @@ impl LoopCore {
 impl StepWait {
     /// The done-callback of the future: queues the thread that waits, so that the baton comes to it in the same step.
     fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        if self.state.swap(DONE, Ordering::SeqCst) == WAITING && self.baton().queue_resume(&self.waiter) {
+        if self.state.swap(DONE, Ordering::SeqCst) != WAITING {
+            return;
+        }
+        if self.baton().queue_resume(&self.waiter) {
             self.waiter.parker().unpark();
+        } else {
+            self.done_at.store(clock::now(), Ordering::Relaxed);
         }
     }
 
@@ -127,6 +136,14 @@ impl StepWait {
 impl StepWait {
     fn baton(&self) -> &Baton {
         self.core.get().baton()
+    }
+
+    /// This thread has the baton, since the future is done: it goes on.
+    fn note_wait(&self) {
+        let done_at = self.done_at.swap(0, Ordering::Relaxed);
+        if done_at != 0 {
+            self.core.get().shared.counters.baton_waits.note(done_at);
+        }
     }
 
     /// Ends the wait of this thread. True: the future is done, and its wake-up on its way.
@@ -201,6 +218,7 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
             deadline.is_some_and(|deadline| Instant::now() >= deadline)
         });
         if this.baton().is_granted(&member.waiter) {
+            own.note_wait();
             go_on_in_step(core, member, true)?;
             return Ok(true);
         }
@@ -212,6 +230,9 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
         if done {
             // The wake-up is on its way; an interrupt is raised once it is here.
             let (granted, raised) = wait_granted(py, this, member, || false);
+            if granted {
+                own.note_wait();
+            }
             go_on_in_step(core, member, granted)?;
             signal = signal.and(raised.map_or(Ok(()), Err));
         } else {

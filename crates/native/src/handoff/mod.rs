@@ -122,8 +122,11 @@ pub fn release(
     let pending = this.pending(member.id());
     let serial = put_aside(core, member, reason, since, gates);
     let after = this.baton().release(&member.waiter, reason.manner(), pending).unwrap_or(After::Nothing);
-    if this.after_release(after) && !find_relief(core, member, reason)? {
-        return Ok(None);
+    if this.after_release(after) {
+        this.shared.counters.begin_standstill();
+        if !find_relief(core, member, reason)? {
+            return Ok(None);
+        }
     }
     Ok(Some(serial))
 }
@@ -224,7 +227,16 @@ fn take_back_once(core: &Bound<'_, LoopCore>, member: &Member, end: End) -> PyRe
     if this.baton().try_resume(&member.waiter) {
         return go_on(core, member, true, end);
     }
-    let (granted, raised) = wait_granted(core.py(), this, member, || this.baton().queue_resume(&member.waiter));
+    // A step that need not wait reads no clock.
+    let mut since = None;
+    let (granted, raised) = wait_granted(core.py(), this, member, || {
+        let came = this.baton().queue_resume(&member.waiter);
+        since = (!came).then(clock::now);
+        came
+    });
+    if let Some(since) = since.filter(|_| granted) {
+        this.shared.counters.baton_waits.note(since);
+    }
     let resumed = go_on(core, member, granted, end);
     match raised {
         None => resumed,
@@ -277,6 +289,7 @@ fn go_on(core: &Bound<'_, LoopCore>, member: &Member, granted: bool, end: End) -
 fn begin_again(this: &LoopCore, member: &Member) {
     // Perhaps the baton came from a thread that sleeps in the poll, where nobody needs watching.
     watchdog_sleep::wake();
+    this.shared.counters.end_standstill();
     this.shared.heartbeat.begin_step();
     let deferred = std::mem::take(&mut *lock(&this.queues.deferred));
     this.queues
