@@ -181,6 +181,7 @@ impl World<'_> {
 
     pub fn begin_turn(&mut self, thread: usize) {
         self.check_holds(thread);
+        self.turns += 1;
         if !self.give_way(thread) {
             return;
         }
@@ -211,6 +212,8 @@ impl World<'_> {
         }
         if !self.poll_is_woken {
             self.polling.insert(thread);
+            self.baton.pass_to_patient();
+            self.wake_unparked();
         }
     }
 
@@ -295,6 +298,9 @@ impl World<'_> {
         let is_aside = self.threads[thread].aside.is_some();
         if !is_aside {
             self.check_holds(thread);
+            if self.program.divides && self.random.percent(10) {
+                return self.divide(thread);
+            }
         }
         match line.op {
             Op::Sleep(time) => {

@@ -11,6 +11,7 @@ pub enum Reason {
     Learned,
     Rescued,
     BlockOn,
+    Divided,
 }
 
 impl World<'_> {
@@ -19,7 +20,7 @@ impl World<'_> {
         self.check_holds(thread);
         let manner = match reason {
             Reason::Blocking | Reason::Learned => Manner::Quiet,
-            Reason::Rescued | Reason::BlockOn => Manner::Loud,
+            Reason::Rescued | Reason::BlockOn | Reason::Divided => Manner::Loud,
         };
         self.threads[thread].aside = Some(reason);
         self.heartbeat.end_step();
@@ -29,7 +30,7 @@ impl World<'_> {
         match after {
             After::Nothing => {}
             After::WakePoll => self.wake_poll(),
-            After::Spawn if reason == Reason::Rescued => {
+            After::Spawn if matches!(reason, Reason::Rescued | Reason::Divided) => {
                 if !self.is_full() {
                     self.order();
                 }
@@ -48,6 +49,17 @@ impl World<'_> {
         true
     }
 
+    /// The step has computed for long, between two of its lines: it lets the others go first.
+    pub fn divide(&mut self, thread: usize) {
+        self.counts.divided += 1;
+        self.put_aside(thread, Reason::Divided);
+        if self.baton.queue_patient(&self.waiter(thread), self.inbox.is_empty()) {
+            self.go_on(thread);
+        } else {
+            self.park(thread, Doing::Resumes);
+        }
+    }
+
     pub fn resume(&mut self, thread: usize) {
         let waiter = self.waiter(thread);
         if self.baton.try_resume(&waiter) || self.baton.queue_resume(&waiter) {
@@ -59,10 +71,14 @@ impl World<'_> {
 
     /// The step has the baton again.
     pub fn go_on(&mut self, thread: usize) {
-        if self.threads[thread].aside.take() == Some(Reason::BlockOn) {
+        let reason = self.threads[thread].aside.take();
+        if reason == Some(Reason::BlockOn) {
             self.step_on(thread);
         }
         self.begin_step(thread);
+        if reason == Some(Reason::Divided) {
+            self.slice = self.heartbeat.tick();
+        }
     }
 
     pub fn is_full(&self) -> bool {

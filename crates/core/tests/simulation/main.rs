@@ -24,7 +24,7 @@ mod watchdog;
 mod world;
 
 use everloop_core::watchdog::PAUSE;
-use program::{Program, Random, SECOND};
+use program::{MILLISECOND, Program, Random, SECOND};
 use world::{Counts, Stuck, World};
 
 const SEEDS: u64 = 2000;
@@ -56,18 +56,20 @@ fn every_program_ends() {
         let counts = outcome.unwrap_or_else(|Stuck(threads)| panic!("it has stopped:\n{threads}"));
 
         assert!(counts.past_bound <= counts.standstills, "{counts:?}");
-        let pieces = counts.lines + counts.threads;
+        let pieces = counts.lines + counts.threads + counts.divided;
         assert!(counts.events <= 20 * pieces + 100, "somebody runs in a circle: {counts:?}");
         // Each line may have to wait for its rescue, each thread for its standstill; a refused one up to a second
         // longer.
+        let slices = counts.divided * 100 * MILLISECOND;
         let waits = 2 * program.rescue_after.unwrap_or(0) + 3 * PAUSE + 2 * program.latency;
-        let longest = program.sleeps() + pieces * waits + program.refused.1 + 2 * SECOND;
+        let longest = program.sleeps() + slices + pieces * waits + program.refused.1 + 2 * SECOND;
         assert!(counts.time <= longest, "it took longer than {longest}: {counts:?}");
         all.add(&counts);
     }
     // They have come to all that is to be tried.
-    let Counts { past_bound, refused, rescues, learned, block_ons, sentinels, taken_from_sleepers, .. } = all;
-    for count in [past_bound, refused, rescues, learned, block_ons, sentinels, taken_from_sleepers] {
+    let Counts { past_bound, refused, rescues, learned, block_ons, divided, .. } = all;
+    let Counts { hurried, sentinels, taken_from_sleepers, .. } = all;
+    for count in [past_bound, refused, rescues, learned, block_ons, divided, hurried, sentinels, taken_from_sleepers] {
         assert!(count > SEEDS / 2, "{all:?}");
     }
 }

@@ -88,6 +88,8 @@ pub struct Program {
     pub rescue_after: Option<u64>,
     /// The sites that are learned already.
     pub learned: Vec<bool>,
+    /// Steps that compute are divided.
+    pub divides: bool,
     /// The system refuses threads from the one time to the other.
     pub refused: (u64, u64),
     /// The longest time that a thread takes to get up.
@@ -127,6 +129,7 @@ impl Program {
             learned: (0..sites).map(|_| random.percent(learned)).collect(),
             refused: (begin, begin + lasts),
             latency: random.pick(&[20 * MICROSECOND, 200 * MICROSECOND, 5 * MILLISECOND]),
+            divides: random.percent(50),
             places,
         }
     }

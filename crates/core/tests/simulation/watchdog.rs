@@ -26,6 +26,12 @@ impl World<'_> {
             self.counts.standstills += 1;
             self.order();
         }
+        let (waiting, slice) = (self.baton.has_patients(), tick == self.slice);
+        if self.share.look(now, waiting, slice, self.turns, 0) {
+            self.counts.hurried += 1;
+            self.baton.hurry_patient();
+            self.wake_unparked();
+        }
         let late = self.random.within(0, period);
         self.add_event(period + late, Event::Look);
     }

@@ -10,7 +10,7 @@ use crate::program::{MICROSECOND, MILLISECOND, Program, Random, SECOND};
 use everloop_core::baton::{Baton, Waiter};
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::turn::Turn;
-use everloop_core::watchdog::{Pulse, Standstill};
+use everloop_core::watchdog::{Pulse, Share, Standstill};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -53,6 +53,9 @@ pub struct Counts {
     pub rescues: u64,
     pub learned: u64,
     pub block_ons: u64,
+    /// Steps that went aside because they computed, and those of them that the watchdog has hurried.
+    pub divided: u64,
+    pub hurried: u64,
     /// Batons that the sentinel has taken, and those that were taken from a thread in the poll.
     pub sentinels: u64,
     pub taken_from_sleepers: u64,
@@ -70,6 +73,8 @@ impl Counts {
         self.rescues += other.rescues;
         self.learned += other.learned;
         self.block_ons += other.block_ons;
+        self.divided += other.divided;
+        self.hurried += other.hurried;
         self.sentinels += other.sentinels;
         self.taken_from_sleepers += other.taken_from_sleepers;
     }
@@ -106,6 +111,9 @@ pub struct World<'a> {
 
     pub pulse: Pulse,
     pub standstill: Standstill,
+    pub share: Share,
+    pub slice: u64,
+    pub turns: u64,
     pub looked: u64,
     pub learned: Vec<bool>,
 
@@ -142,6 +150,9 @@ impl<'a> World<'a> {
             spawning: false,
             pulse: Pulse::default(),
             standstill: Standstill::default(),
+            share: Share::default(),
+            slice: 0,
+            turns: 0,
             looked: 0,
             learned: program.learned.clone(),
             tasks: program.tasks.iter().map(|_| Task::default()).collect(),

@@ -28,8 +28,10 @@ pub struct Shared {
     /// True if steps that compute are divided, too: `rescue` is true then.
     pub divides: AtomicBool,
     /// The heartbeat of the slice that ran last, of a step that was divided. Written by its thread, under the GIL; read
-    /// by the watchdog.
+    /// by the watchdog. So are the next two: when that slice began, and how long the last one took that has ended.
     pub slice: AtomicU64,
+    pub slice_since: AtomicU64,
+    pub slice_took: AtomicU64,
     /// Nanoseconds that a call may block before its step is put aside.
     pub rescue_after: AtomicU64,
     /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
@@ -51,6 +53,8 @@ impl Shared {
             rescue: AtomicBool::new(false),
             divides: AtomicBool::new(false),
             slice: AtomicU64::new(0),
+            slice_since: AtomicU64::new(0),
+            slice_took: AtomicU64::new(0),
             rescue_after: AtomicU64::new(20_000_000),
             report_after: AtomicU64::new(100_000_000),
             max_relief: AtomicUsize::new(128),

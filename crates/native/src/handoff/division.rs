@@ -26,6 +26,7 @@ use super::current::{current, is_alone};
 use super::whole::is_whole;
 use super::{go_on_in_step, may_release, release, resume, wait_granted};
 use crate::aside::Reason;
+use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::ffi::{self, name};
 use crate::gates::{Gates, Need, sites, tool};
@@ -33,6 +34,8 @@ use crate::member::Member;
 use crate::origin::computes;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFrame, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 
 /// The flags of code that can await, or yield to who awaits: coroutines, those of generators, asynchronous generators.
@@ -43,43 +46,59 @@ pub fn is_learned(py: Python<'_>, member: &Member) -> bool {
     sites::has_computing() && member.step_frames(py).any(|frame| sites::is_computing(&ffi::frame_code(&frame)))
 }
 
-/// The flags of the code that a frame runs.
-fn flags(code: &Bound<'_, PyCode>) -> PyResult<u32> {
-    code.getattr(name!(code.py(), "co_flags"))?.extract()
+/// What is asked of the code of each frame. Steps may be deep in recursion, so it is asked once for each code.
+#[derive(Clone, Copy)]
+struct Kind {
+    computes: bool,
+    awaits: bool,
+    is_finalizer: bool,
+    /// The number of its arguments, if it could be called with a weak reference: alone, or after `self`.
+    arguments: Option<usize>,
+}
+
+impl Kind {
+    fn of(code: &Bound<'_, PyCode>) -> PyResult<Self> {
+        let py = code.py();
+        let flags: u32 = code.getattr(name!(py, "co_flags"))?.extract()?;
+        let arguments: usize = code.getattr(name!(py, "co_argcount"))?.extract()?;
+        Ok(Self {
+            computes: computes(code)?,
+            awaits: flags & AWAITS != 0,
+            is_finalizer: ffi::code_text(code, &name!(py, "co_name"))?.to_string_lossy() == "__del__",
+            arguments: (1..=2).contains(&arguments).then_some(arguments),
+        })
+    }
 }
 
 /// The innermost frame of the step at which it may be divided, and whether it is there. None: at none.
 fn point<'py>(py: Python<'py>, member: &Member) -> PyResult<Option<(Bound<'py, PyFrame>, bool)>> {
+    let mut known: HashMap<usize, Kind> = HashMap::new();
     let mut point = None;
-    let mut called_awaits = false;
-    let mut is_innermost = true;
-    for frame in member.step_frames(py) {
-        let code = ffi::frame_code(&frame);
-        let awaits = flags(&code)? & AWAITS != 0;
-        let may = computes(&code)? || awaits && called_awaits;
-        if !may || is_finalizer(&frame, &code)? {
+    let (mut called_awaits, mut is_innermost) = (false, true);
+    let mut frames = member.step_frames(py).map(|frame| (ffi::frame_code(&frame), frame)).peekable();
+    while let Some((code, frame)) = frames.next() {
+        let kind = match known.entry(ffi::address(code.as_any())) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => *entry.insert(Kind::of(&code)?),
+        };
+        // A finalizer is not called by its own code, but by whatever ran.
+        let recurses = frames.peek().is_some_and(|(caller, _)| caller.is(&code));
+        let is_finalizer = kind.is_finalizer || !recurses && has_dead_reference(&frame, &code, kind)?;
+        if is_finalizer || !(kind.computes || kind.awaits && called_awaits) {
             point = None;
             is_innermost = false;
         } else if point.is_none() {
             point = Some(frame);
         }
-        called_awaits = awaits;
+        called_awaits = kind.awaits;
     }
     Ok(point.map(|point| (point, is_innermost)))
 }
 
-/// True if the frame is that of a finalizer: it is named so, or its first argument is a weak reference whose object is
-/// gone.
-fn is_finalizer(frame: &Bound<'_, PyFrame>, code: &Bound<'_, PyCode>) -> PyResult<bool> {
-    let py = frame.py();
-    if ffi::code_text(code, &name!(py, "co_name"))?.to_string_lossy() == "__del__" {
-        return Ok(true);
-    }
-    let arguments: usize = code.getattr(name!(py, "co_argcount"))?.extract()?;
-    if !(1..=2).contains(&arguments) {
-        return Ok(false);
-    }
-    let names = code.getattr(name!(py, "co_varnames"))?.cast_into::<PyTuple>()?;
+/// True if the last argument of the frame is a weak reference whose object is gone: it is the callback of that.
+fn has_dead_reference(frame: &Bound<'_, PyFrame>, code: &Bound<'_, PyCode>, kind: Kind) -> PyResult<bool> {
+    let Some(arguments) = kind.arguments else { return Ok(false) };
+    let names = code.getattr(name!(code.py(), "co_varnames"))?.cast_into::<PyTuple>()?;
     let last = names.get_item(arguments - 1)?.cast_into::<PyString>()?;
     let value = ffi::lookup::variable(frame, &last).and_then(|value| value.cast_into::<PyWeakrefReference>().ok());
     Ok(value.is_some_and(|reference| reference.upgrade().is_none()))
@@ -110,7 +129,8 @@ fn divide_here(py: Python<'_>) -> PyResult<()> {
     let Some((core, member)) = current(py) else { return Ok(()) };
     let this = core.get();
     let asked = member.end_division(py)?;
-    if asked != Some(this.shared.heartbeat.tick())
+    let tick = this.shared.heartbeat.tick();
+    if asked != Some(tick)
         || !this.shared.divides.load(Ordering::Relaxed)
         || !may_release(&core, &member)
         || member.has_debugger()
@@ -123,6 +143,10 @@ fn divide_here(py: Python<'_>) -> PyResult<()> {
     let Some((frame, true)) = point(py, &member)? else { return Ok(()) };
     sites::learn_computing(&ffi::frame_code(&frame));
     drop(frame);
+    if tick == this.shared.slice.load(Ordering::Relaxed) {
+        let took = clock::now().saturating_sub(this.shared.slice_since.load(Ordering::Relaxed));
+        this.shared.slice_took.store(took, Ordering::Relaxed);
+    }
     if release(&core, &member, Reason::Divided, 0, Gates::none())?.is_none() {
         return Ok(());
     }
@@ -134,6 +158,7 @@ fn divide_here(py: Python<'_>) -> PyResult<()> {
     } else {
         resumed
     };
+    this.shared.slice_since.store(clock::now(), Ordering::Relaxed);
     this.shared.slice.store(this.shared.heartbeat.tick(), Ordering::Relaxed);
     raised.map_or(resumed, Err)
 }

@@ -149,7 +149,8 @@ impl Watch {
     fn look_patients(&self, tick: u64, now: u64) {
         let slice = tick == self.shared.slice.load(Ordering::Relaxed);
         let turns = self.shared.counters.turns.load(Ordering::Relaxed);
-        if lock(&self.seen).share.look(now, self.shared.baton.has_patients(), slice, turns) {
+        let took = self.shared.slice_took.load(Ordering::Relaxed);
+        if lock(&self.seen).share.look(now, self.shared.baton.has_patients(), slice, turns, took) {
             self.shared.baton.hurry_patient();
         }
     }
