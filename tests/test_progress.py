@@ -14,7 +14,7 @@ import pytest
 
 import everloop
 from everloop import _native
-from support import gates, interrupt, rescuing_loop, started_script
+from support import gates, interrupt, rescuing_loop, run_script, started_script, wait_until
 
 
 def lock_over_an_await():
@@ -243,6 +243,129 @@ def test_once_the_system_gives_threads_again_the_loop_goes_on(asks, monkeypatch,
     loop.close()
     assert len(refused) == 3
     assert caplog.text.count("no thread could be started") == 1
+
+
+class Refusal:
+    """Stands for the system, which refuses relief threads: the first so many, or all."""
+
+    def __init__(self, monkeypatch, count=10**9):
+        self.start, self.count, self.refused = threading.Thread.start, count, 0
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: self.answer(thread))
+
+    def answer(self, thread):
+        if "relief" in thread.name and self.refused < self.count:
+            self.refused += 1
+            raise RuntimeError("can't start new thread")
+        self.start(thread)
+
+
+@pytest.mark.parametrize("bound", [0, 128])
+def test_block_on_waits_until_the_system_gives_a_thread(bound, monkeypatch, caplog):
+    refusal = Refusal(monkeypatch, 3)
+
+    async def main():
+        return everloop.block_on(asyncio.sleep(0, "done"))
+
+    with asyncio.Runner(loop_factory=lambda: everloop.EventLoop(max_relief_threads=bound)) as runner:
+        assert runner.run(main()) == "done"
+    assert refusal.refused == 3
+    assert caplog.text.count("no thread could be started") == 1
+
+
+@pytest.mark.parametrize("home", [True, False])
+@pytest.mark.usefixtures("one_look")
+def test_block_on_that_no_thread_comes_for_raises_and_the_loop_goes_on(home, monkeypatch):
+    ended = []
+
+    async def awaited():
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append("awaited")
+
+    async def step():
+        if not home:
+            assert threading.current_thread() is not threading.main_thread()
+        Refusal(monkeypatch)
+        with pytest.raises(RuntimeError, match="the system refuses one: let the process have more threads"):
+            everloop.block_on(awaited())
+        await asyncio.sleep(0)
+        ended.append("step")
+
+    async def main():
+        if home:
+            return await step()
+        task = asyncio.create_task(step())
+        everloop.block_on(task)
+
+    everloop.run(main())
+    assert ended == ["step"]  # the coroutine was cancelled before it began
+
+
+def test_a_step_in_block_on_goes_on_when_one_that_blocks_comes_back_and_has_a_thread_for_it(loop, gate, monkeypatch):
+    async def main():
+        blocked = asyncio.create_task(pass_through(gate))
+        await asyncio.sleep(0)  # that has taken a thread from here on
+        refusal = Refusal(monkeypatch)
+        opener = threading.Thread(target=lambda: (wait_until(lambda: refusal.refused >= 2), gate.open()))
+        opener.start()
+        result = everloop.block_on(asyncio.sleep(0, "done"))
+        await blocked
+        opener.join()
+        return result
+
+    assert loop.run_until_complete(main()) == "done"
+
+
+def test_block_on_on_a_loop_that_nobody_watches_raises_at_once(loop, monkeypatch):
+    refusal = Refusal(monkeypatch)
+
+    async def main():
+        with pytest.raises(RuntimeError, match="the system refuses one") as raised:
+            everloop.block_on(asyncio.sleep(0))
+        assert str(raised.value.__cause__) == "can't start new thread"
+
+    _native.watch_loops(False)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        _native.watch_loops(True)
+    assert refusal.refused == 1
+
+
+NO_STACK = str(1 << 47)  # no system has room for it
+
+
+@pytest.mark.parametrize("what", ["time.sleep(0.1)", "everloop.block_on(asyncio.sleep(0.1))"])
+@pytest.mark.parametrize("refused", ["the watchdog's", "all"])
+def test_what_the_system_refuses_is_said_and_the_program_runs_to_its_end(what, refused):
+    script = f"""
+        import asyncio, logging, sys, threading, time
+        import everloop
+
+        logging.basicConfig(stream=sys.stdout, format="told: %(message).31s")
+        if sys.argv[1] == "all":
+            threading.stack_size({NO_STACK})
+
+        async def main():
+            asyncio.get_running_loop().call_soon(print, "other")
+            try:
+                {what}
+            except RuntimeError as error:
+                print(str(error)[:64])
+            await asyncio.sleep(0)
+            print("end")
+
+        everloop.run(main(), rescue=True)
+    """
+    ran = run_script(script, refused, RUST_MIN_STACK=NO_STACK)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert "told: no thread could be started to w" in lines
+    error = "block_on() needs another thread to go on with the loop, and the "
+    assert [line for line in lines if "told" not in line] == (
+        [error, "other", "end"] if refused == "all" and "block_on" in what else ["other", "end"]
+    )
 
 
 # ---- Ctrl-C

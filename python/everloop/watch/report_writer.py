@@ -188,8 +188,19 @@ class ReportWriter:
         """The system refuses another thread."""
         if (target := loop()) is not None:
             logger.warning(
-                "no thread could be started to go on with %r while a step is blocked (%s): the loop waits until its "
-                "call returns. Let the process have more threads, or let fewer calls block at once",
+                "no thread could be started to go on with %r while a step is blocked (%s): the loop waits until a "
+                "call returns, or a thread is to be had. Let the process have more threads, or let fewer calls block "
+                "at once",
+                target,
+                error,
+            )
+
+    def unwatched(self, *, loop: "weakref.ref[Any]", error: str) -> None:
+        """The system refuses the watchdog's thread."""
+        if (target := loop()) is not None:
+            logger.warning(
+                "no thread could be started to watch %r (%s): steps that block are neither rescued nor reported. Let "
+                "the process have more threads",
                 target,
                 error,
             )

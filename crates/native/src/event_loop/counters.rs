@@ -77,6 +77,11 @@ impl Counters {
         }
     }
 
+    /// The time since which the loop has waited for a thread; 0: it does not.
+    pub fn standstill_since(&self) -> u64 {
+        self.standstill_since.load(Ordering::Relaxed)
+    }
+
     /// In a forked child: the standstill was the parent's.
     pub fn forget_standstill(&self) {
         self.standstill_since.store(0, Ordering::Relaxed);

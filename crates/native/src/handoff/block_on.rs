@@ -3,7 +3,7 @@
 use super::contexts::{self, Left};
 use super::current::current;
 use super::grant::{SIGNAL_CHECK, wait_granted};
-use super::{go_on_in_step, release, resume};
+use super::{go_on_in_step, release, relief, resume};
 use crate::aside::Reason;
 use crate::clock;
 use crate::event_loop::LoopCore;
@@ -28,6 +28,10 @@ const IDLE: u8 = 0;
 const WAITING: u8 = 1;
 /// The future is done; if the thread waited, it is queued for the baton.
 const DONE: u8 = 2;
+
+/// Where the system refuses threads, a step waits so long for one before it gives up. The watchdog asks half a dozen
+/// times meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shortest time that a step waits between two looks whether its context is free.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
@@ -197,6 +201,17 @@ fn old_cancellations(member: &Member, task: &Bound<'_, PyAny>) -> PyResult<u64> 
     })
 }
 
+/// True if the loop has waited for a thread since `standstill` and none is to be had, nor is there a step that would come
+/// back and go on: all that are aside wait for what the loop does.
+fn is_stuck(this: &LoopCore, standstill: u64) -> bool {
+    let counters = &this.shared.counters;
+    standstill != 0
+        && standstill == counters.standstill_since()
+        && clock::now().saturating_sub(standstill) >= PATIENCE.as_nanos() as u64
+        && this.threads.told_refused.load(Ordering::Relaxed)
+        && counters.aside.load(Ordering::Relaxed) <= counters.in_block_on.load(Ordering::Relaxed)
+}
+
 fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeout: Option<f64>) -> PyResult<bool> {
     let py = core.py();
     let this = core.get();
@@ -208,10 +223,16 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
         resume(core, member)?;
         return Err(error);
     }
+    let standstill = this.shared.counters.standstill_since();
+    let longest = match (member.home, standstill) {
+        (true, _) => Some(SIGNAL_CHECK),
+        (false, 0) => None,
+        (false, _) => Some(PATIENCE),
+    };
     loop {
         let timed_out = member.without_gil(py, || {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let sleep = if member.home { Some(left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK))) } else { left };
+            let sleep = left.into_iter().chain(longest).min();
             if !this.baton().is_granted(&member.waiter) {
                 member.waiter.parker().park_briefly(sleep);
             }
@@ -223,7 +244,8 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
             return Ok(true);
         }
         let mut signal = py.check_signals();
-        if signal.is_ok() && !timed_out && !this.is_closed() {
+        let is_stuck = signal.is_ok() && is_stuck(this, standstill);
+        if signal.is_ok() && !timed_out && !is_stuck && !this.is_closed() {
             continue;
         }
         let done = own.stop();
@@ -237,6 +259,9 @@ fn wait(core: &Bound<'_, LoopCore>, member: &Arc<Member>, own: &StepWait, timeou
             signal = signal.and(raised.map_or(Ok(()), Err));
         } else {
             resume(core, member)?;
+            if is_stuck {
+                return Err(relief::nobody_for_block_on(py, None));
+            }
         }
         return signal.map(|()| done);
     }

@@ -46,8 +46,9 @@
 //!   (`asyncio_code.rs`).
 //! - *The loop is closed while it is aside.* There is no baton any more: the step gets RuntimeError, and must end.
 //! - *No relief thread is to be had.* The baton lies free until the step comes back; the watchdog asks for a thread
-//!   again and again, as past the bound. On a loop that it does not watch the step takes the baton back, and blocks its
-//!   loop.
+//!   again and again, as past the bound. A step in `block_on` may wait for what only such a thread would do: where
+//!   nobody else is aside who could come back, it raises after a while. On a loop that the watchdog does not watch, the
+//!   step takes the baton back at once, and blocks its loop, or raises.
 //!
 //! # What was tried, and what would change it
 //!
@@ -169,13 +170,14 @@ fn find_relief(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason) -> P
         None => relief::start(core),
     };
     match (reason, started) {
-        // The caller of this function takes the baton back, or its thread will.
-        (Reason::BlockOn, Err(error)) => Err(error),
         (_, Ok(_)) => Ok(true),
         // The watchdog asks again, unless this step comes back before.
         (_, Err(error)) if is_refusal(&error) && core.get().shared.watched.load(Ordering::Relaxed) => {
             relief::tell_refused(core, error.to_string()).map(|()| true)
         }
+        // The caller of this function takes the baton back, or its thread will.
+        (Reason::BlockOn, Err(error)) if is_refusal(&error) => Err(relief::nobody_for_block_on(core.py(), Some(error))),
+        (Reason::BlockOn, Err(error)) => Err(error),
         // The step goes on, so it needs the baton: nobody would take it back otherwise.
         (_, Err(error)) => {
             resume(core, member)?;

@@ -9,6 +9,7 @@
 use crate::event_loop::LoopCore;
 use crate::outbox;
 use crate::starter::start_elsewhere;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use std::sync::atomic::Ordering;
@@ -81,6 +82,17 @@ pub fn tell_refused(core: &Bound<'_, LoopCore>, error: String) -> PyResult<()> {
         });
     }
     Ok(())
+}
+
+/// RuntimeError: there is no thread to go on with the loop while a step waits in `block_on`.
+#[cold]
+pub fn nobody_for_block_on(py: Python<'_>, cause: Option<PyErr>) -> PyErr {
+    let error = PyRuntimeError::new_err(
+        "block_on() needs another thread to go on with the loop, and the system refuses one: let the process have more \
+         threads, or await instead",
+    );
+    error.set_cause(py, cause);
+    error
 }
 
 /// Says that the bound is reached, once for each loop.

@@ -76,6 +76,9 @@ impl Watchdog {
 
 static WATCHDOG: Mutex<Watchdog, { rank::WATCHDOG }> = Mutex::new(Watchdog::new());
 
+/// True once the log says that no thread is to be had for the watchdog, until one is.
+static TOLD_REFUSED: AtomicBool = AtomicBool::new(false);
+
 /// True if loops are watched that begin to run: the environment variable `EVERLOOP_WATCHDOG` says so.
 static WATCHES: AtomicBool = AtomicBool::new(true);
 
@@ -112,10 +115,21 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     }
     let spawned = std::thread::Builder::new().name("everloop-watch".to_owned()).spawn(watch_all);
     core.get().shared.watched.store(spawned.is_ok(), Ordering::Relaxed);
-    // Without a thread the loop runs on, unwatched: what the system refuses is no reason to refuse the loop.
     watchdog.running = spawned.is_ok();
-    watchdog.thread = spawned.ok();
-    Ok(())
+    let refused = match spawned {
+        Ok(thread) => {
+            watchdog.thread = Some(thread);
+            None
+        }
+        Err(error) => Some(error),
+    };
+    drop(watchdog);
+    // Without a thread the loop runs on, unwatched: what the system refuses is no reason to refuse the loop.
+    let was_told = TOLD_REFUSED.swap(refused.is_some(), Ordering::Relaxed);
+    match refused {
+        Some(error) if !was_told => notes::unwatched(core, error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// A loop's run has ended: what was begun to be reported is finished.

@@ -12,6 +12,7 @@ use crate::member::Member;
 use crate::outbox;
 use everloop_core::watchdog::OpenReport;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -53,6 +54,16 @@ fn tell(method: &'static str, open: OpenReport, now: u64) {
 pub fn unseen(nanoseconds: u64) {
     let seconds = clock::to_seconds(nanoseconds);
     outbox::leave("unseen", move |details| details.set_item("seconds", seconds));
+}
+
+/// Nobody watches a loop: the system refuses the watchdog its thread.
+pub fn unwatched(core: &Bound<'_, LoopCore>, error: String) -> PyResult<()> {
+    let reference = PyWeakrefReference::new(core)?.unbind();
+    outbox::leave("unwatched", move |details| {
+        details.set_item("loop", reference)?;
+        details.set_item("error", error)
+    });
+    Ok(())
 }
 
 /// The watchdog could not do something.

@@ -37,7 +37,8 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
         TimeoutError: the time was up. The coroutine was cancelled, and has finished its clean-up.
         DeadlockError: the awaitable waits for this very task.
         TypeError: the object cannot be awaited.
-        RuntimeError: the future belongs to another loop, or the loop of this thread is not an everloop.
+        RuntimeError: the future belongs to another loop, or the loop of this thread is not an everloop; or the system
+            refuses the thread that is to go on with the loop, for longer than a moment.
         asyncio.CancelledError: the task that waits was cancelled; the awaited one was cancelled first.
 
     The trap: other tasks run meanwhile, as at an `await`, and on another thread: they see other thread-locals.
