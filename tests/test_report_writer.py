@@ -375,9 +375,10 @@ def test_subprocesses_and_files_are_named_as_they_were(handle):
     reports = []
     handle(lambda record: reports.append((record.everloop, record.getMessage())))
     loop = watched_loop()
+    loop.slow_callback_duration = 0.1  # the child runs by then
 
     def run():
-        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.2)"], check=True)
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.3)"], check=True)
 
     loop.call_soon(run)
     loop.call_soon(loop.stop)
