@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import threading
 import pytest
 
 import everloop
-from support import gates, interrupt, run_script, started_script, wait_until
+from support import gates, interrupt, run_script, started_script, wait_aside, wait_until
 
 BLOCKED_ASIDE = """
 import asyncio, os, signal, sys, threading, time
@@ -339,6 +340,37 @@ def test_closing_while_a_step_is_aside_ends_that_step(gate):
     wait_until(lambda: errors, "the step to end")
     assert errors == ["Event loop is closed"]
     assert relief != [threading.main_thread()]
+
+
+@pytest.mark.parametrize("rescue", [False, True])
+def test_a_step_that_keeps_the_loop_from_stopping_is_named(gate, rescue):
+    """By consent or not: without a word nobody would know what the program still waits for."""
+    told = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            if "is to stop" in record.getMessage():
+                told.append(record.getMessage())
+                gate.open()
+
+    async def main():
+        task = asyncio.create_task(wait() if rescue else pass_through(gate), name="the last one")
+        await wait_aside(asyncio.get_running_loop())
+        return task
+
+    async def wait():
+        gate.wait()
+
+    handler = Handler()
+    logging.getLogger("everloop").addHandler(handler)
+    try:
+        with asyncio.Runner(loop_factory=lambda: everloop.EventLoop(rescue=rescue, rescue_after=0.005)) as runner:
+            runner.run(main())
+    finally:
+        logging.getLogger("everloop").removeHandler(handler)
+    [text] = told
+    assert "for a step that is blocked by os.read" in text
+    assert 'task "the last one"' in text
 
 
 # ---- the end of the process

@@ -109,7 +109,7 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"sight", "snapshot"}, {"notes"}, {"watch"}, {"mod"}],
+    "watchdog": [{"sight", "snapshot"}, {"notes"}, {"end"}, {"watch"}, {"mod"}],
 }
 ORDERS = {CORE: CORE_ORDER, NATIVE: NATIVE_ORDER}
 

@@ -170,6 +170,20 @@ class ReportWriter:
              "task": None, "waiting": 0, "rescued": False, "rescued_after": None, "count": source_line.count},
         )  # fmt: skip
 
+    def holds_end(self, *, loop: "weakref.ref[Any]", seconds: float, inside: object, **details: Any) -> None:
+        """The loop is to stop, and has waited for `seconds` for a step to come back."""
+        if (target := loop()) is None:
+            return
+        file, line, function, columns = (details[name] for name in ("file", "line", "function", "columns"))
+        call = _call_name(file, line, columns) if line else function
+        step = BlockedStep(**details, call=call, inner="", rescued_after=None, source_line=SourceLine())
+        lines = [
+            f"{target!r} is to stop, and has waited for {_milliseconds(seconds)} for a step that is blocked by {call}"
+        ]
+        lines += _snippet(step)
+        lines.append("   = help: it stops once that call returns: give the call a time-out, or end what it waits for")
+        logger.warning("%s", "\n".join(lines))
+
     # ---- rescue, and the watchdog itself
 
     def no_relief(self, *, loop: "weakref.ref[Any]", limit: int) -> None:

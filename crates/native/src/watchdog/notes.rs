@@ -56,6 +56,18 @@ pub fn unseen(nanoseconds: u64) {
     outbox::leave("unseen", move |details| details.set_item("seconds", seconds));
 }
 
+/// The run of the loop is to end, and has waited for the step of `member` for so long.
+pub fn holds_end(core: &Bound<'_, LoopCore>, member: &Member, waited: u64) -> PyResult<()> {
+    let seen = Snapshot::take(core, member)?;
+    let reference = PyWeakrefReference::new(core)?.unbind();
+    outbox::leave("holds_end", move |details| {
+        details.set_item("loop", reference)?;
+        details.set_item("seconds", clock::to_seconds(waited))?;
+        seen.tell(details)
+    });
+    Ok(())
+}
+
 /// Nobody watches a loop: the system refuses the watchdog its thread.
 pub fn unwatched(core: &Bound<'_, LoopCore>, error: String) -> PyResult<()> {
     let reference = PyWeakrefReference::new(core)?.unbind();

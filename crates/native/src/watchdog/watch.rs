@@ -1,5 +1,6 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
+use super::end::End;
 use super::notes;
 use super::sight::{Position, doing, look_at};
 use crate::aside::Reason;
@@ -49,6 +50,8 @@ pub struct Seen {
     share: Share,
     /// How often gates of all code had been needed when one was last found open that nobody needed.
     left_open: Option<u64>,
+    /// What holds the end of the run up?
+    end: End,
 }
 
 /// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
@@ -293,7 +296,7 @@ impl Watch {
                 }
             }
             seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now));
-            Ok(())
+            if is_quiet { Ok(()) } else { seen.end.look(core, &members, now) }
         });
     }
 
