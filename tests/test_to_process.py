@@ -162,6 +162,13 @@ def test_a_limit_below_one_is_refused(loop):
         loop.run_until_complete(everloop.to_process(os.getpid))
 
 
+@pytest.mark.parametrize("limit", ["2", 1.5])
+def test_a_limit_is_a_whole_number(loop, limit):
+    loop.max_processes = limit
+    with pytest.raises(TypeError, match=f"max_processes must be a whole number, or None, but is {limit!r}"):
+        loop.run_until_complete(everloop.to_process(os.getpid))
+
+
 def test_many_calls_come_back_each_with_its_own_result(loop):
     async def main():
         return await asyncio.gather(*(everloop.to_process(math.factorial, number) for number in range(300)))

@@ -46,6 +46,7 @@ def pool_of(loop: EventLoop) -> "ProcessPool":
     Raises:
         RuntimeError: the loop was made before a fork, in the parent.
         ValueError: `loop.max_processes` is less than 1.
+        TypeError: it is not an int.
     """
     pool = loop._belongings.get(ProcessPool)
     if pool is None:
@@ -82,6 +83,8 @@ class ProcessPool:
                 "to_process() was used on this event loop before the process was forked; in the child, run a loop of "
                 "its own with everloop.run()"
             )
+        if not isinstance(self._limit(), int):
+            raise TypeError(f"max_processes must be a whole number, or None, but is {self._loop.max_processes!r}")
         if self._limit() < 1:
             raise ValueError(f"max_processes must be at least 1, but is {self._loop.max_processes}")
 
