@@ -3,6 +3,7 @@
 Ctrl-C and what asyncio.Runner makes of it: test_ends_while_aside.py. Here are the rest, and what handlers go through.
 """
 
+import _thread
 import asyncio
 import contextlib
 import contextvars
@@ -213,6 +214,20 @@ def test_a_closed_loop_is_refused():
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         loop.add_signal_handler(signal.SIGUSR1, print)
+
+
+@ON_MAIN_THREAD
+def test_what_a_python_handler_queues_is_run_before_the_loop_sleeps(run):
+    """It runs between the steps of a turn and the sleep: no Python code comes before."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = asyncio.Event()
+        with python_handler(lambda: loop.call_soon_threadsafe(seen.set)):
+            loop.call_soon(_thread.interrupt_main, signal.SIGUSR1)
+            await seen.wait()
+
+    run(main())
 
 
 # ---- while steps block

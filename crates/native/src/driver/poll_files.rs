@@ -13,11 +13,12 @@ use std::time::Duration;
 impl Driver<'_> {
     /// Polls, and queues the files and timers that are ready. Sleeps if there is nothing else to do. Polls nothing if
     /// files were `found` before that still wait. Returns false if this is a relief thread and the baton is elsewhere.
-    pub(super) fn poll_files(&mut self, wait: Wait, mut found: bool) -> PyResult<bool> {
+    pub(super) fn poll_files(&mut self, mut wait: Wait, mut found: bool) -> PyResult<bool> {
         let core = self.core.clone();
         let this = core.get();
         if self.member.home {
             self.py.check_signals()?;
+            wait = self.on_turn(|turn| turn.wait()); // a handler may have queued something
         }
 
         let mut now = clock::now();
