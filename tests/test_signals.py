@@ -16,7 +16,7 @@ import time
 import pytest
 
 import everloop
-from support import PATIENCE, gates, wait_aside
+from support import PATIENCE, gates, run_script, wait_aside
 
 ON_MAIN_THREAD = pytest.mark.parametrize("run", ["asyncio", "everloop", "rescue"], indirect=True)
 
@@ -231,6 +231,84 @@ def test_what_a_python_handler_queues_is_run_before_the_loop_sleeps(run):
 
 
 # ---- while steps block
+
+
+def set_by_signal(loop, handle):
+    signal.signal(signal.SIGUSR1, lambda *_: handle())
+
+
+def set_by_loop(loop, handle):
+    loop.add_signal_handler(signal.SIGUSR1, handle)
+
+
+@pytest.mark.parametrize("set_handler", [set_by_signal, set_by_loop], ids=lambda function: function.__name__)
+def test_a_handler_that_a_relief_thread_sets_is_set_once_home_is_back(rescuing_loop, gate, set_handler):
+    order = []
+
+    async def block():
+        gate.wait()
+        order.append("home is back")
+
+    async def main():
+        blocked = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        assert threading.current_thread() is not threading.main_thread()
+        seen = asyncio.Event()
+        rescuing_loop.call_soon(gate.open)
+        set_handler(rescuing_loop, lambda: rescuing_loop.call_soon_threadsafe(seen.set))
+        order.append("the handler is set")
+        send()
+        await seen.wait()
+        await blocked
+
+    rescuing_loop.run_until_complete(main())
+    assert order == ["home is back", "the handler is set"]
+
+
+def test_home_cannot_set_a_handler_while_it_waits_for_who_asks(loop):
+    async def set_handler():
+        assert threading.current_thread() is not threading.main_thread()
+        with pytest.raises(ValueError, match="main thread"):
+            signal.signal(signal.SIGUSR1, print)
+
+    async def main():
+        everloop.block_on(set_handler())
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_uvicorn_ends_as_ever_though_the_main_thread_blocks_beyond_its_time_out(number, status):
+    """It sets the handlers that there were before, in a task that has come to a relief thread by then."""
+    script = f"""
+        import asyncio, os, signal, socket, threading, uvicorn
+
+        reader, writer = os.pipe()
+
+        async def app(scope, receive, send):
+            os.kill(os.getpid(), {int(number)})
+            os.read(reader, 1)
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets=None):
+                await super().shutdown(sockets)
+                assert threading.current_thread() is not threading.main_thread()
+                asyncio.get_running_loop().call_soon(os.write, writer, b"o")
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(listener.getsockname())
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+        options = dict(loop="everloop:new_event_loop", lifespan="off", timeout_graceful_shutdown=0)
+        server = Server(uvicorn.Config(app, **options))
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass  # as uvicorn.run() does
+    """
+    result = run_script(script, EVERLOOP_RESCUE="1")
+    assert result.returncode == status, result.stderr
+    assert "timeout graceful shutdown exceeded" in result.stderr
+    assert "Traceback" not in result.stderr.partition("Finished server process")[2]
 
 
 def test_a_handler_runs_while_home_is_rescued(rescuing_loop):

@@ -162,6 +162,10 @@ class LoopCore:
         """The life of a relief thread."""
     def _run(self, name: str, sleeper: Callable[[int, float | None], object] | None = None, /) -> None:
         """Turns the loop on this thread until it is stopped. It sleeps in `sleeper(fd, seconds or None)`, if given."""
+    def _pin_to_home(self, task: asyncio.Task[Any], ident: int, /) -> bool:
+        """Has home alone run the next step of a task, if home is the thread of this number. False: it is not, or its
+        step waits in `block_on()`, perhaps for who asks.
+        """
     def _staying(self) -> list[int]:
         """The idents of threads that cannot end with this run: their steps are aside, or tasks pinned to them."""
     def _unwatch(self, fd: int, write: bool) -> bool:

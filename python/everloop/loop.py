@@ -29,7 +29,7 @@ from .private import loops as private
 from .private import nesting
 from .private.eager import begins_task
 from .sendfile import SendfileMethods
-from .signals import SignalMethods
+from .signals import SignalMethods, send_home
 from .sockets import SocketMethods
 from .subprocesses import SubprocessMethods
 from .transports import TransportMethods
@@ -231,10 +231,26 @@ class EventLoop(
     # ---- relief threads
 
     def _start_relief(self) -> None:
+        send_home()
         name = f"everloop-relief-{next(_relief_numbers)}"
         box: list[threading.Thread] = []  # tells the thread which one it is
         box.append(real_threads.new_thread(_relieve, (self, name, box), name=name))
         box[0].start()
+
+    def _call_at_home(self, call: Callable[[], T]) -> T:
+        """Has home make a call, if that is the main thread, and waits for it in this step, which runs elsewhere."""
+        if not _native.is_in_step():
+            return call()
+
+        async def errand() -> T:
+            return call()
+
+        task = tasks.Task(errand(), loop=self, name=f"{call!r} at home")
+        if self._pin_to_home(task, threading.main_thread().ident or 0):
+            result: T = wait_in_step(task)
+            return result
+        task.cancel()
+        return call()
 
     def _join_relief(self) -> None:
         """Waits for the relief threads that have nothing left to do."""

@@ -5,15 +5,21 @@ the main thread alone, Ctrl-C's among them, and a thread that sleeps in a system
 that call. It does not if it comes just before the call begins, or to another thread: then the main thread sleeps on,
 perhaps for that which its handler would do. As long as the main thread turns the loop itself, the loop's own sleeps
 take care of that. While its step is aside, the thread that has the loop hears of each signal, and interrupts the call.
+
+Handlers can be set on the main thread alone, and a step that does so may have come to a relief thread. Then home, if
+that is the main thread, does it between two of its own steps, and the step waits aside for that.
 """
 
+import functools
 import signal
+import threading
+from asyncio import events
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVarTuple, Unpack
 
 from .private import loops as private
 
-__all__ = ["SignalMethods"]
+__all__ = ["SignalMethods", "send_home"]
 
 Ts = TypeVarTuple("Ts")
 
@@ -32,6 +38,7 @@ class SignalMethods:
         def is_closed(self) -> bool: ...
         def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Any: ...
         def _interrupt_home(self) -> bool: ...
+        def _call_at_home[T](self, call: Callable[[], T]) -> T: ...
 
     # The signals that have a handler in the loop. Main thread only.
     _handled: set[int]
@@ -104,3 +111,28 @@ class SignalMethods:
     def _interrupt_call(self, pauses: tuple[float, ...]) -> None:
         if self._interrupt_home() and pauses:
             self.call_later(pauses[0], self._interrupt_call, pauses[1:])
+
+
+def send_home() -> None:
+    """From here on steps on relief threads may call what only the main thread may."""
+    global _sends_home
+    if not _sends_home:
+        _sends_home = True
+        signal.signal = _at_home(signal.signal)
+        signal.set_wakeup_fd = _at_home(signal.set_wakeup_fd)
+
+
+_sends_home = False
+
+
+def _at_home[**P, T](function: Callable[P, T]) -> Callable[P, T]:
+    """The same function; a step that calls it on a relief thread waits until home has called it."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        running = events._get_running_loop()
+        if threading.get_ident() == threading.main_thread().ident or not isinstance(running, SignalMethods):
+            return function(*args, **kwargs)
+        return running._call_at_home(functools.partial(function, *args, **kwargs))
+
+    return call

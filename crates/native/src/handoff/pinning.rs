@@ -3,13 +3,18 @@
 //! SQLAlchemy's asyncio support and greenback run synchronous code in a greenlet and switch out of it to await. A
 //! greenlet cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a
 //! step switches to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
+//!
+//! What only the main thread may call is a task that is pinned to home, for one step: python/everloop/signals.py.
 
 use super::current::current;
+use crate::aside::Reason;
+use crate::event_loop::LoopCore;
 use crate::event_loop::pins::{Pin, Pins};
 use crate::ffi::{self, Made};
 use crate::handle::Handle;
 use crate::member::Member;
 use everloop_core::baton::ThreadId;
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
@@ -39,6 +44,19 @@ pub fn settle(py: Python<'_>, pins: &Pins, member: &Member, task: Option<Bound<'
         pins.set(ffi::address(&task), Some(Pin { thread: member.id(), greenlets: alive }));
     }
     Ok(())
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Has home alone run the next step of a task, if home is the thread of this number. False: it is not, or its
+    /// step waits in `block_on()`, perhaps for who asks.
+    fn _pin_to_home(&self, task: &Bound<'_, PyAny>, ident: u64) -> bool {
+        let home = lock(&self.threads.members).values().find(|member| member.home && member.ident == ident).cloned();
+        let Some(home) = home.filter(|home| home.aside_reason() != Some(Reason::BlockOn)) else { return false };
+        let old = self.threads.pins.set(ffi::address(task), Some(Pin { thread: home.id(), greenlets: Vec::new() }));
+        drop(old);
+        true
+    }
 }
 
 fn is_alive(greenlet: &Bound<'_, PyWeakrefReference>) -> PyResult<bool> {
