@@ -24,6 +24,11 @@
 //! which may collect garbage, so it is never called with a lock held. On the watchdog's thread nothing collects
 //! garbage, and values are closed, not dropped: it is no thread of Python's, and drops no last reference.
 //!
+//! **Where no gate is.** Inside the callbacks of other tools (a profile function, a callback of `sys.monitoring`) the
+//! interpreter fires no events: a step that blocks in one is rescued, and runs on beside others. Nor is there one once
+//! somebody has freed our tool id (`tool.rs`). What would change the first: that a thread which looks on can tell
+//! whether another one is inside such a callback.
+//!
 //! **Dropped instead of closed.** Where a release panics before the step is aside, or a loop goes with a member in it,
 //! the value is dropped, and closes what it holds; what fails then goes to the outbox, as nobody is there to raise it.
 //!
