@@ -15,6 +15,7 @@ import weakref
 import pytest
 
 import everloop
+from everloop import _native
 from support import PATIENCE, rescuing_loop, run_script, spin
 
 LONG = 0.1  # seconds: many times what a step may last before it is divided
@@ -224,6 +225,32 @@ def test_a_busy_loop_and_a_step_that_computes_both_get_on(dividing_loop):
         done = True
 
     dividing_loop.run_until_complete(main())
+
+
+def test_where_a_step_was_divided_the_next_one_is_divided_earlier(dividing_loop):
+    def compute(enough):
+        while not enough():
+            pass
+
+    async def main():
+        async with Ticker() as ticker:
+            compute(ticker.more(3))
+
+    dividing_loop.run_until_complete(main())
+    patient = rescuing_loop(rescue="all", rescue_after=3600)
+    try:
+        patient.run_until_complete(main())
+        _native.forget_sites()
+
+        async def spins():
+            async with Ticker() as ticker:
+                before = ticker.ticks
+                spin(LONG)
+                assert ticker.ticks == before
+
+        patient.run_until_complete(spins())
+    finally:
+        patient.close()
 
 
 # ---- what stays as it was
