@@ -24,7 +24,7 @@ CORE_ORDER = {
     ],
     "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
     "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
-    "watchdog": [{"open_reports", "pulse", "slices", "standstill", "suspect"}, {"mod"}],
+    "watchdog": [{"deadlock", "open_reports", "pulse", "slices", "standstill", "suspect"}, {"mod"}],
     "baton": [{"mod"}, {"patients", "sentinel"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
@@ -76,7 +76,7 @@ NATIVE_ORDER = {
     "gates": [{"leaves", "opcodes"}, {"tool"}, {"callee", "codes", "everywhere"}, {"mod", "sites"}],
     "handle": [{"native", "running"}, {"args"}, {"mod"}, {"description"}, {"timer"}],
     "handoff": [
-        {"asyncio_code", "current", "debugger", "grant", "relief", "signals", "tasks"},
+        {"asyncio_code", "current", "deadlock", "debugger", "grant", "relief", "signals", "tasks"},
         {"mod", "pinning"},
         {"contexts", "whole"},
         {"blocking", "block_on", "division", "rescue"},
@@ -109,7 +109,7 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"sight", "snapshot"}, {"notes"}, {"end"}, {"watch"}, {"mod"}],
+    "watchdog": [{"sight", "snapshot"}, {"deadlock", "notes"}, {"end"}, {"watch"}, {"mod"}],
 }
 ORDERS = {CORE: CORE_ORDER, NATIVE: NATIVE_ORDER}
 

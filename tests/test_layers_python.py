@@ -31,7 +31,7 @@ ORDER = {
         {"faces"},
         {"statistics"},
     ],
-    "bridge/deadlocks": [{"edges", "graph", "message", "openers"}, {"waiting"}],
+    "bridge/deadlocks": [{"edges", "graph", "message", "openers"}, {"waiting"}, {"locks"}],
     "bridge/executors": [{"to_executor"}, {"to_interpreter"}],
     "bridge/faces": [
         {"runners", "serial_task", "serial_thread"},

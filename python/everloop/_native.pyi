@@ -174,6 +174,8 @@ class LoopCore:
         """The handles that are queued: those that are ready, and the timers, in no order."""
     def _wait_for(self, future: Future[Any], task: Task[Any] | None) -> StepWait:
         """Begins to wait for `future`, cancelled whenever `task` is. RuntimeError: no step of the loop runs here."""
+    def _set_signal_file(self, fd: int | None) -> None:
+        """Says which of the files is only there so that the loop hears of signals that it has no handlers for."""
     def _watched(self) -> dict[int, tuple[bool, bool]]:
         """Descriptor -> (reads, writes) of everything that is watched."""
     def _own_transports(self) -> list[Transport]:
@@ -791,6 +793,9 @@ def set_library_files(library: str, asyncio: str, own: str) -> None:
 
 def set_foreign_files(prefixes: list[str]) -> None:
     """Says how the names of files begin that are not the program's own: they are passed over in reports."""
+
+def set_deadlock_error(make: Callable[..., BaseException]) -> None:
+    """Registers the function that makes the error of steps that wait for each other."""
 
 def set_report_writer(writer: object | None) -> None:
     """Registers the object that makes the texts."""

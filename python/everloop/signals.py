@@ -39,6 +39,7 @@ class SignalMethods:
         def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Any: ...
         def _interrupt_home(self) -> bool: ...
         def _call_at_home[T](self, call: Callable[[], T]) -> T: ...
+        def _set_signal_file(self, fd: int | None) -> None: ...
 
     # The signals that have a handler in the loop. Main thread only.
     _handled: set[int]
@@ -51,12 +52,17 @@ class SignalMethods:
             self._make_signal_sockets()
         super().add_signal_handler(sig, callback, *args)  # type: ignore[misc]
         self._handled.add(sig)
+        self._set_signal_file(None)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Returns True if the signal had a handler in the loop, which it has no more. Main thread only."""
         removed: bool = super().remove_signal_handler(sig)  # type: ignore[misc]
         self._handled.discard(sig)
-        if self._hears and not self._handled:
+        if self._handled:
+            return removed
+        if self._csock is not None:
+            self._set_signal_file(self._ssock.fileno())
+        if self._hears:
             self._hear_signals()  # asyncio's own code has just ended that
         return removed
 
@@ -65,6 +71,7 @@ class SignalMethods:
             super()._make_self_pipe()  # type: ignore[misc]
             self._internal_fds -= 1  # it is counted already
             private.wakes_for_signals(self)
+            self._set_signal_file(self._ssock.fileno())
 
     def _make_self_pipe(self) -> None:
         # Only signals need one, and most loops have none. The native waker counts instead.

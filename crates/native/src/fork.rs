@@ -45,7 +45,8 @@
 //! 4. the queue of a baton (`Baton`): the thread that is granted the baton is woken under it;
 //! 5. all others, under which no lock is taken: members, pins, steps in `block_on`, deferred handles and the state of a
 //!    run (`event_loop/state.rs`), the poller (`Shared`), a member's own (`member.rs`), the inbox, learned sites, the
-//!    frame evaluator, children, foreign files, the report writer, the outbox, parkers.
+//!    frame evaluator, children, foreign files, the file for signals, the report writer and the maker of deadlock
+//!    errors, the outbox, parkers.
 
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;

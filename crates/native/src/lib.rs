@@ -70,6 +70,8 @@ mod _native {
     #[pymodule_export]
     use crate::handoff::contexts::{Left, leave_contexts};
     #[pymodule_export]
+    use crate::handoff::deadlock::set_deadlock_error;
+    #[pymodule_export]
     use crate::handoff::events::claim_tool;
     #[pymodule_export]
     use crate::handoff::is_in_step;

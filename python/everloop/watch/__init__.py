@@ -6,8 +6,10 @@ __all__ = ["install"]
 
 
 def install() -> None:
-    """Has the findings of the watchdog written to the logger `everloop`."""
+    """Has the findings of the watchdog written to the logger `everloop`, and those raised that can be."""
     from .. import _native
+    from ..bridge.deadlocks.locks import deadlock_of_steps
 
     _native.set_foreign_files(FOREIGN)
     _native.set_report_writer(ReportWriter())
+    _native.set_deadlock_error(deadlock_of_steps)

@@ -7,6 +7,7 @@ ended. Blocks at one line are counted, and told of at most once in `QUIET_SECOND
 """
 
 import linecache
+import logging
 import os
 import sysconfig
 import threading
@@ -126,7 +127,7 @@ class ReportWriter:
             kind=kind,
             task=task,
             waiting=waiting,
-            inner=f"{_short(inside[0])}:{inside[1]} in {inside[2]}" if inside is not None else "",
+            inner=_inside(inside) if inside is not None else "",
             thread=thread,
             relief=relief,
             rescued_after=rescued_after,
@@ -180,9 +181,33 @@ class ReportWriter:
         lines = [
             f"{target!r} is to stop, and has waited for {_milliseconds(seconds)} for a step that is blocked by {call}"
         ]
-        lines += _snippet(step)
+        lines += _snippet(**vars(step))
         lines.append("   = help: it stops once that call returns: give the call a time-out, or end what it waits for")
         logger.warning("%s", "\n".join(lines))
+
+    def deadlock(self, *, steps: list[dict[str, Any]], count: int, raised: bool) -> None:
+        """So many steps are blocked for ever, as they wait for each other; those that are given, at least."""
+        who = f"{count} steps are" if count > 1 else "a step is"
+        lines = [f"error[deadlock]: {who} blocked for ever: no thread is left that could end that"]
+        for step in steps:
+            lines += _snippet(**step)
+            if step["inside"] is not None:
+                lines.append(f"   = inside: {_inside(step['inside'])}")
+        if count > len(steps):
+            lines.append(f"   = and {count - len(steps)} more")
+        lines.append(
+            "   = rescue: the first one gets everloop.DeadlockError"
+            if raised
+            else "   = rescue: none: only a step that blocks the main thread could get everloop.DeadlockError"
+        )
+        lines.append(
+            "   = help: hold no `threading.Lock` over an `await` that needs another one: use `asyncio.Lock`, or take "
+            "them in one order"
+        )
+        keys = ("file", "line", "function", "task")
+        told = [{key: step[key] for key in keys} for step in steps]
+        record = {"state": "deadlock", "steps": told, "count": count, "raised": raised}
+        self._emit("\n".join(lines), record, logging.ERROR)
 
     # ---- rescue, and the watchdog itself
 
@@ -259,8 +284,8 @@ class ReportWriter:
         }
         self._emit(_text(step, seconds, ended), record)
 
-    def _emit(self, text: str, details: dict[str, Any]) -> None:
-        logger.warning("%s", text, extra={"everloop": details})
+    def _emit(self, text: str, details: dict[str, Any], level: int = logging.WARNING) -> None:
+        logger.log(level, "%s", text, extra={"everloop": details})
 
 
 def _text(step: BlockedStep, seconds: float, ended: bool) -> str:
@@ -276,7 +301,7 @@ def _text(step: BlockedStep, seconds: float, ended: bool) -> str:
                 f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(step)}"
             )
     lines = [f"warning[blocked]: {head}"]
-    lines += _snippet(step)
+    lines += _snippet(**vars(step))
     if step.inner:
         lines.append(f"   = inside: {step.inner}")
     lines.append(f"   = impact: {_impact(step)}")
@@ -310,19 +335,26 @@ def _impact(step: BlockedStep) -> str:
     return text
 
 
-def _snippet(step: BlockedStep) -> list[str]:
-    where = f"  --> {_short(step.file)}:{step.line} in {step.function}"
-    head = f'{where:<50}  {step.kind} "{step.task}"'
-    source = linecache.getline(step.file, step.line).rstrip()
+def _snippet(
+    file: str, line: int, function: str, columns: tuple[int, int] | None, kind: str, task: str, **_: Any
+) -> list[str]:
+    where = f"  --> {_short(file)}:{line} in {function}"
+    head = f'{where:<50}  {kind} "{task}"'
+    source = linecache.getline(file, line).rstrip()
     if not source.strip():
         return [head]
-    number = str(step.line)
+    number = str(line)
     blank = " " * (len(number) + 1)
     lines = [head, f"{blank}|", f"{number} | {source}"]
-    if step.columns is not None:
-        start, end = step.columns
+    if columns is not None:
+        start, end = columns
         lines.append(f"{blank}| {' ' * start}{'^' * max(end - start, 1)}")
     return lines
+
+
+def _inside(place: tuple[str, int, str]) -> str:
+    file, line, function = place
+    return f"{_short(file)}:{line} in {function}"
 
 
 def _milliseconds(seconds: float) -> str:

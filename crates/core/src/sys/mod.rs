@@ -10,10 +10,11 @@
 //! | `now` | the only clock of this crate; only threads that spin (`wait/`) read it | CLOCK_MONOTONIC |
 //! | `CpuClock` | `of_this_thread`, `now` | `pthread_getcpuclockid` |
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
-//! | `activity` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
+//! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
+//! | `thread_numbers` | of all threads of the process | `/proc/self/task` |
 //!
 //! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal
-//! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`.
+//! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`, the other two false and None.
 
 mod activity;
 mod wake;
@@ -27,7 +28,7 @@ pub use activity::Activity;
 pub use wake::Wake;
 
 #[cfg(target_os = "linux")]
-pub use linux::{CpuClock, activity, now, thread_number, times_slept};
+pub use linux::{CpuClock, activity, now, thread_number, thread_numbers, times_slept, waits_without_end};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Events, Poller};
 

@@ -3,14 +3,16 @@
 //!
 //! [`Pulse`] tells from the heartbeat how long a step has lasted, [`Suspect`] whether a step that lasts is blocked,
 //! [`OpenReports`] which reports are to begin and to end, [`Standstill`] when a loop that nobody turns gets a thread
-//! past its bound, and [`is_division_due`] and [`Share`] how long a step that computes runs, and how long the others.
+//! past its bound, [`Deadlock`] whether its steps wait for each other for ever, and [`is_division_due`] and [`Share`] how long a step that computes runs, and how long the others.
 
+mod deadlock;
 mod open_reports;
 mod pulse;
 mod slices;
 mod standstill;
 mod suspect;
 
+pub use deadlock::{Deadlock, Standing, Thread};
 pub use open_reports::{OpenReport, OpenReports, SeenAside};
 pub use pulse::{Look, Pulse, Timing, came_late, last_came, period};
 pub use slices::{Share, is_division_due, pace};

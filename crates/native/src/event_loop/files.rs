@@ -88,6 +88,12 @@ impl LoopCore {
     pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
         lock(&self.files.registry).owner(fd, direction).is_some()
     }
+
+    /// True if a file is watched that may have something for the program: not only the one for signals.
+    pub fn watches_for_program(&self) -> bool {
+        let signals = *lock(&self.files.signals);
+        lock(&self.files.registry).watched().any(|(fd, _)| Some(fd) != signals)
+    }
 }
 
 #[pymethods]
@@ -104,6 +110,11 @@ impl LoopCore {
             return Ok(false);
         }
         slf.get().unwatch(slf.py(), fd, if write { Direction::Write } else { Direction::Read })
+    }
+
+    /// Says which of the files is only there so that the loop hears of signals that it has no handlers for.
+    fn _set_signal_file(&self, fd: Option<RawFd>) {
+        *lock(&self.files.signals) = fd;
     }
 
     /// Descriptor -> (reads, writes) of everything that is watched.

@@ -51,6 +51,9 @@ pub struct Queues {
 pub(super) struct Files {
     /// The handles by descriptor. Written by any thread, under its lock.
     pub registry: Mutex<Registry<Py<Handle>>, { rank::FILES }>,
+    /// The descriptor of these by which the interpreter says that there was a signal, as long as no handler in the loop
+    /// waits for that. Written by home; read by the watchdog.
+    pub signals: Mutex<Option<RawFd>>,
     /// The transports by descriptor, weakly. Written and read under the GIL.
     pub owned: GilCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
 }

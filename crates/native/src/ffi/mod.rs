@@ -44,7 +44,7 @@ pub use finalizers::{Finalize, install_finalizer};
 pub use frames::{frame_code, frame_instruction};
 pub use functions::{is_c_callable, is_function_of, plain_code};
 pub use hashing::hook_hashes;
-pub use interruption::interrupt_call;
+pub use interruption::{call_on_main_thread, interrupt_call};
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};
 pub use onlooker::{
     attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, definition_address, frame_line,
@@ -53,5 +53,6 @@ pub use onlooker::{
 pub use peek::{peek, peek_traverse};
 pub use private_name::{Name, Version, set_teller};
 pub use runtime::is_interpreters;
+pub use sigaction::awaits_signals;
 pub use threads::{CurrentHandle, ThreadState, thread_ident};
 pub use window::Window;

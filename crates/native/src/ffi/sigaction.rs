@@ -20,6 +20,23 @@ pub fn set_action(signal: c_int, action: &libc::sigaction) {
     unsafe { libc::sigaction(signal, action, null_mut()) };
 }
 
+/// True if the process has a handler for a signal that may come from outside, other than Ctrl-C's: Python has that of
+/// its own accord. What tells of a fault of the process itself does not count.
+pub fn awaits_signals() -> bool {
+    const OTHERS: [c_int; 8] = [
+        libc::SIGINT,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+    ];
+    let none = [libc::SIG_DFL, libc::SIG_IGN, empty_action().sa_sigaction];
+    (1..=libc::SIGRTMAX()).any(|signal| !OTHERS.contains(&signal) && !none.contains(&action(signal).sa_sigaction))
+}
+
 /// The default action.
 pub fn default_action() -> libc::sigaction {
     // SAFETY: all zeros is a valid sigaction, the default one, with no flags.

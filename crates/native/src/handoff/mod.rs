@@ -66,6 +66,7 @@ pub mod block_on;
 pub mod blocking;
 pub mod contexts;
 mod current;
+pub mod deadlock;
 pub mod debugger;
 pub mod division;
 pub mod events;

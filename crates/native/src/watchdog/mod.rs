@@ -34,6 +34,7 @@
 //! needless to look. An interpreter without a GIL would not need the proofs, but steps could then run beside each other
 //! anyway.
 
+mod deadlock;
 mod end;
 mod notes;
 mod sight;

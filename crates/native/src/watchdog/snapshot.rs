@@ -80,12 +80,12 @@ impl Snapshot {
         })
     }
 
-    pub fn tell(self, details: &Bound<'_, PyDict>) -> PyResult<()> {
-        match self.line {
+    pub fn tell(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
+        match &self.line {
             Some(line) => {
-                details.set_item("file", line.file)?;
+                details.set_item("file", &line.file)?;
                 details.set_item("line", line.number)?;
-                details.set_item("function", line.function)?;
+                details.set_item("function", &line.function)?;
                 details.set_item("columns", line.columns)?;
             }
             None => {
@@ -95,12 +95,12 @@ impl Snapshot {
                 details.set_item("columns", None::<u32>)?;
             }
         }
-        details.set_item("inside", self.inside.map(|line| (line.file, line.number, line.qualified)))?;
+        details.set_item("inside", self.inside.as_ref().map(|line| (&line.file, line.number, &line.qualified)))?;
         details.set_item("kind", if self.task.is_some() { "task" } else { "callback" })?;
-        details.set_item("task", self.task.unwrap_or(self.callback))?;
+        details.set_item("task", self.task.as_ref().unwrap_or(&self.callback))?;
         details.set_item("waiting", self.waiting)?;
-        details.set_item("thread", self.thread)?;
-        details.set_item("relief", self.relief)
+        details.set_item("thread", &self.thread)?;
+        details.set_item("relief", self.relief.as_ref())
     }
 }
 

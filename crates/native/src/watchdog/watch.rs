@@ -1,8 +1,8 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
 use super::end::End;
-use super::notes;
 use super::sight::{Position, doing, look_at};
+use super::{deadlock, notes};
 use crate::aside::Reason;
 use crate::clock;
 use crate::event_loop::{LoopCore, Shared};
@@ -15,7 +15,7 @@ use crate::member::Member;
 use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
 use everloop_core::watchdog::{
-    self, Action, Circumstances, Look, OpenReports, Pulse, SeenAside, Share, Standstill, Suspect, Timing,
+    self, Action, Circumstances, Deadlock, Look, OpenReports, Pulse, SeenAside, Share, Standstill, Suspect, Timing,
 };
 use pyo3::prelude::*;
 use std::mem;
@@ -46,6 +46,8 @@ pub struct Seen {
     reports: OpenReports,
     /// Does nobody turn the loop?
     standstill: Standstill,
+    /// Do its steps wait for each other for ever?
+    deadlock: Deadlock,
     /// The time that the others have had since a step that computes has run.
     share: Share,
     /// How often gates of all code had been needed when one was last found open that nobody needed.
@@ -136,6 +138,7 @@ impl Watch {
             self.look_patients(tick, now);
         }
         self.look_aside(now);
+        self.look_for_deadlock(tick, now);
         self.settle_gates();
     }
 
@@ -297,6 +300,23 @@ impl Watch {
             }
             seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now));
             if is_quiet { Ok(()) } else { seen.end.look(core, &members, now) }
+        });
+    }
+
+    /// Steps that are aside may wait for each other, for ever.
+    fn look_for_deadlock(&self, tick: u64, now: u64) {
+        let counters = &self.shared.counters;
+        let sleeps = counters.aside.load(Ordering::Relaxed) > 0 && self.shared.baton.is_polling();
+        if !lock(&self.seen).deadlock.is_look_due(sleeps, tick, now) {
+            return;
+        }
+        self.attached(|core, seen| {
+            let standing = deadlock::look(core)?;
+            // If a step has begun meanwhile, the next look sees that.
+            if seen.deadlock.judge(&standing, now) && self.shared.heartbeat.tick() == tick {
+                deadlock::end(core)?;
+            }
+            Ok(())
         });
     }
 

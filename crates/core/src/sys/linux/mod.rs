@@ -11,5 +11,5 @@ pub use clock::now;
 pub use epoll::{Events, Poller};
 #[cfg(not(loom))]
 pub use futex::Park;
-pub use procfs::activity;
+pub use procfs::{activity, thread_numbers, waits_without_end};
 pub use thread::{CpuClock, thread_number, times_slept};
