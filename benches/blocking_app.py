@@ -157,7 +157,7 @@ KINDS = {
     "numpy: sort": Kind(sort, 2, ("numpy",), numbers),
     "bcrypt": Kind(hash_bcrypt, 2, ("bcrypt",)),
     "pbkdf2": Kind(hash_pbkdf2, 2),
-    "a loop in Python, 2 s": Kind(loop_in_python, 1),
+    "Python, twice as long": Kind(loop_in_python, 1),
 }
 BLOCK, TO_THREAD = "/block", "/to-thread"
 

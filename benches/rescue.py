@@ -82,6 +82,11 @@ def health(loops: list[str], rounds: int, quick: bool) -> None:
                 continue
             played = play(ports, number, kind.at_once, rounds)
             print(f"{title:<22}{kind.at_once:>8}" + "".join(f"{shown(latencies):>27}" for latencies in played.values()))
+        if "everloop" in loops:
+            port = stack.enter_context(compare.serving("everloop", *APP, **variables, EVERLOOP_RESCUE="all"))
+            [latencies] = play({"everloop": port}, number, kind.at_once, rounds).values()
+            cells = "".join(f"{shown(latencies) if loop == 'everloop' else '-':>27}" for loop in loops)
+            print(f"{'  the same, divided':<22}{kind.at_once:>8}{cells}   rescue='all'")
 
 
 def play(ports: dict[str, int], number: int, at_once: int, rounds: int) -> dict[str, list[float]]:
@@ -199,6 +204,7 @@ def measure_others(name: str, pairs: str) -> dict[str, float]:
         times: dict[str, list[tuple[float, float]]] = {title: [] for title in timed_ones}
         for _ in range(int(pairs)):
             for title, snippet in timed_ones.items():
+                await settled()
                 alone = timed(snippet)
                 blocked = asyncio.create_task(step())
                 await asyncio.sleep(0)
@@ -212,6 +218,13 @@ def measure_others(name: str, pairs: str) -> dict[str, float]:
 
     with asyncio.Runner(loop_factory=lambda: everloop.EventLoop(rescue=True)) as runner:
         return runner.run(scene())
+
+
+async def settled() -> None:
+    """everloop takes back what it has asked of all code a moment after the last step that needed it is back."""
+    monitoring = sys.monitoring
+    while any(monitoring.get_events(tool) for tool in range(6) if monitoring.get_tool(tool) == "everloop"):
+        await asyncio.sleep(0.001)
 
 
 def timed(snippet: Callable[[], object]) -> float:
