@@ -5,6 +5,7 @@ import contextlib
 import io
 import pdb
 import sys
+import threading
 import time
 
 import pytest
@@ -180,6 +181,55 @@ def test_a_trace_function_sees_all_lines_of_a_task_while_another_one_blocks(resc
     with trace_function(trace):
         rescuing_loop.run_until_complete(main())
     assert lines == [1, 2, 3]
+
+
+class Commands:
+    """The standard input of a debugger: a first command after a while, and then the same again and again."""
+
+    def __init__(self, command):
+        self.command = command
+        self.wait = A_WHILE
+
+    def readline(self):
+        time.sleep(self.wait)
+        self.wait = 0
+        return f"{self.command}\n"
+
+
+BACKENDS = [{}] if sys.version_info < (3, 14) else [{"backend": "settrace"}, {"backend": "monitoring"}]
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: "".join(backend.values()) or "pdb")
+def test_a_task_that_is_stopped_on_a_relief_thread_is_kept_over_its_awaits(rescuing_loop, gate, backend):
+    """The loop goes home at the first of them."""
+    output = io.StringIO()
+
+    async def block():
+        gate.wait()
+
+    async def debugged():
+        thread = threading.current_thread()
+        debugger = pdb.Pdb(stdin=Commands("next"), stdout=output, nosigint=True, readrc=False, **backend)
+        debugger.set_trace()
+        gate.open()
+        await blocked
+        before = "in the next line"
+        await asyncio.sleep(0)
+        assert threading.current_thread() is thread
+        debugger.set_continue()
+        return before
+
+    async def main():
+        nonlocal blocked
+        blocked = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        assert threading.current_thread() is not threading.main_thread()
+        await debugged()
+
+    blocked = None
+    rescuing_loop.run_until_complete(main())
+    assert '-> before = "in the next line"' in output.getvalue()
+    assert "-> debugger.set_continue()" in output.getvalue()
 
 
 class CTracer:

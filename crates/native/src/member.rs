@@ -70,7 +70,7 @@ pub struct Member {
     passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
     /// Greenlets that the step has switched to: see handoff/pinning.rs. Written and read by the thread.
     greenlets: Mutex<Vec<Py<PyAny>>>,
-    /// True if there are any: asked after every step.
+    /// True if there are any, or a debugger is at a relief thread: asked after every step.
     switched: AtomicBool,
 }
 
@@ -155,9 +155,12 @@ impl Member {
         self.debugger.load(Ordering::Relaxed)
     }
 
-    /// Notes whether a debugger is at this thread.
+    /// Notes whether a debugger is at this thread: then the tasks of a relief thread stay on it.
     pub fn note_debugger(&self, found: bool) {
         self.debugger.store(found, Ordering::Relaxed);
+        if found && !self.home {
+            self.switched.store(true, Ordering::Relaxed);
+        }
     }
 
     /// True while the thread runs Python code that is not its step's.
@@ -208,7 +211,7 @@ impl Member {
         lock(&self.greenlets).push(greenlet);
     }
 
-    /// True if the step has switched to a greenlet.
+    /// True if the step has switched to a greenlet, or a debugger is at this relief thread.
     #[inline]
     pub fn has_switched(&self) -> bool {
         self.switched.load(Ordering::Relaxed)

@@ -35,22 +35,19 @@ impl Driver<'_> {
     /// the next step: the baton is back, or it could not go there now.
     pub(super) fn send_to(&mut self, thread: ThreadId, handle: Py<Handle>) -> PyResult<bool> {
         let this = self.core.get();
+        let task = handle.bind(self.py).get().task(self.py).map_or(0, |task| ffi::address(&task));
         let there = lock(&this.threads.members).get(&thread).cloned();
-        match there {
-            Some(there) if there.aside_reason().is_some() => {
-                lock(&this.queues.deferred).push(handle); // until a step that is aside comes back
-                return Ok(true);
-            }
-            Some(_) => {}
-            None => {
-                // The task's thread is gone, and the task's greenlets with it: let the task fail in its own words.
-                if let Some(task) = handle.bind(self.py).get().task(self.py) {
-                    let pin = this.threads.pins.set(ffi::address(&task), None);
-                    drop(pin);
-                }
-                self.on_turn(|turn| turn.push_front(handle));
-                return Ok(true);
-            }
+        let is_aside = there.as_ref().is_some_and(|there| there.aside_reason().is_some());
+        if is_aside && !this.threads.pins.yields(task) {
+            lock(&this.queues.deferred).push(handle); // until a step that is aside comes back
+            return Ok(true);
+        }
+        if is_aside || there.is_none() {
+            // Where its thread is gone, so are the task's greenlets: let the task fail in its own words.
+            let pin = this.threads.pins.set(task, None);
+            drop(pin);
+            self.on_turn(|turn| turn.push_front(handle));
+            return Ok(true);
         }
         self.on_turn(|turn| turn.push_front(handle));
         if this.baton().hand_to(&self.member.waiter, thread) {

@@ -13,6 +13,8 @@ pub struct Pin {
     pub thread: ThreadId,
     /// The greenlets that it is suspended in.
     pub greenlets: Vec<Py<PyWeakrefReference>>,
+    /// True if the task goes on elsewhere while that thread's step is aside.
+    pub yields: bool,
 }
 
 /// The pinned tasks of one loop, by the address of the task: its greenlets run its coroutine and so keep it alive.
@@ -38,6 +40,11 @@ impl Pins {
     /// Returns the thread to which a task is pinned.
     pub fn thread_of(&self, task: usize) -> Option<ThreadId> {
         lock(&self.pins).get(&task).map(|pin| pin.thread)
+    }
+
+    /// True if a task goes on elsewhere while the step of the thread that it is pinned to is aside.
+    pub fn yields(&self, task: usize) -> bool {
+        lock(&self.pins).get(&task).is_some_and(|pin| pin.yields)
     }
 
     /// Pins a task; with `None` it unpins it. Returns the pin that the task had.

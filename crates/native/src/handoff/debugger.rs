@@ -16,7 +16,8 @@
 //! comes to a prompt, not all that run later, so that neither sign is enough alone. Frames may keep theirs for ever: it
 //! counts only while some thread is traced, and in the frames of the step.
 //!
-//! What this does not do: a debugger that is first called on a relief thread loses its task when home takes the baton.
+//! A debugger that is called on a relief thread keeps the tasks that this has stepped, also after home is back
+//! (`pinning.rs`). What it does not keep: a task whose first stop is over before the watchdog has looked.
 //!
 //! The trace function of coverage (up to CPython 3.13) stops nobody, and all threads have it: it does not count. From
 //! 3.14 on coverage has a tool id of its own.

@@ -4,13 +4,16 @@
 //! greenlet cannot change thread ("cannot switch to a different thread"). `greenlet.settrace` tells which greenlets a
 //! step switches to; if some are alive when the step ends, its task is pinned to this thread until they are dead.
 //!
+//! A debugger knows the thread that it was called on: while one is at a relief thread, the tasks that this has stepped
+//! are pinned to it, unless its step is aside.
+//!
 //! What only the main thread may call is a task that is pinned to home, for one step: python/everloop/signals.py.
 
 use super::current::current;
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;
 use crate::event_loop::pins::{Pin, Pins};
-use crate::ffi::{self, Made};
+use crate::ffi::{self, Made, name};
 use crate::handle::Handle;
 use crate::member::Member;
 use everloop_core::baton::ThreadId;
@@ -24,9 +27,14 @@ pub fn thread_of(pins: &Pins, handle: &Bound<'_, Handle>) -> Option<ThreadId> {
     pins.thread_of(ffi::address(&task))
 }
 
-/// A step of `task` has ended on `member`: pins it if greenlets are left alive in it.
+/// A step of `task` has ended on `member`: pins it if greenlets are left alive in it, or a debugger is at a relief
+/// thread.
 pub fn settle(py: Python<'_>, pins: &Pins, member: &Member, task: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let touched = member.take_greenlets();
+    let is_debugged = !member.home && member.has_debugger();
+    if is_debugged {
+        member.note_debugger(true); // this is called after the next step as well
+    }
     let Some(task) = task else { return Ok(()) };
     let known = pins.set(ffi::address(&task), None).map(|pin| pin.greenlets).unwrap_or_default();
     let mut greenlets = Vec::new();
@@ -40,8 +48,9 @@ pub fn settle(py: Python<'_>, pins: &Pins, member: &Member, task: Option<Bound<'
             alive.push(greenlet);
         }
     }
-    if !alive.is_empty() {
-        pins.set(ffi::address(&task), Some(Pin { thread: member.id(), greenlets: alive }));
+    if !alive.is_empty() || is_debugged && !task.call_method0(name!(py, "done"))?.is_truthy()? {
+        let yields = alive.is_empty();
+        pins.set(ffi::address(&task), Some(Pin { thread: member.id(), greenlets: alive, yields }));
     }
     Ok(())
 }
@@ -53,7 +62,10 @@ impl LoopCore {
     fn _pin_to_home(&self, task: &Bound<'_, PyAny>, ident: u64) -> bool {
         let home = lock(&self.threads.members).values().find(|member| member.home && member.ident == ident).cloned();
         let Some(home) = home.filter(|home| home.aside_reason() != Some(Reason::BlockOn)) else { return false };
-        let old = self.threads.pins.set(ffi::address(task), Some(Pin { thread: home.id(), greenlets: Vec::new() }));
+        let old = self
+            .threads
+            .pins
+            .set(ffi::address(task), Some(Pin { thread: home.id(), greenlets: Vec::new(), yields: false }));
         drop(old);
         true
     }
