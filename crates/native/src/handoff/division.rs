@@ -109,7 +109,7 @@ fn has_dead_reference(frame: &Bound<'_, PyFrame>, code: &Bound<'_, PyCode>, kind
 pub fn ask(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<bool> {
     let py = core.py();
     member.end_division(py)?;
-    if !may_release(core, member) || tool::claimed(py).is_none() || is_whole(py, member) {
+    if !may_release(core, member) || is_whole(py, member) || tool::ours(py)?.is_none() {
         return Ok(false);
     }
     let Some((frame, _)) = point(py, member)? else { return Ok(false) };
@@ -150,8 +150,10 @@ fn divide_here(py: Python<'_>) -> PyResult<()> {
     if release(&core, &member, Reason::Divided, 0, Gates::none())?.is_none() {
         return Ok(());
     }
-    let is_idle = !this.queues.inbox.is_filled();
-    let (granted, raised) = wait_granted(py, this, &member, || this.baton().queue_patient(&member.waiter, is_idle));
+    let (granted, raised) = wait_granted(py, this, &member, || {
+        // Asked without the GIL, as late as can be: others may have run since the release.
+        this.baton().queue_patient(&member.waiter, !this.queues.inbox.is_filled())
+    });
     let resumed = go_on_in_step(&core, &member, granted);
     let resumed = if member.aside_reason() == Some(Reason::Rescued) {
         resumed.and(resume(&core, &member)) // coming back has let go of the GIL for too long
