@@ -7,7 +7,7 @@ use super::whole::is_whole;
 use super::{come_back, gate, may_release, release};
 use crate::aside::Reason;
 use crate::clock;
-use crate::ffi;
+use crate::ffi::{self, Arguments, FastMethod};
 use crate::gates::sites::{self, Standing};
 use crate::gates::tool::{self, Callbacks};
 use crate::gates::{Gates, Need, callee, leaves};
@@ -15,6 +15,7 @@ use crate::member::Member;
 use everloop_core::sites::{Event, Kind};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
 /// Takes a tool id, once. False: none is free, and steps can only be reported, not rescued.
@@ -25,7 +26,7 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
             instruction: wrap_pyfunction!(on_instruction, py)?.into_any(),
             raise: wrap_pyfunction!(on_raise, py)?.into_any(),
             call: wrap_pyfunction!(on_call, py)?.into_any(),
-            start: wrap_pyfunction!(on_start, py)?.into_any(),
+            start: on_start(py)?,
             throw: wrap_pyfunction!(on_raise, py)?.into_any(),
             c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
         })
@@ -45,11 +46,30 @@ fn on_instruction(py: Python<'_>, code: &Bound<'_, PyCode>, offset: i32) -> PyRe
     })
 }
 
-/// A frame begins or goes on, of any code: for the threads that a blocked C function calls Python on.
-#[pyfunction]
-fn on_start(py: Python<'_>, _code: &Bound<'_, PyAny>, _offset: &Bound<'_, PyAny>) -> PyResult<()> {
-    gate(py)?;
-    division::divide(py)
+/// Its method is called for each frame that begins or goes on, of any code: for the threads that a blocked C function
+/// calls Python on. All threads pay for that, so it is a fast one.
+#[pyclass(frozen, module = "everloop._native")]
+struct Start;
+
+struct Pass;
+
+impl FastMethod for Pass {
+    const NAME: &'static CStr = c"pass_gate";
+    const DOC: &'static CStr = c"A frame begins or goes on.";
+    type Class = Start;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, Start>, _arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        gate(py)?;
+        division::divide(py)?;
+        Ok(py.None())
+    }
+}
+
+fn on_start(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    ffi::install::<Pass>(py)?;
+    Bound::new(py, Start)?.getattr("pass_gate")
 }
 
 #[pyfunction]
