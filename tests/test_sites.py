@@ -17,7 +17,7 @@ import pytest
 
 import everloop
 from everloop import _native
-from support import gates, hand_offs, local_events, run_against, spin
+from support import gates, hand_offs, local_events, run_against, spin, wait_aside
 
 
 def test_a_rescued_site_hands_off_at_the_call_from_then_on(rescuing_loop, gate, witness):
@@ -461,3 +461,69 @@ def test_python_called_by_an_instruction_at_a_learned_site_runs_alone(rescuing_l
 
     rescuing_loop.run_until_complete(main())
     assert seen == ["own"]
+
+
+def test_c_code_that_calls_python_and_blocks_again_is_put_aside_each_time(rescuing_loop, witness):
+    """A database driver does so: it turns a generator, and waits for its server each time that this yields."""
+    items, seen = queue.SimpleQueue(), []
+
+    def note(number):
+        with witness:
+            seen.append(number)
+
+    def numbers():
+        for _ in range(3):
+            with witness:
+                seen.append(None)
+            yield True
+
+    async def block(drive):
+        drive()
+
+    def call_functions():
+        list(map(operator.call, [note, items.get, note, items.get, note], range(1, 6)))
+
+    def turn_a_generator():
+        list(map(items.get, numbers()))
+
+    async def play(drive, blocks):
+        before = len(seen)
+        task = asyncio.create_task(block(drive))
+        for number in range(1, blocks + 1):
+            while len(seen) < before + number:
+                await asyncio.sleep(0)
+            await wait_aside(rescuing_loop)
+            witness.open_and_linger(lambda: items.put(True))
+        await task
+
+    for drive, blocks in ((call_functions, 2), (turn_a_generator, 3)):
+        for _ in range(3):
+            rescuing_loop.run_until_complete(play(drive, blocks))
+        rescues = rescuing_loop.statistics()["rescues"]
+        for _ in range(3):
+            rescuing_loop.run_until_complete(play(drive, blocks))
+        assert rescuing_loop.statistics()["rescues"] == rescues
+    assert witness.overlaps == []
+
+
+def test_python_that_c_code_at_a_learned_site_has_called_is_nothing_special_elsewhere(rescuing_loop, witness):
+    items = queue.SimpleQueue()
+
+    def note(_):
+        with witness:
+            pass
+
+    def drive():
+        list(map(operator.call, [note, items.get, note], range(1, 4)))
+
+    for _ in range(3):
+        run_against(rescuing_loop, witness, drive, lambda: items.put(True))
+    assert local_events(note) == [sys.monitoring.events.PY_RETURN | sys.monitoring.events.PY_YIELD]
+
+    async def main():
+        note(0)
+        return hand_offs(rescuing_loop)
+
+    before = hand_offs(rescuing_loop)
+    assert rescuing_loop.run_until_complete(main()) == before
+    assert local_events(note) == [0]

@@ -5,6 +5,7 @@
 //! - Steps are away at calls in it, or it has learned calls: CALL, C_RETURN and C_RAISE events. The other calls of the
 //!   function are silenced one by one (`DISABLE`), and with its CALL a place loses its C_RETURN too. So a site that is
 //!   forgotten while steps are away there stays as it is, until they are back.
+//! - C code at a learned site has called it, and may block once it returns or yields: PY_RETURN and PY_YIELD events.
 //! - It has learned sites of other kinds: INSTRUCTION events, silenced in the same way. All of them speak again when a
 //!   step is to be stopped in the code.
 
@@ -33,6 +34,8 @@ pub struct Code {
     pub sites: Sites,
     /// True if it is the program's, or of one of its packages.
     pub is_programs: bool,
+    /// True if C code at a learned site has called it.
+    pub is_called_back: bool,
     /// True once other tools do not spoil our events in it ([`Tool::prepare`]): for as long as it lives.
     is_prepared: bool,
 }
@@ -48,6 +51,7 @@ impl Code {
             is_silenced: false,
             sites: Sites::default(),
             is_programs,
+            is_called_back: false,
             is_prepared: false,
         })
     }
@@ -73,6 +77,7 @@ impl Code {
         (if self.stopped > 0 { stops } else { 0 })
             | (if calls { tool.calls } else { 0 })
             | (if instructions { tool.instruction } else { 0 })
+            | (if self.is_called_back { tool.ends } else { 0 })
     }
 
     /// Notes that one of its instructions is of no interest. False: all of them are, as steps are stopped in it.

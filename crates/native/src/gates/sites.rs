@@ -12,6 +12,7 @@ use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::collections::VecDeque;
+use std::mem;
 
 /// So many sites are learned at most: the one that has not been used for longest goes first.
 const MOST_LEARNED: usize = 1024;
@@ -115,6 +116,13 @@ pub fn note_duration(code: &Bound<'_, PyCode>, offset: i32, nanoseconds: u64) {
     });
 }
 
+/// Notes whether C code at a learned site has called this code: what it does when the frame has ended may block, too.
+pub fn note_called_back(code: &Bound<'_, PyCode>, is_called_back: bool) -> PyResult<()> {
+    let Some(tool) = claimed(code.py()) else { return Ok(()) };
+    let before = with_code(code, |known, _| mem::replace(&mut known.is_called_back, is_called_back))?;
+    if before == is_called_back { Ok(()) } else { apply(tool, code) }
+}
+
 /// Forgets every learned site: what blocks is found out anew.
 #[pyfunction]
 pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
@@ -123,6 +131,7 @@ pub fn forget_sites(py: Python<'_>) -> PyResult<()> {
     let codes = with_codes(|codes| {
         let alive = codes.all().filter_map(|known| {
             known.sites.forget_all();
+            known.is_called_back = false;
             known.alive(py)
         });
         alive.collect::<Vec<_>>()

@@ -34,6 +34,8 @@ pub struct Callbacks<'py> {
     pub throw: Bound<'py, PyAny>,
     /// It is called for a C function that raises, too.
     pub c_return: Bound<'py, PyAny>,
+    /// It is called for a frame that returns, and for one that is suspended in a generator.
+    pub end: Bound<'py, PyAny>,
 }
 
 /// `sys.monitoring`, with the tool id that is ours.
@@ -53,6 +55,8 @@ pub struct Tool {
     pub raise: u32,
     /// PY_START, PY_RESUME and PY_THROW together.
     pub starts: u32,
+    /// PY_RETURN and PY_YIELD together.
+    pub ends: u32,
     /// True if RAISE can be set for one code object: from CPython 3.15 on.
     pub raises_locally: bool,
     pub opcodes: Opcodes,
@@ -95,6 +99,8 @@ impl Tool {
             ("PY_THROW", &callbacks.throw),
             ("C_RETURN", &callbacks.c_return),
             ("C_RAISE", &callbacks.c_return),
+            ("PY_RETURN", &callbacks.end),
+            ("PY_YIELD", &callbacks.end),
         ];
         for (name, callback) in register {
             monitoring.call_method1("register_callback", (id, event(name)?, callback))?;
@@ -109,6 +115,7 @@ impl Tool {
             calls: event("CALL")? | event("C_RETURN")? | event("C_RAISE")?,
             raise: event("RAISE")?,
             starts: event("PY_START")? | event("PY_RESUME")? | event("PY_THROW")?,
+            ends: event("PY_RETURN")? | event("PY_YIELD")?,
             raises_locally: py.version_info() >= (3, 15),
             monitoring: monitoring.unbind(),
         }))

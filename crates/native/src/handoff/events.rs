@@ -1,7 +1,7 @@
 //! The callbacks of the interpreter's events: a gate for a step that was rescued, a hand-off at a learned site.
 
 use super::asyncio_code::is_in_asyncio;
-use super::current::{current, current_reason};
+use super::current::{current, current_member, current_reason, is_gated};
 use super::division;
 use super::whole::is_whole;
 use super::{come_back, gate, may_release, release};
@@ -29,6 +29,7 @@ pub fn claim_tool(py: Python<'_>) -> PyResult<bool> {
             start: on_start(py)?,
             throw: wrap_pyfunction!(on_raise, py)?.into_any(),
             c_return: wrap_pyfunction!(on_c_return, py)?.into_any(),
+            end: wrap_pyfunction!(on_end, py)?.into_any(),
         })
     };
     tool::claim(py, callbacks)
@@ -59,11 +60,24 @@ impl FastMethod for Pass {
     type Class = Start;
 
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, Start>, _arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+    fn call<'py>(slf: Borrowed<'_, 'py, Start>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        gate(py)?;
+        if is_gated() {
+            begin_in_call(py, &arguments)?;
+        }
         division::divide(py)?;
         Ok(py.None())
+    }
+}
+
+/// A frame begins or goes on, called by C code that was put aside.
+#[cold]
+fn begin_in_call(py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyResult<()> {
+    let is_called_back = current_reason() == Some(Reason::Learned);
+    gate(py)?;
+    match arguments.get(0) {
+        Some(code) if is_called_back => sites::note_called_back(&code.cast::<PyCode>()?.to_owned(), true),
+        _ => Ok(()),
     }
 }
 
@@ -106,6 +120,18 @@ fn hand_off(
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
     };
+    put_aside(py, code, offset, event, is_programs, |member| may_call_python(member, kind)).map(|()| None)
+}
+
+/// Puts the step aside that comes to a learned site, if it may be. `may_call_python(member)` as for [`hand_off`].
+fn put_aside(
+    py: Python<'_>,
+    code: &Bound<'_, PyCode>,
+    offset: i32,
+    event: Event,
+    is_programs: bool,
+    may_call_python: impl FnOnce(&Member) -> Option<bool>,
+) -> PyResult<()> {
     if tool::claimed(py).is_some()
         && let Some((core, member)) = current(py)
         && core.get().shared.rescue.load(Ordering::Relaxed)
@@ -114,12 +140,34 @@ fn hand_off(
         && may_release(&core, &member)
         && (is_programs || !is_in_asyncio(py, &member)?)
         && !is_whole(py, &member)
-        && let Some(may_call_python) = may_call_python(&member, kind)
+        && let Some(may_call_python) = may_call_python(&member)
     {
         let gates = Gates::open(py, &Need::Learned { code, offset, event, may_call_python })?;
         release(&core, &member, Reason::Learned, clock::now(), gates)?;
     }
-    Ok(None)
+    Ok(())
+}
+
+/// A frame returns or yields, of code that C code at a learned site has called: a driver that waits for its server between
+/// two steps of a generator. If it is that C code to which the thread goes back now, the step is put aside again.
+#[pyfunction]
+fn on_end(py: Python<'_>, code: &Bound<'_, PyCode>, _offset: i32, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+    gate(py)?;
+    let Some(member) = current_member() else { return Ok(()) };
+    let mut frames = member.step_frames(py);
+    let (Some(frame), Some(caller)) = (frames.next(), frames.next()) else { return Ok(()) };
+    if !ffi::frame_code(&frame).is(code) {
+        return Ok(());
+    }
+    let (caller, offset) = (ffi::frame_code(&caller), ffi::frame_instruction(&caller));
+    match sites::standing(&caller, offset, Event::Call) {
+        // The caller's next instruction is the gate, as nobody knows whether it called this code itself.
+        Standing::Learned { is_programs, .. } => {
+            put_aside(py, &caller, offset, Event::Instruction, is_programs, |_| Some(true))
+        }
+        Standing::Away => Ok(()),
+        Standing::Unknown => sites::note_called_back(code, false),
+    }
 }
 
 /// The end of a call: at a learned site, that of the hand-off.
