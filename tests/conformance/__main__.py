@@ -44,12 +44,12 @@ def main():
 
 def run_suites(ours, options):
     """Runs the suites and prints what came of them; returns the exit status."""
-    rescue = os.environ.get("EVERLOOP_RESCUE", "")
+    rescue = os.environ.get("EVERLOOP_RESCUE", "").lower() not in ("", "0", "false", "no", "off")
     print(f"{ours.name} {'with rescue ' if rescue else ''}on CPython {platform.python_version()}", flush=True)
     cache = options.cache.resolve() / platform.python_version()
     rows, lost, unavailable = [], 0, []
     for name in options.suite or NAMES:
-        suite = Suite(name, cache, rescue=bool(rescue), exclude=options.exclude)
+        suite = Suite(name, cache, rescue=rescue, exclude=options.exclude)
         start = time.monotonic()
         try:
             suite.prepare()
