@@ -12,7 +12,6 @@ What lost, unsteady and nobody's mean stands in verdict.py, what a suite is in s
 import argparse
 import collections
 import concurrent.futures
-import os
 import pathlib
 import platform
 import shutil
@@ -24,6 +23,8 @@ import time
 from running import Loop
 from suite import HERE, NAMES, Suite, Unavailable, copy_package
 from verdict import judge
+
+from everloop import environment
 
 CACHE = HERE.parents[1] / "target" / "conformance"
 HEADS = "suite", "passed", "on a loop", "skipped", "failed", "excluded", "lost", "unsteady", "nobody's", "seconds"
@@ -44,7 +45,7 @@ def main():
 
 def run_suites(ours, options):
     """Runs the suites and prints what came of them; returns the exit status."""
-    rescue = os.environ.get("EVERLOOP_RESCUE", "").lower() not in ("", "0", "false", "no", "off")
+    rescue = bool(environment.rescue())
     print(f"{ours.name} {'with rescue ' if rescue else ''}on CPython {platform.python_version()}", flush=True)
     cache = options.cache.resolve() / platform.python_version()
     rows, lost, unavailable = [], 0, []
