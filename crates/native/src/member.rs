@@ -3,8 +3,8 @@
 //!
 //! **Who may touch what.** Everything here is changed with the GIL held: by the thread itself, or by the watchdog,
 //! which puts a step aside and probes a thread on its behalf. So none of these locks is ever waited for, and a forked
-//! child finds them free. `reason`, `probing`, `no_rescue` and `switched` say without a lock what is asked at every
-//! gate or every step.
+//! child finds them free. `reason`, `Asked::is_open`, `no_rescue` and `switched` say without a lock what is asked at
+//! every gate or every step.
 //!
 //! **What is taken out is dropped outside the lock**: the last reference to an object of the program runs its code.
 
@@ -57,14 +57,10 @@ pub struct Member {
     debugger: AtomicBool,
     /// The gates that tell when the thread runs its next instruction: see handoff/rescue.rs. Opened by the watchdog;
     /// closed by the thread at a gate, by the watchdog, or by the thread when it leaves the loop.
-    probe: Mutex<Option<Gates>>,
-    /// True if there is a probe. Written with it; read by the thread at its gates, and by the watchdog without the GIL.
-    probing: AtomicBool,
+    probe: Asked<()>,
     /// The gates at which the step is to be divided, and the heartbeat of that step: see handoff/division.rs. Opened by
     /// the watchdog; closed as those of a probe.
-    division: Mutex<Option<(Gates, u64)>>,
-    /// True if there are such gates. Written with them; read by the thread at its gates.
-    dividing: AtomicBool,
+    division: Asked<u64>,
     /// The step that has passed cancellations of its task on to what it waited for, and how many: see
     /// handoff/block_on.rs. Written by the holder; read by the thread.
     passed_on: Mutex<Option<(Py<PyWeakrefReference>, u64)>>,
@@ -72,6 +68,36 @@ pub struct Member {
     greenlets: Mutex<Vec<Py<PyAny>>>,
     /// True if there are any, or a debugger is at a relief thread: asked after every step.
     switched: AtomicBool,
+}
+
+/// Gates that the watchdog has opened for a thread whose step runs, with what is to be known when it comes there.
+#[derive(Default)]
+struct Asked<T> {
+    gates: Mutex<Option<(Gates, T)>>,
+    /// True if there are any. Written with them; read by the thread at its gates, and by the watchdog without the GIL.
+    is_open: AtomicBool,
+}
+
+impl<T> Asked<T> {
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// Notes gates that were opened. There are none yet.
+    fn begin(&self, gates: Gates, details: T) {
+        *lock(&self.gates) = Some((gates, details));
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the gates, if there are any, and returns what is to be known.
+    fn end(&self, py: Python<'_>) -> PyResult<Option<T>> {
+        if !self.is_open.swap(false, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let Some((gates, details)) = lock(&self.gates).take() else { return Ok(None) };
+        gates.close(py).map(|()| Some(details))
+    }
 }
 
 impl Member {
@@ -93,10 +119,8 @@ impl Member {
             debugger: AtomicBool::new(false),
             ungated: AtomicBool::new(false),
             no_rescue: own_no_rescue(),
-            probe: Mutex::new(None),
-            probing: AtomicBool::new(false),
-            division: Mutex::new(None),
-            dividing: AtomicBool::new(false),
+            probe: Asked::default(),
+            division: Asked::default(),
             passed_on: Mutex::new(None),
             greenlets: Mutex::new(Vec::new()),
             switched: AtomicBool::new(false),
@@ -225,43 +249,33 @@ impl Member {
 
     /// True if it is to be noted when the thread runs its next instruction.
     pub fn is_probing(&self) -> bool {
-        self.probing.load(Ordering::Relaxed)
+        self.probe.is_open()
     }
 
     /// Begins a probe, which these gates answer. There is none yet.
     pub fn begin_probe(&self, gates: Gates) {
-        *lock(&self.probe) = Some(gates);
-        self.probing.store(true, Ordering::Relaxed);
+        self.probe.begin(gates, ());
     }
 
     /// Ends the probe, if there is one: the thread has moved, or it no longer matters whether it does.
     pub fn end_probe(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.probing.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let gates = lock(&self.probe).take();
-        gates.map_or(Ok(()), |gates| gates.close(py))
+        self.probe.end(py).map(drop)
     }
 
     /// True if the step is to be divided at its next instruction.
     #[inline]
     pub fn is_dividing(&self) -> bool {
-        self.dividing.load(Ordering::Relaxed)
+        self.division.is_open()
     }
 
     /// Has the step with this heartbeat divided at these gates. There are none yet.
     pub fn begin_division(&self, gates: Gates, tick: u64) {
-        *lock(&self.division) = Some((gates, tick));
-        self.dividing.store(true, Ordering::Relaxed);
+        self.division.begin(gates, tick);
     }
 
     /// Closes the gates at which the step is to be divided, if there are any. Returns the heartbeat of that step.
     pub fn end_division(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        if !self.dividing.swap(false, Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let Some((gates, tick)) = lock(&self.division).take() else { return Ok(None) };
-        gates.close(py).map(|()| Some(tick))
+        self.division.end(py)
     }
 
     /// Notes that its step is aside.

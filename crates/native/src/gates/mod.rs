@@ -50,6 +50,7 @@ pub mod tool;
 use crate::generation::generation;
 use crate::{ffi, outbox};
 use everloop_core::sites::Event;
+use everywhere::{RAISES, STARTS};
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
 use std::mem;
@@ -112,7 +113,7 @@ impl Gates {
             Need::Pass { .. } => false,
         };
         if self.starts {
-            everywhere::open(py, tool, everywhere::Event::Start)?;
+            STARTS.open(py, tool)?;
         }
         match *need {
             Need::Learned { code, offset, event: Event::Call, .. } => {
@@ -137,7 +138,7 @@ impl Gates {
     ) -> PyResult<()> {
         self.raises = code.is_none() || !tool.raises_locally;
         if self.raises {
-            everywhere::open(py, tool, everywhere::Event::Raise)?;
+            RAISES.open(py, tool)?;
         }
         if let Some(code) = code {
             self.stop_in(tool, code, site)?;
@@ -172,10 +173,10 @@ impl Gates {
         }
         let Some(tool) = tool::claimed(py) else { return Ok(()) };
         if starts {
-            everywhere::close(everywhere::Event::Start);
+            STARTS.close();
         }
         if raises {
-            everywhere::close(everywhere::Event::Raise);
+            RAISES.close();
         }
         match at {
             At::Nowhere => Ok(()),

@@ -1,6 +1,6 @@
 //! The numbers of the instructions that are looked for in code: each version of CPython has others.
 
-use everloop_core::sites::Kind;
+use everloop_core::sites::{Event, Kind};
 use pyo3::prelude::*;
 
 /// Instructions by what they do, which differ from version to version.
@@ -73,7 +73,7 @@ impl Opcodes {
     }
 
     pub fn is_call(&self, opcode: u8) -> bool {
-        matches!(self.kind(opcode), Some(Kind::Call | Kind::UnpackingCall))
+        self.kind(opcode).is_some_and(|kind| kind.event() == Event::Call)
     }
 
     /// The kind of site that an instruction would be. None: a step is not put aside in the middle of it.

@@ -120,11 +120,11 @@ fn hand_off(
         Standing::Away => return Ok(None),
         Standing::Unknown => return Ok(tool::claimed(py).map(|tool| tool.disable.clone_ref(py))),
     };
-    put_aside(py, code, offset, event, is_programs, |member| may_call_python(member, kind)).map(|()| None)
+    release_at(py, code, offset, event, is_programs, |member| may_call_python(member, kind)).map(|()| None)
 }
 
 /// Puts the step aside that comes to a learned site, if it may be. `may_call_python(member)` as for [`hand_off`].
-fn put_aside(
+fn release_at(
     py: Python<'_>,
     code: &Bound<'_, PyCode>,
     offset: i32,
@@ -163,7 +163,7 @@ fn on_end(py: Python<'_>, code: &Bound<'_, PyCode>, _offset: i32, _value: &Bound
     match sites::standing(&caller, offset, Event::Call) {
         // The caller's next instruction is the gate, as nobody knows whether it called this code itself.
         Standing::Learned { is_programs, .. } => {
-            put_aside(py, &caller, offset, Event::Instruction, is_programs, |_| Some(true))
+            release_at(py, &caller, offset, Event::Instruction, is_programs, |_| Some(true))
         }
         Standing::Away => Ok(()),
         Standing::Unknown => sites::note_called_back(code, false),
