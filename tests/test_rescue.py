@@ -141,6 +141,23 @@ print(ended)
     assert (result.returncode, result.stdout) == (0, "['meanwhile']\n"), result.stderr
 
 
+def test_a_step_that_computes_again_and_again_in_short_calls_is_rescued_in_one_of_them(rescuing_loop):
+    async def main():
+        other_ran = asyncio.Event()
+
+        async def compute():
+            while not other_ran.is_set():
+                # longer than from one look to the next, and too short for a proof by one call alone
+                hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 20_000)
+
+        computing = asyncio.create_task(compute())
+        asyncio.get_running_loop().call_soon(other_ran.set)
+        await computing
+
+    rescuing_loop.run_until_complete(main())
+    assert rescuing_loop.statistics()["rescues"] >= 1
+
+
 def test_eight_blocked_steps_of_one_function_end_one_by_one(rescuing_loop, witness):
     with gates(8) as all_gates:
 

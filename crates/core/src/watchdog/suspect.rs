@@ -9,6 +9,7 @@
 //!   the program's own code and be found at the same instruction by chance. The probe notes the thread's next
 //!   instruction. Proof is that it used [`PROBE`] of CPU time and none came: two turns of the global lock. How long that
 //!   takes depends on the processors that there are; a thread that only waits for one uses none, and is left alone.
+//!   Of a step that answers again and again less is asked: a loop over short calls computes as well as one long call.
 //! - *CPU time*, where the kernel does not tell: the thread used none between looks, several times in a row, while no
 //!   other thread wanted the global lock. A thread that waits for that lock wakes up every few milliseconds, and each
 //!   time uses more than [`ASLEEP`].
@@ -23,6 +24,10 @@ use crate::sys::Activity;
 
 /// A thread that uses the CPU is taken for blocked once it has run none of the program's code for so many nanoseconds.
 const PROBE: u64 = 10_000_000;
+/// The same where the step has answered [`OFTEN`] probes, and the watchdog had the global lock at once: it computes again
+/// and again in calls too short for [`PROBE`]. This too is far more than a thread uses that only waits for that lock.
+const PROBE_AGAIN: u64 = 2_000_000;
+const OFTEN: u32 = 2;
 /// Less CPU time than this, in nanoseconds, is no sign of life.
 const ASLEEP: u64 = 4_000;
 /// So many looks must find a step asleep before it is taken for blocked, where the kernel does not tell.
@@ -73,9 +78,9 @@ impl<Position> Sight<Position> {
         self.cpu_since(earlier).is_none_or(|used| used < ASLEEP)
     }
 
-    /// True if the thread has used so much CPU time since `earlier` that one instruction of the program would be among it.
-    fn has_computed_since(&self, earlier: &Self) -> bool {
-        self.cpu_since(earlier).is_some_and(|used| used >= PROBE)
+    /// True if the thread has used so much CPU time since `earlier`, in nanoseconds.
+    fn has_computed_since(&self, earlier: &Self, enough: u64) -> bool {
+        self.cpu_since(earlier).is_some_and(|used| used >= enough)
     }
 
     fn cpu_since(&self, earlier: &Self) -> Option<u64> {
@@ -117,11 +122,13 @@ pub struct Suspect<Position> {
     first: Option<(Sight<Position>, u64)>,
     /// The number of looks in a row that found it asleep while no other thread wanted the global lock.
     asleep_count: u32,
+    /// The number of probes that were begun. Each but the last was answered.
+    probes: u32,
 }
 
 impl<Position> Default for Suspect<Position> {
     fn default() -> Self {
-        Self { first: None, asleep_count: 0 }
+        Self { first: None, asleep_count: 0, probes: 0 }
     }
 }
 
@@ -134,7 +141,12 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
     /// True if a probe is out (`probing`) that may still be answered in good time: to look is to take the global lock,
     /// and would keep the step from getting it.
     pub fn awaits_answer(&self, probing: bool, now: u64) -> bool {
-        self.first.is_some_and(|(_, at)| probing && now.saturating_sub(at) < PROBE)
+        self.first.is_some_and(|(_, at)| probing && now.saturating_sub(at) < self.enough(false))
+    }
+
+    /// The CPU time, in nanoseconds, in which one instruction of the program would be seen.
+    fn enough(&self, contended: bool) -> u64 {
+        if self.probes > OFTEN && !contended { PROBE_AGAIN } else { PROBE }
     }
 
     /// Decides what to do about a step that is found like this. `look` and `doing` are asked only if they count.
@@ -167,10 +179,10 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
             // yet.
             Doing::WaitsForGlobalLock => false,
             Doing::Runs if !seen.probing => {
-                self.first = Some((sight, now));
+                (self.first, self.probes) = (Some((sight, now)), self.probes.saturating_add(1));
                 return Action::BeginProbe;
             }
-            Doing::Runs => sight.has_computed_since(&earlier),
+            Doing::Runs => sight.has_computed_since(&earlier, self.enough(seen.contended)),
             Doing::Unknown => self.asleep_count >= ASLEEP_LOOKS,
         };
         if blocked && seen.due { Action::Rescue } else { Action::Wait }
@@ -260,6 +272,23 @@ mod tests {
         assert_eq!(suspect.judge(due(5 * MS), at(1, 5 * MS), || Doing::Runs), Action::BeginProbe);
         assert_eq!(suspect.judge(due(30 * MS), at(1, 30 * MS), || Doing::Runs), Action::BeginProbe);
         assert!(suspect.awaits_answer(true, 31 * MS));
+    }
+
+    #[test]
+    fn who_computes_again_and_again_in_short_calls_is_rescued_in_one_of_them() {
+        let mut suspect = suspect();
+        let probed = |now| Circumstances { probing: true, ..due(now) };
+        for round in 1..=u64::from(OFTEN) {
+            let now = round * 20 * MS;
+            assert_eq!(suspect.judge(due(now), at(1, now), || Doing::Runs), Action::BeginProbe);
+            assert_eq!(suspect.judge(probed(now + 9 * MS), at(1, now + 9 * MS), || Doing::Runs), Action::Wait);
+        }
+        assert_eq!(suspect.judge(due(90 * MS), at(1, 90 * MS), || Doing::Runs), Action::BeginProbe);
+        assert!(!suspect.awaits_answer(true, 92 * MS));
+        assert_eq!(suspect.judge(probed(91 * MS), at(1, 91 * MS), || Doing::Runs), Action::Wait);
+        let contended = Circumstances { contended: true, ..probed(92 * MS) };
+        assert_eq!(suspect.judge(contended, at(1, 92 * MS), || Doing::Runs), Action::Wait, "its turn may have come");
+        assert_eq!(suspect.judge(probed(92 * MS), at(1, 92 * MS), || Doing::Runs), Action::Rescue);
     }
 
     #[test]
