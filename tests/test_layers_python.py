@@ -57,7 +57,13 @@ ORDER = {
         {"anyio_backend", "eager", "futures", "loops", "nesting", "processes", "threads"},
         {"awaiting"},
     ],
-    "watch": [{"advice"}, {"report_writer"}],
+    "watch": [
+        {"advice", "hook", "painting", "source"},
+        {"cause"},
+        {"record"},
+        {"output", "text"},
+        {"report_writer"},
+    ],
 }
 MOST_FLOORS = 6  # of the bridge: how many of its files import each other in a row
 MOST_LINES = 600

@@ -15,23 +15,23 @@ COMMON = re.findall(
     """
 action activity adaptive address advice after aiterate any anyio app args arguments asked async asyncify asyncio at
 attached awaiting backend base begun belonging block blocked blocking body bridge buffers busy call callbacks called
-callee cancelled cell change child children chooser circumstances claims class cli clock code collect connection
+callee cancelled cause cell change child children chooser circumstances claims class cli clock code collect connection
 constants context core coroutine counters cpu create current data datagram deadlock debugger default description
 descriptor details died direction dladdr1 doing driver eager edges end ended ending entry environment epoll error
-evaluator event everywhere executor exit expected extra factories failure fallbacks fast fastcall feed ffi file
-finalize finalizers first flow for fork frames framing functions futex future gil graph greenlet guard guarded handle
-handover handshake hashing held hook id idle in inbox info init inner input inside instruction interest interpreter
-interruption is item iterate iterator job kept keys kind last later leaves left lib life limiter line linux listener
-lock log lookup loop made main make manner marks memory message method missing mod model moved mutex name native need
-nesting new no note object of on onlooker opcodes open opening options origin other outbox output over own pane panics
-park parker parking parts pass pauses peek peers pending piece pin pinning pipe place plain policy poll poller pool
-pop position post private process processes procfs protocol push pushed queue raises ran read readiness reading ready
-real reason received record registry remote report request required reset run runner running runtime scheduling
-seconds seen selector send sendfile sending server serving session set share shared shutdown sigaction sight signal
-sleep slot snapshot socket soon source spare spin stale stand standing start starter state statistics submits
-subprocess subprocesses suspicion symbol sync syncify sys takeover target task text then there this thread threadsafe
-time timer timing tls to token tool traceback tracer transfer transport turn unturned up users variables version view
-wait waiter waiting wake wanted watch watcher water window worker write writer writing
+evaluator event everywhere executor exit expected extra factories failure fallbacks fast fastcall feed ffi file finalize
+finalizers first flow for fork frames framing functions futex future gil graph greenlet guard guarded handle handover
+handshake hashing held hook id idle in inbox info init inner input inside instruction interest interpreter interruption
+is item iterate iterator job kept keys kind last later leaves left lib life limiter line linux listener lock log lookup
+loop made main make manner marks memory message method missing mod model moved mutex name native need nesting new no
+note object of on onlooker opcodes open opening options origin other outbox output over own painting pane panics park
+parker parking parts pass pauses peek peers pending piece pin pinning pipe place plain policy poll poller pool pop
+position post private process processes procfs protocol push pushed queue raises ran read readiness reading ready real
+reason received record registry remote report request required reset run runner running runtime scheduling seconds seen
+selector send sendfile sending server serving session set share shared shutdown sigaction sight signal sleep slot
+snapshot socket soon source spare spin stale stand standing start starter state statistics submits subprocess
+subprocesses suspicion symbol sync syncify sys takeover target task text then there this thread threadsafe time timer
+timing tls to token tool traceback tracer transfer transport turn unturned up users variables version view wait waiter
+waiting wake wanted watch watcher water window worker write writer writing
 """,
 )
 

@@ -797,6 +797,12 @@ def set_foreign_files(prefixes: list[str]) -> None:
 def set_deadlock_error(make: Callable[..., BaseException]) -> None:
     """Registers the function that makes the error of steps that wait for each other."""
 
+def set_report_mode(mode: int) -> None:
+    """Says in which form blocks are told: 0 off, 1 text, 2 JSON."""
+
+def report_mode() -> int:
+    """The form in which blocks are told: 0 off, 1 text, 2 JSON."""
+
 def set_report_writer(writer: object | None) -> None:
     """Registers the object that makes the texts."""
 

@@ -1,12 +1,13 @@
-"""The environment variables of everloop, each of which switches something on or off."""
+"""The environment variables of everloop: what each of them switches."""
 
 import os
 from typing import Literal
 
-__all__ = ["is_on", "rescue"]
+__all__ = ["REPORTS", "is_on", "report", "rescue"]
 
 ON = ("1", "true", "yes", "on")
 OFF = ("0", "false", "no", "off")
+REPORTS = ("off", "text", "json")  # as `_native.set_report_mode` counts them
 
 
 def is_on(name: str, unset: bool) -> bool:
@@ -27,6 +28,22 @@ def rescue() -> "bool | Literal['all']":
     if os.environ.get("EVERLOOP_RESCUE", "").strip().lower() == "all":
         return "all"
     return _is_on("EVERLOOP_RESCUE", False, ", or all to divide steps that compute as well")
+
+
+def report() -> str:
+    """The value of `EVERLOOP_REPORT`, the form of reports; text if it is not set.
+
+    Raises:
+        ValueError: it is no such form.
+    """
+    value = os.environ.get("EVERLOOP_REPORT", "")
+    word = value.strip().lower() or "text"
+    if word not in REPORTS:
+        raise ValueError(
+            f"the environment variable EVERLOOP_REPORT is {value!r}: give it one of {', '.join(REPORTS)}, the form in "
+            "which blocks are reported"
+        )
+    return word
 
 
 def _is_on(name: str, unset: bool, more: str) -> bool:

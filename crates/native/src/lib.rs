@@ -80,7 +80,7 @@ mod _native {
     #[pymodule_export]
     use crate::origin::set_library_files;
     #[pymodule_export]
-    use crate::outbox::{next_note, set_report_writer, write_notes};
+    use crate::outbox::{next_note, report_mode, set_report_mode, set_report_writer, write_notes};
     #[pymodule_export]
     use crate::pool::{Job, PoolCore, Worker, current_job, lend_slot, reclaim_slot};
     #[pymodule_export]

@@ -50,7 +50,7 @@ use pyo3::types::PyDict;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Fills in the arguments of the method of the report writer that writes a note. Runs on the thread that does.
@@ -96,6 +96,21 @@ static REPORT_WRITER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 thread_local! {
     /// True while this thread writes a note.
     static WRITES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The form in which blocks are told: 0 off, 1 text, 2 JSON. Written by the program; read by whoever writes a report.
+static REPORT_MODE: AtomicU8 = AtomicU8::new(1);
+
+/// Says in which form blocks are told: 0 off, 1 text, 2 JSON.
+#[pyfunction]
+pub fn set_report_mode(mode: u8) {
+    REPORT_MODE.store(mode, Ordering::Relaxed);
+}
+
+/// The form in which blocks are told: 0 off, 1 text, 2 JSON.
+#[pyfunction]
+pub fn report_mode() -> u8 {
+    REPORT_MODE.load(Ordering::Relaxed)
 }
 
 /// Registers the object that makes the texts.

@@ -1,6 +1,7 @@
 """Reports of what blocks the loop: in the log, by line, while it lasts and when it has ended."""
 
-from .report_writer import FOREIGN, ReportWriter
+from .report_writer import ReportWriter
+from .source import FOREIGN
 
 __all__ = ["install"]
 

@@ -1,72 +1,39 @@
-"""The report: tells what blocked the loop, where, for how long, who waited, and what to do about it.
+"""The report: tells what blocked the loop, where, why, for how long, who waited, and what to do about it.
 
 The native watchdog leaves notes (`watchdog/notes.rs`, `outbox.rs`); which reports are open is decided in the core
 (`watchdog/open_reports.rs`). The `ReportWriter` writes the notes, on a thread of its own, since a handler of the log
-may take long. A step that blocks is told of once that has lasted for `slow_callback_duration`, and again when it has
-ended. Blocks at one line are counted, and told of at most once in `QUIET_SECONDS`.
+may take long. A step that blocks is told of once that has lasted for `slow_callback_duration`, again after 1, 10 and 60
+seconds, and when it has ended.
+
+Each of these is a record (`record.py`), which the functions of `on_block` are given. What of that is written to the log
+is decided here: blocks at one line at most once in `QUIET_SECONDS`; those that were rescued before anybody noticed once
+for each line; those that no code is to blame for, and imports before the loop has begun its work, only for who asks for
+debug messages. What is not written is counted.
 """
 
-import linecache
 import logging
 import os
-import sysconfig
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native, real_threads
 from ..log import logger
-from .advice import advice
+from . import cause as causes
+from . import hook, output
+from .record import VERSION, BlockedStep, LineShare, SourceLine, blamed, record_of
+from .source import Frame, Span, call_at
+from .text import milliseconds, place, seen_at, text_of
 
 # A line that has just been reported is only counted for so long.
 QUIET_SECONDS = 10.0
 # The most lines, and the most steps that block, that are remembered; the oldest is forgotten first.
 MOST_REMEMBERED = 1000
-
-_LIBRARY = tuple(
-    os.path.join(path, "")
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    if (path := sysconfig.get_path(name))
-)
-# The beginnings of the names of files that are not the program's own: a report names the line that called into them.
-FOREIGN = [*_LIBRARY, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""), "<frozen "]
-
-
-@dataclass
-class SourceLine:
-    """A line of code that has blocked before."""
-
-    count: int = 0
-    quiet_until: float = 0.0
-    seconds: list[float] = field(default_factory=list)
-
-    def p95(self) -> float | None:
-        """The duration that nineteen in twenty of the last hundred blocks stayed under."""
-        if len(self.seconds) < 2:
-            return None
-        return sorted(self.seconds)[int(0.95 * (len(self.seconds) - 1) + 0.5)]
-
-
-@dataclass
-class BlockedStep:
-    """A step that has been reported as blocked: from the first note about it to the last."""
-
-    file: str
-    line: int
-    function: str
-    call: str
-    columns: tuple[int, int] | None
-    kind: str
-    task: str
-    waiting: int
-    inner: str
-    thread: str
-    relief: str | None
-    rescued_after: float | None
-    source_line: SourceLine
-    told: bool = False
+# A block that was rescued sooner has cost nobody anything.
+UNNOTICED_SECONDS = 0.1
+# A loop that has run so few steps is still about to start.
+STEPS_OF_A_START = 2
 
 
 class ReportWriter:
@@ -114,85 +81,182 @@ class ReportWriter:
         rescued_after: float | None,
         relief: str | None,
         thread: str,
+        span: Span | None = None,
+        stack: tuple[Frame, ...] = (),
+        cause: dict[str, Any] | None = None,
+        lines: tuple[LineShare, ...] = (),
+        due: int = 0,
+        ready: int = 0,
+        loop: "weakref.ref[Any] | None" = None,
+        told: bool = False,
     ) -> None:
         """A step has blocked for `seconds`, and still does."""
-        source_line = self._line(file, line)
-        source_line.count += 1
+        frame = (file, line, function, span if span is not None else _on_line(line, columns))
+        if not stack and line:
+            stack = (frame,) if inside is None else ((*inside, None), frame)
+        target = loop() if loop is not None else None
         step = BlockedStep(
+            number=number,
             file=file,
             line=line,
             function=function,
-            call=_call_name(file, line, columns) if line else function,
-            columns=columns,
+            span=frame[3],
             kind=kind,
             task=task,
-            waiting=waiting,
-            inner=_inside(inside) if inside is not None else "",
             thread=thread,
+            source_line=SourceLine(),
+            loop=None if target is None else repr(target),
+            stack=tuple(stack),
+            waiting=waiting,
+            due=due,
+            ready=ready,
             relief=relief,
             rescued_after=rescued_after,
-            source_line=source_line,
+            told=told,
         )
+        self._judge(step, frame, cause, lines)
+        if step.level == logging.WARNING and target is not None and _is_at_start(step, target):
+            step.level = logging.DEBUG
+        del target
         if len(self._blocked) >= MOST_REMEMBERED:
             del self._blocked[next(iter(self._blocked))]
         self._blocked[number] = step
-        now = time.monotonic()
-        if now >= source_line.quiet_until:
-            source_line.quiet_until = now + QUIET_SECONDS
-            step.told = True
-            self._log(step, seconds, ended=False)
+        step.logged = self._is_to_be_logged(step)
+        self._tell(step, "blocked", seconds, step.logged)
+
+    def lasts(
+        self,
+        *,
+        number: int,
+        seconds: float,
+        cause: dict[str, Any] | None = None,
+        lines: tuple[LineShare, ...] = (),
+        waiting: int = 0,
+        due: int = 0,
+        ready: int = 0,
+        told: bool = False,
+    ) -> None:
+        """The step has blocked for `seconds` by now, and still does."""
+        if (step := self._blocked.get(number)) is None:
+            return
+        step.waiting, step.due, step.ready = waiting, due, ready
+        step.told |= told
+        self._judge(step, None, cause, lines)
+        holds_up = not _is_free(step)
+        step.logged |= holds_up and seconds >= QUIET_SECONDS  # whatever has been told of that line
+        self._tell(step, "lasts", seconds, step.logged and holds_up)
 
     def rescued(self, *, number: int, seconds: float) -> None:
         """The step blocks on, but since `seconds` after it began it holds nobody up."""
         if (step := self._blocked.get(number)) is not None:
             step.rescued_after = seconds
 
-    def ended(self, *, number: int, seconds: float) -> None:
+    def ended(
+        self,
+        *,
+        number: int,
+        seconds: float,
+        cause: dict[str, Any] | None = None,
+        lines: tuple[LineShare, ...] = (),
+        told: bool = False,
+    ) -> None:
         """The step goes on, after `seconds`."""
         if (step := self._blocked.pop(number, None)) is None:
             return
+        step.told |= told
+        self._judge(step, None, cause, lines)
         step.source_line.seconds.append(seconds)
         del step.source_line.seconds[:-100]
-        if step.told:
-            self._log(step, seconds, ended=True)
+        self._tell(step, "ended", seconds, step.logged)
 
-    def unseen(self, *, seconds: float) -> None:
+    def unseen(self, *, seconds: float, cause: dict[str, Any] | None = None, told: bool = False) -> None:
         """A step blocked for `seconds`, but the GIL came free only with its end."""
-        source_line = self._line("<unseen>", 0)
-        source_line.count += 1
-        now = time.monotonic()
-        if now < source_line.quiet_until:
-            return
+        cause = cause or {"kind": "gil"}
+        step = BlockedStep(
+            number=None,
+            file=None,
+            line=None,
+            function=None,
+            span=None,
+            kind=None,
+            task=None,
+            thread=None,
+            source_line=SourceLine(),
+            told=told,
+        )
+        self._judge(step, None, cause, ())
+        step.logged = self._is_to_be_logged(step)
+        step.source_line.seconds.append(seconds)
+        del step.source_line.seconds[:-100]
+        self._tell(step, "ended", seconds, step.logged)
+
+    def _judge(
+        self, step: BlockedStep, frame: Frame | None, cause: dict[str, Any] | None, lines: tuple[LineShare, ...]
+    ) -> None:
+        """Takes what is known of the cause and the lines of a block by now, and says which line is to blame."""
+        if cause is not None:
+            step.cause = cause
+        if lines:
+            step.lines = tuple(lines)
+        is_new = frame is not None or step.file is None
+        if step.file is not None or step.cause.get("file"):
+            at = frame or (step.file or "", step.line or 0, step.function or "", step.span)
+            found = blamed(at, step.stack, step.cause, step.lines)
+            is_new = is_new or found[:2] != (step.file, step.line)
+            step.file, step.line, step.function, step.span = found
+        step.level = logging.DEBUG if step.cause.get("kind") in causes.BLAMES_NOBODY else logging.WARNING
+        if is_new:
+            step.source_line = self._line(step.file or "<unseen>", step.line or 0)
+            step.source_line.count += 1
+
+    def _is_to_be_logged(self, step: BlockedStep) -> bool:
+        """True if a block is to be told; otherwise it is counted."""
+        source_line, now = step.source_line, time.monotonic()
+        is_free = _is_free(step)
+        if now < source_line.quiet_until or (is_free and source_line.rescues_told):
+            source_line.suppressed += 1
+            return False
         source_line.quiet_until = now + QUIET_SECONDS
-        self._emit(
-            f"warning[blocked]: the event loop was blocked for {_milliseconds(seconds)} by code that held the GIL\n"
-            "   = help: its line could not be seen; run long C calls that hold the GIL in a process pool",
-            {"state": "ended", "seconds": seconds, "file": None, "line": None, "function": None, "call": None,
-             "task": None, "waiting": 0, "rescued": False, "rescued_after": None, "count": source_line.count},
-        )  # fmt: skip
+        source_line.rescues_told += is_free
+        return True
+
+    def _tell(self, step: BlockedStep, state: str, seconds: float, is_logged: bool) -> None:
+        """Gives the record to those who asked for it, and to the log."""
+        is_logged = is_logged and output.is_wanted(step.level)
+        if not (is_logged or hook.is_wanted()):
+            return
+        record = record_of(step, state, seconds, is_logged)
+        record["text"] = text_of(record)
+        if is_logged:
+            step.source_line.suppressed = 0
+            output.write(step.level, record["text"], record)
+        hook.call_all(record)
 
     def holds_end(self, *, loop: "weakref.ref[Any]", seconds: float, inside: object, **details: Any) -> None:
         """The loop is to stop, and has waited for `seconds` for a step to come back."""
         if (target := loop()) is None:
             return
         file, line, function, columns = (details[name] for name in ("file", "line", "function", "columns"))
-        call = _call_name(file, line, columns) if line else function
-        step = BlockedStep(**details, call=call, inner="", rescued_after=None, source_line=SourceLine())
+        span = details.get("span") or _on_line(line, columns)
+        call = call_at(file, line, span) if line else function
+        by = f" by {call}" if call else ""
         lines = [
-            f"{target!r} is to stop, and has waited for {_milliseconds(seconds)} for a step that is blocked by {call}"
+            f"{target!r} is to stop, and has waited for {milliseconds(seconds)} for a step that is blocked{by}",
+            *seen_at(file, line, function, span, details["kind"], details["task"]),
+            "   = help: it stops once that call returns: give the call a time-out, or end what it waits for",
         ]
-        lines += _snippet(**vars(step))
-        lines.append("   = help: it stops once that call returns: give the call a time-out, or end what it waits for")
-        logger.warning("%s", "\n".join(lines))
+        output.write(logging.WARNING, "\n".join(lines))
 
     def deadlock(self, *, steps: list[dict[str, Any]], count: int, raised: bool) -> None:
         """So many steps are blocked for ever, as they wait for each other; those that are given, at least."""
         who = f"{count} steps are" if count > 1 else "a step is"
         lines = [f"error[deadlock]: {who} blocked for ever: no thread is left that could end that"]
         for step in steps:
-            lines += _snippet(**step)
+            file, line, function, columns = (step[name] for name in ("file", "line", "function", "columns"))
+            span = step.get("span") or _on_line(line, columns)
+            lines += seen_at(file, line, function, span, step["kind"], step["task"])
             if step["inside"] is not None:
-                lines.append(f"   = inside: {_inside(step['inside'])}")
+                lines.append(f"   = inside: {place(*step['inside'])}")
         if count > len(steps):
             lines.append(f"   = and {count - len(steps)} more")
         lines.append(
@@ -206,50 +270,46 @@ class ReportWriter:
         )
         keys = ("file", "line", "function", "task")
         told = [{key: step[key] for key in keys} for step in steps]
-        record = {"state": "deadlock", "steps": told, "count": count, "raised": raised}
-        self._emit("\n".join(lines), record, logging.ERROR)
+        text = "\n".join(lines)
+        record = {"version": VERSION, "state": "deadlock", "level": "error", "pid": os.getpid(), "steps": told,
+                  "count": count, "raised": raised, "logged": True, "text": text}  # fmt: skip
+        output.write(logging.ERROR, text, record)
+        hook.call_all(record)
 
     # ---- rescue, and the watchdog itself
 
     def no_relief(self, *, loop: "weakref.ref[Any]", limit: int) -> None:
         """Everybody is blocked who could go on with the loop: threads are started slowly from here on."""
         if (target := loop()) is not None:
-            logger.warning(
-                "all %d relief threads of %r are blocked: each further one is started only once nothing has run for a "
-                "while. Raise max_relief_threads, or let fewer calls block at once. loop.statistics() tells how many "
-                "threads are in use (relief_threads_in_use, most_relief_threads) and for how long the loop stood still "
-                "for want of one (standstill_seconds, longest_standstill)",
-                limit,
-                target,
+            _warn(
+                f"all {limit} relief threads of {target!r} are blocked: each further one is started only once nothing "
+                "has run for a while. Raise max_relief_threads, or let fewer calls block at once. loop.statistics() "
+                "tells how many threads are in use (relief_threads_in_use, most_relief_threads) and for how long the "
+                "loop stood still for want of one (standstill_seconds, longest_standstill)"
             )
 
     def no_thread(self, *, loop: "weakref.ref[Any]", error: str) -> None:
         """The system refuses another thread."""
         if (target := loop()) is not None:
-            logger.warning(
-                "no thread could be started to go on with %r while a step is blocked (%s): the loop waits until a "
-                "call returns, or a thread is to be had. Let the process have more threads, or let fewer calls block "
-                "at once",
-                target,
-                error,
+            _warn(
+                f"no thread could be started to go on with {target!r} while a step is blocked ({error}): the loop "
+                "waits until a call returns, or a thread is to be had. Let the process have more threads, or let fewer "
+                "calls block at once"
             )
 
     def unwatched(self, *, loop: "weakref.ref[Any]", error: str) -> None:
         """The system refuses the watchdog's thread."""
         if (target := loop()) is not None:
-            logger.warning(
-                "no thread could be started to watch %r (%s): steps that block are neither rescued nor reported. Let "
-                "the process have more threads",
-                target,
-                error,
+            _warn(
+                f"no thread could be started to watch {target!r} ({error}): steps that block are neither rescued nor "
+                "reported. Let the process have more threads"
             )
 
     def no_tool(self, *, number: int) -> None:
         """Somebody has freed the tool id by which steps that were put aside are stopped."""
-        logger.warning(
-            "rescue is off from here on: somebody has freed the tool id %d of sys.monitoring, which was everloop's. "
-            "Steps that were put aside by then ran on beside others. Have each tool free its own id only",
-            number,
+        _warn(
+            f"rescue is off from here on: somebody has freed the tool id {number} of sys.monitoring, which was "
+            "everloop's. Steps that were put aside by then ran on beside others. Have each tool free its own id only"
         )
 
     def failed(self, *, error: BaseException) -> None:
@@ -258,7 +318,7 @@ class ReportWriter:
 
     def lost(self, *, count: int) -> None:
         """Notes were left out."""
-        logger.warning("%d reports were left out: the handlers of the log are too slow, or stuck", count)
+        _warn(f"{count} reports were left out: the handlers of the log are too slow, or stuck")
 
     def _line(self, file: str, line: int) -> SourceLine:
         source_line = self._lines.get((file, line))
@@ -268,111 +328,25 @@ class ReportWriter:
             source_line = self._lines[file, line] = SourceLine()
         return source_line
 
-    def _log(self, step: BlockedStep, seconds: float, *, ended: bool) -> None:
-        record = {
-            "state": "ended" if ended else "blocked",
-            "seconds": seconds,
-            "file": step.file,
-            "line": step.line,
-            "function": step.function,
-            "call": step.call,
-            "task": step.task,
-            "waiting": step.waiting,
-            "rescued": step.rescued_after is not None,
-            "rescued_after": step.rescued_after,
-            "count": step.source_line.count,
-        }
-        self._emit(_text(step, seconds, ended), record)
 
-    def _emit(self, text: str, details: dict[str, Any], level: int = logging.WARNING) -> None:
-        logger.log(level, "%s", text, extra={"everloop": details})
+def _warn(text: str) -> None:
+    output.write(logging.WARNING, text)
 
 
-def _text(step: BlockedStep, seconds: float, ended: bool) -> str:
-    by = f" by {step.call}" if step.call else ""
-    if ended:
-        head = f"the event loop was blocked for {_milliseconds(seconds)}{by}"
-        if step.rescued_after is not None:
-            head = f"a step was blocked for {_milliseconds(seconds)}{by}; the loop {_rescued(step)}"
-    else:
-        head = f"the event loop has been blocked for {_milliseconds(seconds)} (still blocked){by}"
-        if step.rescued_after is not None:
-            head = (
-                f"a step has been blocked for {_milliseconds(seconds)} (still blocked){by}; the loop {_rescued(step)}"
-            )
-    lines = [f"warning[blocked]: {head}"]
-    lines += _snippet(**vars(step))
-    if step.inner:
-        lines.append(f"   = inside: {step.inner}")
-    lines.append(f"   = impact: {_impact(step)}")
-    if step.rescued_after is not None:
-        if not ended:
-            lines.append(f"   = rescue: other tasks run on {step.relief or 'another thread'}")
-    else:
-        lines.append(
-            "   = rescue: off or not possible; everything else waited"
-            if ended
-            else "   = rescue: none, everything else waits"
-        )
-    lines.append(f"   = help: {advice(step.call, step.inner)}")
-    return "\n".join(lines)
+def _on_line(line: int, columns: tuple[int, int] | None) -> Span | None:
+    return None if columns is None else (line, line, *columns)
 
 
-def _rescued(step: BlockedStep) -> str:
-    assert step.rescued_after is not None
-    if step.rescued_after == 0:
-        return "was handed off at once"
-    return f"was rescued after {_milliseconds(step.rescued_after)}"
+def _is_free(step: BlockedStep) -> bool:
+    """True if the step was rescued before anybody noticed."""
+    return step.rescued_after is not None and step.rescued_after < UNNOTICED_SECONDS
 
 
-def _impact(step: BlockedStep) -> str:
-    waiting = step.waiting
-    text = f"{waiting} callback{'s' if waiting != 1 else ''} waiting"
-    if step.source_line.count > 1:
-        text += f"; seen {step.source_line.count} times"
-        if (p95 := step.source_line.p95()) is not None:
-            text += f", p95 {_milliseconds(p95)}"
-    return text
-
-
-def _snippet(
-    file: str, line: int, function: str, columns: tuple[int, int] | None, kind: str, task: str, **_: Any
-) -> list[str]:
-    where = f"  --> {_short(file)}:{line} in {function}"
-    head = f'{where:<50}  {kind} "{task}"'
-    source = linecache.getline(file, line).rstrip()
-    if not source.strip():
-        return [head]
-    number = str(line)
-    blank = " " * (len(number) + 1)
-    lines = [head, f"{blank}|", f"{number} | {source}"]
-    if columns is not None:
-        start, end = columns
-        lines.append(f"{blank}| {' ' * start}{'^' * max(end - start, 1)}")
-    return lines
-
-
-def _inside(place: tuple[str, int, str]) -> str:
-    file, line, function = place
-    return f"{_short(file)}:{line} in {function}"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms"
-
-
-def _short(file: str) -> str:
-    """The file as the reader knows it: relative to where the program runs, or from the library's folder on."""
-    for folder in sorted((*_LIBRARY, os.path.join(os.getcwd(), "")), key=len, reverse=True):
-        if file.startswith(folder):
-            return file[len(folder) :]
-    return file
-
-
-def _call_name(file: str, line: int, columns: tuple[int, int] | None) -> str:
-    """The call that is made there, as the source spells it."""
-    source = linecache.getline(file, line).rstrip()
-    if columns is not None:
-        # Columns count bytes.
-        source = source.encode()[columns[0] : columns[1]].decode(errors="replace")
-    return source.strip().partition("(")[0].strip()
+def _is_at_start(step: BlockedStep, loop: Any) -> bool:
+    """True if a module is being imported, nobody waits, and the loop has hardly begun: a program sets itself up."""
+    imports = step.cause.get("kind") == "import" or any(
+        frame[0].startswith("<frozen importlib") for frame in step.stack
+    )
+    if not imports or step.waiting or step.due or step.ready:
+        return False
+    return bool(loop.statistics()["steps"] <= STEPS_OF_A_START)
