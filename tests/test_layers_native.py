@@ -44,6 +44,7 @@ NATIVE_ORDER = {
         {"pool"},
         {"handoff"},
         {"watchdog"},
+        {"listen"},
         {"driver", "fork", "statistics"},
         {"lib"},
     ],
@@ -57,7 +58,7 @@ NATIVE_ORDER = {
         {"mod"},
     ],
     "event_loop": [
-        {"counters", "factories", "pins"},
+        {"counters", "factories", "pins", "sighting"},
         {"shared"},
         {"state"},
         {"claims", "files", "new_handle", "scheduling"},
@@ -82,6 +83,8 @@ NATIVE_ORDER = {
         {"blocking", "block_on", "division", "rescue"},
         {"events"},
     ],
+    "listen": [{"address", "runs"}, {"binding"}, {"http"}, {"pages"}, {"mod"}],
+    "listen/pages": [{"live"}, {"mod"}],
     "pool": [{"job"}, {"mod"}, {"worker"}],
     "transport": [
         {"address", "file", "flow", "input", "output", "waiters"},

@@ -16,7 +16,7 @@ ORDER = {
         {"private"},
         {"real_threads"},
         {"children", "environment", "pool", "sendfile", "signals", "sockets", "transports"},
-        {"subprocesses"},
+        {"listening", "subprocesses"},
         {"loop"},
         {"bridge", "policy"},
         {"other_loops", "watch"},

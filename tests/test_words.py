@@ -32,6 +32,7 @@ snapshot socket soon source spare spin stale stand standing start starter state 
 subprocesses suspicion symbol sync syncify sys takeover target task text then there this thread threadsafe time timer
 timing tls to token tool traceback tracer transfer transport turn unturned up users variables version view wait waiter
 waiting wake wanted watch watcher water window worker write writer writing
+answer binding dump histogram http lasts listen listening live meter metric page served sighting stop
 """,
 )
 

@@ -749,6 +749,19 @@ def keep_children() -> None:
 def release_children() -> None:
     """One `keep_children` is over; after the last one SIGCHLD is ignored again, if it was."""
 
+def check_addresses(text: str) -> None:
+    """Raises ValueError if these are no addresses at which a process may listen. Makes nothing."""
+
+def listen(text: str, limit: float) -> None:
+    """Listens at these addresses, unless this process listens already. A loop may be blocked for `limit` seconds before
+    `/live` says so."""
+
+def listens_at() -> list[str]:
+    """The addresses at which this process listens."""
+
+def stop_listening() -> None:
+    """Listens no more, and removes the files of sockets."""
+
 def begin_exit() -> None:
     """The interpreter is about to end: the watchdog ends, and no step is handed over any more."""
 

@@ -1,9 +1,11 @@
 """The environment variables of everloop: what each of them switches."""
 
+import contextlib
+import math
 import os
 from typing import Literal
 
-__all__ = ["REPORTS", "is_on", "report", "rescue"]
+__all__ = ["REPORTS", "default_socket", "is_on", "listen", "live_limit", "report", "rescue"]
 
 ON = ("1", "true", "yes", "on")
 OFF = ("0", "false", "no", "off")
@@ -44,6 +46,49 @@ def report() -> str:
             "which blocks are reported"
         )
     return word
+
+
+def listen() -> str | None:
+    """The value of `EVERLOOP_LISTEN`: the addresses at which this process listens; None: it does not.
+
+    What only says on is a socket of the default name.
+    """
+    text = os.environ.get("EVERLOOP_LISTEN", "").strip()
+    if not text or text.lower() in OFF:
+        return None
+    if text.lower() not in ON:
+        return text
+    path = default_socket(os.getpid(), os.geteuid(), os.environ.get("XDG_RUNTIME_DIR"))
+    if not os.environ.get("XDG_RUNTIME_DIR"):
+        # Whose directory that is, and who may write to it, is looked at before a socket is made there.
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    return path
+
+
+def default_socket(process: int, user: int, runtime_directory: str | None) -> str:
+    """The socket at which a process listens whose `EVERLOOP_LISTEN` only says on."""
+    if runtime_directory:
+        return os.path.join(runtime_directory, f"everloop-{process}.sock")
+    return f"/tmp/everloop-{user}/{process}.sock"
+
+
+def live_limit() -> float:
+    """The value of `EVERLOOP_LIVE_LIMIT`: for how many seconds a loop may be blocked before `/live` says so; 10.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    text = os.environ.get("EVERLOOP_LIVE_LIMIT", "").strip()
+    try:
+        seconds = float(text or 10.0)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(
+            f"the environment variable EVERLOOP_LIVE_LIMIT is {text!r}: give it a number of seconds, such as 10"
+        )
+    return seconds
 
 
 def _is_on(name: str, unset: bool, more: str) -> bool:

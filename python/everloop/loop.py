@@ -22,7 +22,7 @@ from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from . import _native, environment, pool, real_threads
+from . import _native, environment, listening, pool, real_threads
 from .contexts import loop_of_context
 from .log import logger
 from .private import loops as private
@@ -80,7 +80,8 @@ class EventLoop(
             they come one at a time, each when nothing has run for 10 ms: the loop is slow then, and never stops.
 
     Raises:
-        ValueError: an argument is out of its range, or `EVERLOOP_RESCUE` says neither on, off nor all.
+        ValueError: an argument is out of its range, `EVERLOOP_RESCUE` says neither on, off nor all, or
+            `EVERLOOP_LISTEN` names no address at which a process may listen.
         TypeError: an argument is not of its kind.
 
     All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
@@ -122,6 +123,7 @@ class EventLoop(
         this = weakref.ref(self)
         super().__init__(nesting.NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
+            listening.check()
             self.rescue = environment.rescue() if rescue is None else rescue
             self.rescue_after = rescue_after
             self.max_relief_threads = max_relief_threads
@@ -155,6 +157,7 @@ class EventLoop(
             if self.rescue:
                 self.rescue = False
                 _warn_replaced()
+        listening.begin()
         self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
         outer = events._get_running_loop()
@@ -510,6 +513,7 @@ def _at_exit() -> None:
         if not _native.write_notes():
             _shut_logging_down()
     finally:  # also when Ctrl-C ends the wait
+        _native.stop_listening()
         _native.begin_exit()
 
 

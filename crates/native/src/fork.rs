@@ -8,7 +8,8 @@
 //! 1. The thread that forks has the GIL (`os.fork` and its hooks). So a lock that is only ever taken by threads with
 //!    the GIL, and never held while the GIL is let go of, is free in the child. That holds for all locks below but four
 //!    kinds.
-//! 2. *Replaced without a look* (`replace_after_fork`): the watchdog's list, the outbox, and the queue of a baton.
+//! 2. *Replaced without a look* (`replace_after_fork`): the watchdog's list, the list of loops that run, what was last
+//!    seen of a loop, the outbox, and the queue of a baton.
 //!    Threads without the GIL take these. What was in them is the parent's, so nothing of it is needed.
 //! 3. *Held by nobody over the fork*, not by us either: other packages have hooks at a fork, which run between ours and
 //!    the fork, and let go of the GIL. To hold locks meanwhile was tried: a thread that had the GIL by then waited for
@@ -53,7 +54,7 @@ use crate::event_loop::LoopCore;
 use crate::handoff::block_on;
 use crate::pool::PoolCore;
 use crate::this_thread::own_id;
-use crate::{exit, ffi, gates, generation, outbox, watchdog};
+use crate::{exit, ffi, gates, generation, listen, outbox, watchdog};
 use everloop_core::sync::lock;
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -69,7 +70,8 @@ pub fn after_fork_in_child(py: Python<'_>, pools: &Bound<'_, PyAny>, loops: &Bou
     generation::after_fork();
     watchdog::after_fork();
     outbox::after_fork();
-    let outcome = gates::after_fork(py);
+    let closed = listen::after_fork(py);
+    let outcome = gates::after_fork(py).and(closed);
 
     let kept = all::<PoolCore>(pools).map(|pools| pools.iter().for_each(|pool| pool.get().after_fork(py)));
     let outcome = outcome.and(kept);
@@ -99,6 +101,7 @@ fn keep_own_step(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     counters.in_block_on.store(usize::from(reason == Some(Reason::BlockOn)), Ordering::Relaxed);
     counters.relief.store(usize::from(me.is_some_and(|member| !member.home)), Ordering::Relaxed);
     counters.forget_standstill();
+    this.shared.sighting.after_fork();
     this.threads.spawning.store(false, Ordering::Relaxed);
     this.shared.watched.store(false, Ordering::Relaxed); // a child has no watchdog
     block_on::after_fork(core);

@@ -9,6 +9,7 @@
 //! - [`handle`], [`event_loop`]: what runs, and the queues that it waits in;
 //! - [`transport`]; [`calls`] and [`pool`]: sockets and pipes; threads for calls that block;
 //! - [`handoff`], [`watchdog`]: a step goes aside and comes back; who finds out that it is blocked;
+//! - [`listen`]: how to look into the process from outside;
 //! - [`driver`]: turning the loop, and the threads that do;
 //! - [`fork`]: what a forked child keeps, and the order of all locks; [`statistics`]: what a loop tells of itself.
 //!
@@ -28,6 +29,7 @@ mod gates;
 mod generation;
 mod handle;
 mod handoff;
+mod listen;
 mod member;
 mod origin;
 mod outbox;
@@ -77,6 +79,8 @@ mod _native {
     use crate::handoff::is_in_step;
     #[pymodule_export]
     use crate::handoff::whole::Whole;
+    #[pymodule_export]
+    use crate::listen::{check_addresses, listen, listens_at, stop_listening};
     #[pymodule_export]
     use crate::origin::set_library_files;
     #[pymodule_export]

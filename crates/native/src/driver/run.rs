@@ -4,6 +4,7 @@ use crate::driver::state::Driver;
 use crate::event_loop::LoopCore;
 use crate::gates::{self, codes};
 use crate::handoff;
+use crate::listen::runs;
 use crate::member::Member;
 use crate::watchdog;
 use crate::watchdog_sleep;
@@ -45,7 +46,7 @@ impl LoopCore {
             let text = format!("everloop has panicked in this loop ({panic}): close the loop, and make another one");
             return Err(PyRuntimeError::new_err(text));
         }
-        let member = enter_member(slf, true, name)?;
+        let member = enter_member(slf, true, name.clone())?;
         if !this.baton().enter(&member.waiter) {
             // Another thread was quicker.
             leave_member(slf, &member);
@@ -55,12 +56,14 @@ impl LoopCore {
             other.waiter.parker().unpark(); // pinned threads wait for the next run
         }
         handoff::enter(slf, &member);
+        runs::begin(&this.shared, &name);
         let outcome = watchdog::begin(slf).and_then(|()| {
             this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // of the last run, long ago
             surviving(slf, || turn_home(slf, &member, sleeper))
         });
         leave_baton(slf, &member);
         watchdog::end(slf);
+        runs::end(&this.shared);
         handoff::leave();
         leave_member(slf, &member);
         this.run.stopping.store(false, Ordering::Relaxed);

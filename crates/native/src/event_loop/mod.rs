@@ -20,6 +20,7 @@ mod options;
 pub mod pins;
 mod scheduling;
 mod shared;
+mod sighting;
 mod state;
 pub mod timing;
 

@@ -1,6 +1,7 @@
 //! The part of a loop that threads without the GIL may touch.
 
 use crate::event_loop::counters::Counters;
+use crate::event_loop::sighting::Sighting;
 use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
 use everloop_core::poll::Poller;
@@ -41,6 +42,8 @@ pub struct Shared {
     /// True while the watchdog looks at the loop. Written by home; read by whoever wants a relief thread.
     pub watched: AtomicBool,
     pub counters: Counters,
+    /// What was last seen of the loop.
+    pub sighting: Sighting,
 }
 
 impl Shared {
@@ -60,6 +63,7 @@ impl Shared {
             max_relief: AtomicUsize::new(128),
             watched: AtomicBool::new(false),
             counters: Counters::default(),
+            sighting: Sighting::default(),
         }
     }
 

@@ -47,6 +47,7 @@ use crate::exit;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
 use everloop_core::sync::{Mutex, lock, rank, replace_after_fork};
 use everloop_core::wait::Wake;
+use everloop_core::watchdog::Timing;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -208,6 +209,8 @@ fn watch_all() {
             continue;
         }
         for watch in &watches {
+            let timing = Timing { now, last, overslept, period: watch.period() };
+            watch.shared.sighting.look(watch.shared.heartbeat.tick(), timing);
             watch.look(last, overslept);
         }
         last = now;

@@ -1,0 +1,51 @@
+//! What was last seen of a loop, for those who look at it without the GIL: since when its step lasts, and why.
+
+use everloop_core::sync::{Mutex, lock, replace_after_fork};
+use everloop_core::watchdog::{Pulse, Timing};
+
+/// What was last seen of a loop. Written by the watchdog, without the GIL or with it; read by whoever is asked from
+/// outside how the loop does. Nobody holds the lock for longer than it takes to copy.
+#[derive(Default)]
+pub struct Sighting(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    pulse: Pulse,
+    /// The heartbeat of the step that was judged last, and what was said of it, as one line of text.
+    verdict: Option<(u64, String)>,
+}
+
+/// A step that was seen to last.
+pub struct Lasts {
+    pub since: u64,
+    pub verdict: Option<String>,
+}
+
+impl Sighting {
+    /// The watchdog looks at the heartbeat.
+    pub fn look(&self, tick: u64, timing: Timing) {
+        lock(&self.0).pulse.look(tick, timing);
+    }
+
+    /// Says why the step of this heartbeat lasts: it replaces what was said before.
+    #[allow(dead_code, reason = "the watchdog's verdict comes here")]
+    pub fn judge(&self, tick: u64, verdict: String) {
+        let old = lock(&self.0).verdict.replace((tick, verdict));
+        drop(old);
+    }
+
+    /// The step of this heartbeat, if it was seen to last.
+    pub fn lasting(&self, tick: u64) -> Option<Lasts> {
+        let seen = lock(&self.0);
+        if tick.is_multiple_of(2) || seen.pulse.tick() != tick {
+            return None;
+        }
+        let verdict = seen.verdict.as_ref().filter(|(judged, _)| *judged == tick).map(|(_, verdict)| verdict.clone());
+        Some(Lasts { since: seen.pulse.since(), verdict })
+    }
+
+    /// In a forked child: a thread of the parent may have held the lock.
+    pub fn after_fork(&self) {
+        replace_after_fork(&self.0, Seen::default());
+    }
+}

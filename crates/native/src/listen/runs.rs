@@ -1,0 +1,70 @@
+//! The loops that run, as threads without the GIL may know them.
+
+use crate::clock;
+use crate::event_loop::Shared;
+use everloop_core::sync::{Mutex, lock, replace_after_fork};
+use std::sync::Arc;
+
+/// A loop that runs.
+#[derive(Clone)]
+pub struct Run {
+    pub shared: Arc<Shared>,
+    /// The name of the thread that runs it, and a number if another loop has that already.
+    pub name: String,
+}
+
+/// Written by each home, which has the GIL; read by whoever answers, who has not.
+static RUNS: Mutex<Vec<Run>> = Mutex::new(Vec::new());
+
+/// A loop begins to run on a thread of this name.
+pub fn begin(shared: &Arc<Shared>, thread: &str) {
+    let mut runs = lock(&RUNS);
+    let is_taken = |name: &str| runs.iter().any(|run| run.name == name);
+    let numbered = (2..).map(|number| format!("{thread}-{number}"));
+    let name = std::iter::once(thread.to_owned()).chain(numbered).find(|name| !is_taken(name));
+    runs.push(Run { shared: Arc::clone(shared), name: name.unwrap_or_default() });
+}
+
+/// Its run has ended.
+pub fn end(shared: &Arc<Shared>) {
+    let ended = {
+        let mut runs = lock(&RUNS);
+        let at = runs.iter().position(|run| Arc::ptr_eq(&run.shared, shared));
+        at.map(|at| runs.swap_remove(at))
+    };
+    drop(ended);
+}
+
+/// The loops that run now.
+pub fn all() -> Vec<Run> {
+    lock(&RUNS).clone()
+}
+
+/// What keeps a loop from going on.
+pub struct Stop {
+    /// For how many nanoseconds.
+    pub lasts: u64,
+    pub why: String,
+}
+
+impl Run {
+    /// What keeps this loop from going on at this moment, however short that may be.
+    pub fn stop(&self) -> Option<Stop> {
+        let now = clock::now();
+        let lasts = |since: u64| now.saturating_sub(since);
+        if let Some(step) = self.shared.sighting.lasting(self.shared.heartbeat.tick()) {
+            let why = step.verdict.unwrap_or_else(|| "a step of it has not ended".to_owned());
+            return Some(Stop { lasts: lasts(step.since), why });
+        }
+        let since = self.shared.counters.standstill_since();
+        (since != 0).then(|| Stop {
+            lasts: lasts(since),
+            why: "its step is in a blocking call, and no thread is there to go on with it".to_owned(),
+        })
+    }
+}
+
+/// In a forked child: a thread of the parent may have held the lock, and the loops run there.
+pub fn after_fork() {
+    replace_after_fork(&RUNS, Vec::new());
+}
