@@ -22,9 +22,17 @@ CORE_ORDER = {
         {"guarded"},
         {"lib"},
     ],
-    "sys": [{"activity", "wake"}, {"linux", "model"}, {"mod"}],
-    "sys/linux": [{"clock", "thread"}, {"epoll", "futex", "procfs"}, {"mod"}],
-    "watchdog": [{"deadlock", "open_reports", "pulse", "slices", "standstill", "suspect"}, {"mod"}],
+    "sys": [{"activity", "thing", "wake"}, {"linux", "model"}, {"mod"}],
+    "sys/linux": [
+        {"clock", "memory", "names", "thread", "throttling"},
+        {"calls", "epoll", "futex", "procfs"},
+        {"mod"},
+    ],
+    "watchdog": [
+        {"cause", "deadlock", "open_reports", "pulse", "slices", "standstill", "suspect", "tally"},
+        {"verdict"},
+        {"mod"},
+    ],
     "baton": [{"mod"}, {"patients", "sentinel"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }

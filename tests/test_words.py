@@ -33,6 +33,7 @@ subprocesses suspicion symbol sync syncify sys takeover target task text then th
 timing tls to token tool traceback tracer transfer transport turn unturned up users variables version view wait waiter
 waiting wake wanted watch watcher water window worker write writer writing
 answer binding dump histogram http lasts listen listening live meter metric page served sighting stop
+calls evidence holder many names pile role shortage system tally thing throttling usage
 """,
 )
 

@@ -17,6 +17,7 @@
 //! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`, the other two false and None.
 
 mod activity;
+mod thing;
 mod wake;
 
 #[cfg(target_os = "linux")]
@@ -24,11 +25,15 @@ mod linux;
 #[cfg(loom)]
 mod model;
 
-pub use activity::Activity;
+pub use activity::{Activity, State, SystemCall, Usage};
+pub use thing::{Kind, Thing};
 pub use wake::Wake;
 
 #[cfg(target_os = "linux")]
-pub use linux::{CpuClock, activity, now, thread_number, thread_numbers, times_slept, waits_without_end};
+pub use linux::{
+    CpuClock, Throttling, activity, call_name, now, state, thing, thread_number, thread_numbers, times_slept, usage,
+    waits_without_end,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Events, Poller};
 

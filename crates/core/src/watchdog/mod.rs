@@ -5,16 +5,21 @@
 //! [`OpenReports`] which reports are to begin and to end, [`Standstill`] when a loop that nobody turns gets a thread
 //! past its bound, [`Deadlock`] whether its steps wait for each other for ever, and [`is_division_due`] and [`Share`] how long a step that computes runs, and how long the others.
 
+mod cause;
 mod deadlock;
 mod open_reports;
 mod pulse;
 mod slices;
 mod standstill;
 mod suspect;
+mod tally;
+mod verdict;
 
+pub use cause::{Cause, Shortage};
 pub use deadlock::{Deadlock, Standing, Thread};
 pub use open_reports::{OpenReport, OpenReports, SeenAside};
 pub use pulse::{Look, Pulse, Timing, came_late, last_came, period};
 pub use slices::{Share, is_division_due, pace};
 pub use standstill::{PAUSE, Standstill};
 pub use suspect::{Action, Circumstances, Doing, Sight, Suspect};
+pub use verdict::{Evidence, Holder, Looks, Verdict, next_look, next_telling};

@@ -52,7 +52,7 @@ impl Doing {
     pub fn new(activity: Activity, is_global: impl FnOnce(usize) -> Option<bool>) -> Self {
         match activity {
             Activity::Runs => Self::Runs,
-            Activity::Waits => Self::Waits,
+            Activity::Waits(_) => Self::Waits,
             Activity::WaitsForLock(address) => match is_global(address) {
                 Some(true) => Self::WaitsForGlobalLock,
                 Some(false) => Self::Waits,
@@ -192,6 +192,7 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sys::SystemCall;
     use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
@@ -310,9 +311,10 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_locks_is_told_apart_by_their_address() {
+        let call = SystemCall { number: 0, arguments: [0; 6] };
         for (activity, is_global, doing) in [
             (Activity::Runs, None, Doing::Runs),
-            (Activity::Waits, None, Doing::Waits),
+            (Activity::Waits(call), None, Doing::Waits),
             (Activity::WaitsForLock(7), Some(true), Doing::WaitsForGlobalLock),
             (Activity::WaitsForLock(7), Some(false), Doing::Waits),
             (Activity::WaitsForLock(7), None, Doing::Unknown),

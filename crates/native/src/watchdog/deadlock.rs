@@ -54,7 +54,8 @@ fn waits(core: &Bound<'_, LoopCore>, members: &[Arc<Member>]) -> PyResult<bool> 
     let this = core.get();
     let baton = this.baton();
     let holder = baton.holder();
-    let sleeps = |member: &Member| sys::activity(member.thread) == Activity::Waits && !member.runs_python(py);
+    let sleeps =
+        |member: &Member| matches!(sys::activity(member.thread), Activity::Waits(_)) && !member.runs_python(py);
     let waits = baton.is_polling()
         && !baton.is_wanted()
         && !baton.has_patients()
