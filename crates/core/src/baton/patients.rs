@@ -27,7 +27,13 @@ impl Baton {
     /// True if somebody is patient. For a thread that has lain down in the poll, and found nothing there.
     #[inline]
     pub fn has_patients(&self) -> bool {
-        self.patient.load(Ordering::SeqCst) != 0
+        self.patients() != 0
+    }
+
+    /// The number of them.
+    #[inline]
+    pub fn patients(&self) -> usize {
+        self.patient.load(Ordering::SeqCst)
     }
 
     /// A thread that sleeps in the poll, and has nothing to do, lets the first of the patients have the baton.

@@ -275,7 +275,8 @@ impl Watch {
 
     /// Steps that are aside without having said so are reported too.
     fn look_aside(&self, now: u64) {
-        let some_aside = self.shared.counters.aside.load(Ordering::Relaxed) > 0;
+        // Patients are not blocked, and to look at them would take the GIL from those that compute.
+        let some_aside = self.shared.counters.aside.load(Ordering::Relaxed) > self.shared.baton.patients();
         if !lock(&self.seen).reports.is_aside_look_due(some_aside, now) {
             return;
         }
