@@ -29,7 +29,8 @@ CORE_ORDER = {
         {"mod"},
     ],
     "watchdog": [
-        {"cause", "deadlock", "open_reports", "pulse", "slices", "standstill", "suspect", "tally"},
+        {"cause", "deadlock", "open_reports", "pile_up", "pulse", "slices", "standstill", "suspect", "tally"},
+        {"evidence", "timing"},
         {"verdict"},
         {"mod"},
     ],

@@ -34,6 +34,7 @@ timing tls to token tool traceback tracer transfer transport turn unturned up us
 waiting wake wanted watch watcher water window worker write writer writing
 answer binding dump histogram http lasts listen listening live meter metric page served sighting stop
 calls evidence holder many names pile role shortage system tally thing throttling usage
+long
 """,
 )
 

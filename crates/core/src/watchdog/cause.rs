@@ -22,8 +22,8 @@ pub enum Cause {
     Computes,
     /// Native code computes without the global lock.
     ComputesNative,
-    /// Native code of the step has the global lock.
-    HoldsGlobalLock,
+    /// Native code of the step has the global lock: it computes, or waits for this with the lock in its hands.
+    HoldsGlobalLock(Option<Thing>),
     /// It waits for the global lock, which this thread has had for most of the time; None: not one alone, or it is not
     /// known which.
     GlobalLockHeldBy(Option<u32>),

@@ -3,7 +3,9 @@
 //! Loops read no clock for their steps, so the start of one is known only to one look of the watchdog: a step is taken
 //! to have begun at the look before the first one that saw it. That is early by one period at the most, and never late.
 //! Two things can go wrong, and neither is a step's fault: the watchdog itself was kept from running (a busy host), or
-//! it had to wait for the global lock, which somebody else had.
+//! it had to wait for the global lock, which somebody else had. A step that lasts through the first of them has so much
+//! less of a duration: where a processor is to be had for a tenth of the time, one that blocks is still found. That is a
+//! bound from above: what a step answers for is known to [`Looks`](super::Looks), by the kernel's counts.
 
 /// The number of looks that fit into the shortest time of interest: the error of all durations is one part in this.
 const LOOKS: u64 = 5;
@@ -52,7 +54,8 @@ pub struct Timing {
 pub enum Look {
     /// The beat is another one: the step of `before`, if that was one, has ended.
     Beats { before: u64 },
-    /// The watchdog was kept from running: nothing is known of the time since it looked last.
+    /// The watchdog was kept from running: nothing is known of the time since it looked last. A step that ran then and
+    /// runs still (`before` is its heartbeat) lasts on, by the next look, less that time.
     Starved { before: u64 },
     /// A step runs that ran at the last look, since this time or later.
     Lasts { since: u64 },
@@ -82,6 +85,10 @@ impl Pulse {
             return if tick % 2 == 1 { Look::Lasts { since: self.since } } else { Look::Rests };
         }
         let before = std::mem::replace(&mut self.tick, tick);
+        if before == tick {
+            self.since = self.since.saturating_add(overslept).min(now);
+            return Look::Starved { before };
+        }
         // It began since the last look. The thread that had the global lock may have kept the watchdog from looking:
         // that is no fault of the step.
         let is_late = starved || now - last > period + patience;
@@ -159,7 +166,24 @@ mod tests {
         pulse.look(3, at(20 * MS, 10 * MS));
         let late = Timing { overslept: 4 * 10 * MS + 1, ..at(90 * MS, 20 * MS) };
         assert_eq!(pulse.look(3, late), Look::Starved { before: 3 });
-        assert_eq!(pulse.look(3, at(100 * MS, 90 * MS)), Look::Lasts { since: 90 * MS });
+        assert_eq!(pulse.look(3, at(100 * MS, 90 * MS)), Look::Lasts { since: 10 * MS + 4 * 10 * MS + 1 });
+        let late = Timing { overslept: 500 * MS, ..at(610 * MS, 100 * MS) };
+        assert_eq!(pulse.look(5, late), Look::Starved { before: 3 });
+        assert_eq!(pulse.look(5, at(620 * MS, 610 * MS)), Look::Lasts { since: 610 * MS }, "it is a new one");
+    }
+
+    #[test]
+    fn a_step_that_blocks_is_found_where_a_processor_is_to_be_had_for_a_tenth_of_the_time() {
+        let mut pulse = Pulse::default();
+        pulse.look(3, at(10 * MS, 0));
+        let mut lasted = 0;
+        for round in 1..20 {
+            let now = (10 + round * 100) * MS;
+            let late = Timing { overslept: 90 * MS, ..at(now, now - 100 * MS) };
+            assert_eq!(pulse.look(3, late), Look::Starved { before: 3 });
+            lasted = now - pulse.since();
+        }
+        assert_eq!(lasted, 200 * MS, "ten of each hundred, and what was before");
     }
 
     #[test]

@@ -23,109 +23,15 @@
 //!    If two took the same, the one that says more: as the list in [`Looks::judge`] goes.
 
 use crate::sys::{Kind, State, SystemCall, Thing};
-use crate::watchdog::cause::{Cause, Shortage};
-use crate::watchdog::pulse::period;
+use crate::watchdog::cause::Cause;
+use crate::watchdog::evidence::{Evidence, Holder, Stretch, scale};
 use crate::watchdog::suspect::Doing;
 use crate::watchdog::tally::Tally;
 
-/// The watchdog oversleeps by less than this, in nanoseconds, on any host.
-const NOISE: u64 = 5_000_000;
-/// The shortest and the longest time between two looks at a step that lasts, in nanoseconds.
-const SHORTEST_STEP: u64 = 5_000_000;
-const LONGEST_STEP: u64 = 10_000_000_000;
-/// After the first looks the next one comes when the block has lasted by so much longer: a tenth.
-const GROWTH: u64 = 10;
-const SECOND: u64 = 1_000_000_000;
 /// So many different places, things and threads are told apart in a block.
 const PLACES: usize = 32;
 const THINGS: usize = 8;
 const THREADS: usize = 8;
-
-/// How long a block will have lasted at the next look at it, if it has lasted for so long now: often enough at first
-/// that at least four looks come before it is reported, then at each tenth more. In nanoseconds.
-pub fn next_look(lasted: u64, report_after: u64) -> u64 {
-    let step = SHORTEST_STEP.max(period(report_after, None)).max(lasted / GROWTH);
-    lasted.saturating_add(step.min(LONGEST_STEP))
-}
-
-/// How long a block will have lasted when it is told of next, if it has lasted for so long now. A second, since whoever
-/// reads the report at 0.1 s wants to know whether it was a hiccup; ten seconds, since then somebody waits; each
-/// minute, since a log must show a program that hangs, and when it hung, without growing by much.
-pub fn next_telling(lasted: u64) -> u64 {
-    let minute = 60 * SECOND;
-    let next = [SECOND, 10 * SECOND].into_iter().find(|at| *at > lasted);
-    next.unwrap_or_else(|| (lasted / minute + 1).saturating_mul(minute))
-}
-
-/// The holder of the global lock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Holder {
-    /// The thread of the step.
-    Step,
-    /// Another thread, by its number.
-    Other(u32),
-    Nobody,
-    /// It cannot be told. So it is if the watchdog has it.
-    #[default]
-    Unknown,
-}
-
-/// What one look has found.
-#[derive(Clone, Copy, Debug)]
-pub struct Evidence<Position> {
-    pub now: u64,
-    /// Where the step stands.
-    pub position: Position,
-    /// True: the program's own code was seen to go on since the look before, as the position changed while it was read,
-    /// or as the global lock was asked for, and came. False: it was read several times, and did not change.
-    pub moves: Option<bool>,
-    pub doing: Doing,
-    /// The system call that the step waits in.
-    pub call: Option<SystemCall>,
-    pub state: State,
-    /// CPU time of the thread so far, and the time it has waited for a processor; in nanoseconds.
-    pub cpu: Option<u64>,
-    pub delay: Option<u64>,
-    pub holder: Holder,
-    /// Garbage is being collected.
-    pub collecting: bool,
-    /// The innermost code that matters is the one that imports.
-    pub importing: bool,
-    /// The innermost code is one that asks for the address that belongs to a name.
-    pub resolving: bool,
-    /// The steps that have begun since the look before: 0 as long as it is one step that lasts.
-    pub steps: u64,
-    /// Nanoseconds that the watchdog has overslept since the look before, in all its sleeps.
-    pub overslept: u64,
-    /// The time so far that the watchdog has waited for a processor.
-    pub watchdog_delay: Option<u64>,
-    /// The time so far that the control group was throttled.
-    pub throttled: Option<u64>,
-}
-
-impl<Position> Evidence<Position> {
-    /// A look that has found nothing but this.
-    pub fn new(now: u64, position: Position, doing: Doing) -> Self {
-        Self {
-            now,
-            position,
-            moves: None,
-            doing,
-            call: None,
-            state: State::Unknown,
-            cpu: None,
-            delay: None,
-            holder: Holder::Unknown,
-            collecting: false,
-            importing: false,
-            resolving: false,
-            steps: 0,
-            overslept: 0,
-            watchdog_delay: None,
-            throttled: None,
-        }
-    }
-}
 
 /// A judgement of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,30 +65,27 @@ enum Class {
     Imports,
     Program,
     Native,
-    HoldsLock,
+    /// And waits for the thing at this place of the table, if it does not run.
+    HoldsLock(Option<usize>),
     Unknown,
 }
 
 impl Class {
     fn can_wait(self) -> bool {
-        !matches!(self, Self::Program | Self::Native | Self::HoldsLock)
+        !matches!(self, Self::Program | Self::Native | Self::HoldsLock(None))
     }
 
     fn can_run(self) -> bool {
-        !matches!(self, Self::Waits(_) | Self::WaitsForLock(_))
+        !matches!(self, Self::Waits(_) | Self::WaitsForLock(_) | Self::HoldsLock(Some(_)))
     }
 }
 
-/// A stretch of time between two looks, in parts.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stretch {
-    ran: u64,
-    waited: u64,
-    lost: u64,
-    /// The part of `lost` in which the process was stopped.
-    stopped: u64,
-    /// The time in it that the control group was throttled.
-    throttled: u64,
+/// A thing that the step waited for, how long, and how long with the global lock in its hands.
+#[derive(Clone, Debug)]
+struct Waiting {
+    thing: Thing,
+    free: u64,
+    held: u64,
 }
 
 /// All looks at one block.
@@ -196,7 +99,7 @@ pub struct Looks<Position> {
     /// The time since which looks have found that class at that position.
     unchanged: u64,
     places: Tally<Position, PLACES>,
-    things: Vec<(Thing, u64)>,
+    things: Vec<Waiting>,
     holders: Tally<Option<u32>, THREADS>,
     collects: u64,
     imports: u64,
@@ -264,7 +167,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         // Nothing is known of the time before the first look to a step that runs: what the next ones show holds for
         // it, too.
         if !is_first || seen.doing == Doing::Waits || seen.doing == Doing::WaitsForGlobalLock {
-            let stretch = self.stretch(&seen);
+            let stretch = Stretch::new(&seen, self.last.as_ref().map(|(before, _)| before), self.until);
             self.put_down(stretch, &seen, class);
             self.until = seen.now.max(self.until);
         }
@@ -280,7 +183,8 @@ impl<Position: Copy + Eq> Looks<Position> {
         match seen.doing {
             Doing::Waits => match self.thing(seen, describe) {
                 // What an import waits for beside files is a matter of the code that it runs.
-                at if seen.importing && self.things[at].0.kind == Kind::File => Class::Imports,
+                at if seen.importing && self.things[at].thing.kind == Kind::File => Class::Imports,
+                at if seen.holder == Holder::Step => Class::HoldsLock(Some(at)),
                 at => Class::Waits(at),
             },
             Doing::WaitsForGlobalLock if seen.collecting => Class::Collects,
@@ -292,7 +196,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             Doing::Runs if seen.importing => Class::Imports,
             Doing::Runs => match seen.holder {
                 Holder::Step if seen.moves == Some(true) => Class::Program,
-                Holder::Step if seen.moves == Some(false) || before.is_some() => Class::HoldsLock,
+                Holder::Step if seen.moves == Some(false) || before.is_some() => Class::HoldsLock(None),
                 Holder::Step => Class::Program,
                 Holder::Other(_) | Holder::Nobody => Class::Native,
                 Holder::Unknown if seen.moves == Some(true) => Class::Program,
@@ -313,7 +217,7 @@ impl<Position: Copy + Eq> Looks<Position> {
 
     /// The place in the table of what the step waits for.
     fn thing(&mut self, seen: &Evidence<Position>, describe: impl FnOnce(SystemCall) -> Thing) -> usize {
-        if let Some((before, Class::Waits(at))) = self.last
+        if let Some((before, Class::Waits(at) | Class::HoldsLock(Some(at)))) = self.last
             && before.call == seen.call
             && before.resolving == seen.resolving
         {
@@ -327,59 +231,18 @@ impl<Position: Copy + Eq> Looks<Position> {
     }
 
     fn thing_at(&mut self, thing: Thing) -> usize {
-        if let Some(at) = self.things.iter().position(|(known, _)| *known == thing) {
+        if let Some(at) = self.things.iter().position(|known| known.thing == thing) {
             return at;
         }
         if self.things.len() < THINGS {
-            self.things.push((thing, 0));
+            self.things.push(Waiting { thing, free: 0, held: 0 });
             return self.things.len() - 1;
         }
-        // One of the same kind stands for it. Without one, the last place does: it loses its name.
-        let same = self.things.iter().position(|(known, _)| known.kind == thing.kind);
+        // One of the same kind stands for it. Without one, the last place does.
+        let same = self.things.iter().position(|known| known.thing.kind == thing.kind);
         let at = same.unwrap_or(THINGS - 1);
-        self.things[at].0 = Thing::new(thing.kind, None);
+        self.things[at].thing = Thing::new(thing.kind, None);
         at
-    }
-
-    /// The parts of the time since all was put down last.
-    fn stretch(&self, seen: &Evidence<Position>) -> Stretch {
-        let whole = seen.now.saturating_sub(self.until);
-        let before = self.last.map(|(before, _)| before);
-        let growth = |of: fn(&Evidence<Position>) -> Option<u64>| {
-            let before = before.as_ref()?;
-            let growth = of(seen)?.saturating_sub(of(before)?);
-            // What was counted between the first two looks holds for the time before them.
-            let counted = seen.now.saturating_sub(before.now);
-            Some(if counted < whole && counted > 0 { scale(growth, whole, counted) } else { growth })
-        };
-        let throttled = growth(|of| of.throttled).unwrap_or(0);
-        // The watchdog oversleeps because it has no processor, its group was throttled, or all of the process was stopped.
-        let explained = growth(|of| of.watchdog_delay).map(|delay| delay.saturating_add(throttled));
-        let overslept = if seen.overslept < NOISE { 0 } else { seen.overslept.min(whole) };
-        let stopped = match (seen.state, explained) {
-            (State::Stopped, _) => whole,
-            (_, Some(explained)) if explained < overslept => overslept - explained,
-            _ => 0,
-        };
-        let awake = whole - stopped;
-        let delay = growth(|of| of.delay);
-        let ran = match growth(|of| of.cpu) {
-            Some(cpu) => cpu.min(awake),
-            // Unknown, so who runs has had a processor whenever the watchdog had.
-            None if seen.doing == Doing::Runs => awake - delay.unwrap_or(overslept - stopped).min(awake),
-            None => 0,
-        };
-        let delayed = delay.unwrap_or(0).min(awake - ran);
-        let rest = awake - ran - delayed;
-        let waited_before = self.last.is_some_and(|(before, class)| before.doing != Doing::Runs && class.can_wait());
-        let waited = match seen.doing {
-            // It could run, and did not: the kernel counts that once it is over.
-            Doing::Runs if !waited_before => 0,
-            // Whoever has the lock may have been throttled, too.
-            Doing::WaitsForGlobalLock => rest - throttled.min(rest),
-            _ => rest,
-        };
-        Stretch { ran, waited, lost: whole - ran - waited, stopped, throttled }
     }
 
     /// Puts down what a stretch has shown.
@@ -400,11 +263,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         // Who computes between two looks that found it waiting runs the program's own code: it waits for its turn.
         divide(stretch.ran, Class::can_run, Class::Program);
         divide(stretch.waited, Class::can_wait, Class::Unknown);
-        self.total.ran += stretch.ran;
-        self.total.waited += stretch.waited;
-        self.total.lost += stretch.lost;
-        self.total.stopped += stretch.stopped;
-        self.total.throttled += stretch.throttled;
+        self.total.add(stretch);
         self.stretch = stretch;
     }
 
@@ -414,13 +273,14 @@ impl<Position: Copy + Eq> Looks<Position> {
         }
         self.places.add(position, time);
         match class {
-            Class::Waits(at) => self.things[at].1 += time,
+            Class::Waits(at) => self.things[at].free += time,
             Class::WaitsForLock(thread) => self.holders.add(thread, time),
             Class::Collects => self.collects += time,
             Class::Imports => self.imports += time,
             Class::Program => self.program += time,
             Class::Native => self.native += time,
-            Class::HoldsLock => self.holds_lock += time,
+            Class::HoldsLock(None) => self.holds_lock += time,
+            Class::HoldsLock(Some(at)) => self.things[at].held += time,
             Class::Unknown => self.unknown += time,
         }
     }
@@ -431,8 +291,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         let mut looks = self.clone();
         if let Some((last, class)) = looks.last {
             let tail = now.saturating_sub(looks.until);
-            let before = looks.stretch;
-            let lost = scale(before.lost, tail, (before.ran + before.waited + before.lost).max(1));
+            let lost = scale(looks.stretch.lost, tail, looks.stretch.time().max(1));
             looks.count((last.position, class), tail - lost);
             looks.total.ran += tail - lost;
             looks.total.lost += lost;
@@ -474,22 +333,28 @@ impl<Position: Copy + Eq> Looks<Position> {
 
     /// What took most of the time; of two that took the same, the one that says more.
     fn heaviest(&self) -> Cause {
-        let of_kind = |kind| self.things.iter().filter(|(thing, _)| thing.kind == kind).map(|(_, time)| time).sum();
-        let thing = self.things.iter().rev().max_by_key(|(thing, time)| (of_kind(thing.kind), *time));
-        let (thing, waits) = thing.map_or((None, 0), |(thing, _)| (Some(thing), of_kind(thing.kind)));
-        let waits_for_lock: u64 = self.holders.total();
+        let held: u64 = self.things.iter().map(|known| known.held).sum();
+        let (waits_for, waits) = self.most_awaited(|known| known.free);
+        let (held_for, _) = self.most_awaited(|known| known.held);
         let candidates = [
             (self.collects, Cause::Collects),
             (self.imports, Cause::Imports),
-            (waits, thing.map_or(Cause::Unknown, |thing| Cause::WaitsFor(thing.clone()))),
-            (self.holds_lock, Cause::HoldsGlobalLock),
+            (waits, waits_for.map_or(Cause::Unknown, Cause::WaitsFor)),
+            (self.holds_lock + held, Cause::HoldsGlobalLock(held_for.filter(|_| held > self.holds_lock))),
             (self.native, Cause::ComputesNative),
             (self.program, Cause::Computes),
-            (waits_for_lock, Cause::GlobalLockHeldBy(self.main_holder())),
+            (self.holders.total(), Cause::GlobalLockHeldBy(self.main_holder())),
             (self.unknown, Cause::Unknown),
         ];
         let most = candidates.iter().map(|(time, _)| *time).max().unwrap_or(0);
         candidates.into_iter().find(|(time, _)| *time == most && most > 0).map_or(Cause::Unknown, |(_, cause)| cause)
+    }
+
+    /// What the step waited for longest, of the kind that it waited for longest, and how long it waited for that kind.
+    fn most_awaited(&self, time: impl Fn(&Waiting) -> u64) -> (Option<Thing>, u64) {
+        let of_kind = |kind| self.things.iter().filter(|known| known.thing.kind == kind).map(&time).sum::<u64>();
+        let most = self.things.iter().rev().max_by_key(|known| (of_kind(known.thing.kind), time(known)));
+        most.map_or((None, 0), |known| (Some(known.thing.clone()), of_kind(known.thing.kind)))
     }
 
     /// The thread that had the global lock for more than half of the time in which the step waited for it.
@@ -497,21 +362,4 @@ impl<Position: Copy + Eq> Looks<Position> {
         let (thread, time) = self.holders.sorted().first().copied()?;
         thread.filter(|_| time > self.holders.total() / 2)
     }
-}
-
-impl Stretch {
-    fn shortage(self) -> Shortage {
-        if self.stopped > self.lost / 2 {
-            Shortage::Stopped
-        } else if self.throttled > self.lost / 2 {
-            Shortage::Throttled
-        } else {
-            Shortage::NoProcessor
-        }
-    }
-}
-
-/// `growth` of a part, for the whole.
-fn scale(growth: u64, whole: u64, part: u64) -> u64 {
-    u64::try_from(u128::from(growth) * u128::from(whole) / u128::from(part)).unwrap_or(u64::MAX)
 }

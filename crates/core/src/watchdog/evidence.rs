@@ -1,0 +1,169 @@
+//! What one look at a step that blocks has found, and the time between two such looks.
+
+use crate::sys::{State, SystemCall};
+use crate::watchdog::cause::Shortage;
+use crate::watchdog::suspect::Doing;
+
+/// The watchdog oversleeps by less than this, in nanoseconds, on any host.
+const NOISE: u64 = 5_000_000;
+
+/// The holder of the global lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// The thread of the step.
+    Step,
+    /// Another thread, by its number.
+    Other(u32),
+    Nobody,
+    /// It cannot be told. So it is if the watchdog has it.
+    #[default]
+    Unknown,
+}
+
+/// What one look has found.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<Position> {
+    pub now: u64,
+    /// Where the step stands.
+    pub position: Position,
+    /// True: the program's own code was seen to go on since the look before, as the position changed while it was read
+    /// several times in a row, or as the step gave the global lock to whoever asked. False: it did not change.
+    pub moves: Option<bool>,
+    pub doing: Doing,
+    /// The system call that the step waits in.
+    pub call: Option<SystemCall>,
+    pub state: State,
+    /// CPU time of the thread so far, and the time it has waited for a processor; in nanoseconds.
+    pub cpu: Option<u64>,
+    pub delay: Option<u64>,
+    pub holder: Holder,
+    /// The time so far that the holder has waited for a processor, if it is another thread.
+    pub holder_delay: Option<u64>,
+    /// Garbage is being collected.
+    pub collecting: bool,
+    /// The innermost code that matters is the one that imports.
+    pub importing: bool,
+    /// The innermost code is one that asks for the address that belongs to a name.
+    pub resolving: bool,
+    /// The steps that have begun since the look before: 0 as long as it is one step that lasts.
+    pub steps: u64,
+    /// Nanoseconds that the watchdog has overslept since the look before, in all its sleeps together.
+    pub overslept: u64,
+    /// The time so far that the watchdog has waited for a processor. Without it, whenever the watchdog overslept the
+    /// process is taken to have been stopped.
+    pub watchdog_delay: Option<u64>,
+    /// The time so far that the control group was throttled.
+    pub throttled: Option<u64>,
+}
+
+impl<Position> Evidence<Position> {
+    /// A look that has found nothing but this.
+    pub fn new(now: u64, position: Position, doing: Doing) -> Self {
+        Self {
+            now,
+            position,
+            moves: None,
+            doing,
+            call: None,
+            state: State::Unknown,
+            cpu: None,
+            delay: None,
+            holder: Holder::Unknown,
+            holder_delay: None,
+            collecting: false,
+            importing: false,
+            resolving: false,
+            steps: 0,
+            overslept: 0,
+            watchdog_delay: None,
+            throttled: None,
+        }
+    }
+}
+
+/// A stretch of time between two looks, in parts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stretch {
+    /// The step had a processor.
+    pub ran: u64,
+    /// It waited for something that is its own business.
+    pub waited: u64,
+    /// It had no processor, or what it waited for had none.
+    pub lost: u64,
+    /// The part of `lost` in which the process was stopped.
+    pub stopped: u64,
+    /// The time in it that the control group was throttled.
+    pub throttled: u64,
+}
+
+impl Stretch {
+    /// The parts of the time from `until` to a look. The look `before` it, if there was one, may be later than `until`:
+    /// then what was counted between the two holds for all of it.
+    pub fn new<Position>(seen: &Evidence<Position>, before: Option<&Evidence<Position>>, until: u64) -> Self {
+        let whole = seen.now.saturating_sub(until);
+        let counted = before.map_or(0, |before| seen.now.saturating_sub(before.now));
+        let growth = |of: fn(&Evidence<Position>) -> Option<u64>| {
+            let growth = of(seen)?.saturating_sub(of(before?)?);
+            Some(if 0 < counted && counted < whole { scale(growth, whole, counted) } else { growth })
+        };
+        let overslept = if seen.overslept < NOISE { 0 } else { seen.overslept.min(whole) };
+        let throttled = growth(|of| of.throttled).unwrap_or(0);
+        // The watchdog oversleeps as it has no processor, its group is throttled, or the whole process is stopped.
+        let explained = growth(|of| of.watchdog_delay).unwrap_or(0).saturating_add(throttled);
+        let stopped = if seen.state == State::Stopped { whole } else { overslept.saturating_sub(explained) };
+        let awake = whole - stopped;
+
+        let delay = growth(|of| of.delay);
+        let ran = match growth(|of| of.cpu) {
+            Some(cpu) => cpu.min(awake),
+            // It is not known: then who runs has had a processor whenever the watchdog had.
+            None if seen.doing == Doing::Runs => awake - delay.unwrap_or(overslept - stopped.min(overslept)).min(awake),
+            None => 0,
+        };
+        let rest = awake - ran - delay.unwrap_or(0).min(awake - ran);
+        let not_its_fault = match seen.doing {
+            // It could run, and did not: the kernel counts that once it is over.
+            Doing::Runs if before.is_none_or(|before| before.doing == Doing::Runs) => rest,
+            // Or it has waited, and got up. Who knows when, if the watchdog did not see it.
+            Doing::Runs => overslept,
+            // Whoever has the lock had no processor.
+            Doing::WaitsForGlobalLock => {
+                let is_same = before.is_some_and(|before| before.holder == seen.holder);
+                let delay = if is_same { growth(|of| of.holder_delay).unwrap_or(0) } else { 0 };
+                delay.max(throttled).max(overslept)
+            }
+            Doing::Waits | Doing::Unknown => 0,
+        };
+        let waited = rest.saturating_sub(not_its_fault);
+        Self { ran, waited, lost: whole - ran - waited, stopped, throttled }
+    }
+
+    /// The whole of it.
+    pub fn time(self) -> u64 {
+        self.ran + self.waited + self.lost
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.ran += other.ran;
+        self.waited += other.waited;
+        self.lost += other.lost;
+        self.stopped += other.stopped;
+        self.throttled += other.throttled;
+    }
+
+    /// Why it was lost, for the most part.
+    pub fn shortage(self) -> Shortage {
+        if self.stopped > self.lost / 2 {
+            Shortage::Stopped
+        } else if self.throttled > self.lost / 2 {
+            Shortage::Throttled
+        } else {
+            Shortage::NoProcessor
+        }
+    }
+}
+
+/// `growth` of a part, for the whole.
+pub fn scale(growth: u64, whole: u64, part: u64) -> u64 {
+    u64::try_from(u128::from(growth) * u128::from(whole) / u128::from(part)).unwrap_or(u64::MAX)
+}
