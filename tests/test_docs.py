@@ -16,7 +16,7 @@ from everloop import _native
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STUB = ast.parse((pathlib.Path(everloop.__file__).parent / "_native.pyi").read_text())
-WITHOUT_EXAMPLES = {"DeadlockError", "EventLoopPolicy", "TransferError", "WorkerDiedError"}
+WITHOUT_EXAMPLES = {"BlockingError", "DeadlockError", "EventLoopPolicy", "TransferError", "WorkerDiedError"}
 PUBLIC = [name for name in dir(everloop) if not name.startswith("_") and not inspect.ismodule(getattr(everloop, name))]
 
 

@@ -59,7 +59,7 @@ ORDER = {
     ],
     "watch": [
         {"advice", "hook", "painting", "source"},
-        {"cause"},
+        {"cause", "no_blocking"},
         {"record"},
         {"output", "text"},
         {"report_writer"},

@@ -23,8 +23,12 @@ from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool
 from .bridge.threads.limiter import Limiter
 from .bridge.threads.to_thread import check_cancelled, to_thread
 from .loop import EventLoop, new_event_loop, run
+from .watch.hook import on_block
+from .watch.no_blocking import BlockingError, no_blocking
+from .watch.output import set_report
 
 __all__ = [
+    "BlockingError",
     "DeadlockError",
     "EventLoop",
     "EventLoopPolicy",
@@ -39,9 +43,12 @@ __all__ = [
     "check_cancelled",
     "iterate",
     "new_event_loop",
+    "no_blocking",
+    "on_block",
     "replace_anyio_pool",
     "restore_anyio_pool",
     "run",
+    "set_report",
     "statistics",
     "syncify",
     "to_executor",

@@ -737,6 +737,9 @@ class TlsTransport(asyncio.Transport):
     def can_write_eof(self) -> bool:
         """False: see `write_eof`."""
 
+def limit_steps(seconds: float | None) -> None:
+    """Has steps of all loops reported after so many seconds, where that is later otherwise; None: as each loop says."""
+
 def watch_loops(watches: bool) -> None:
     """Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs."""
 

@@ -54,6 +54,8 @@ mod _native {
     #[pymodule_export]
     use crate::calls::{carry_over, is_plain_function, loop_for};
     #[pymodule_export]
+    use crate::event_loop::limit_steps;
+    #[pymodule_export]
     use crate::ffi::children::{keep_children, release_children};
     #[pymodule_export]
     use crate::fork::after_fork_in_child;

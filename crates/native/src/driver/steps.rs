@@ -51,7 +51,7 @@ impl Driver<'_> {
     #[cold]
     fn tell_if_slow(&self, handle: &Bound<'_, Handle>, begun: f64) -> PyResult<()> {
         let took = timing::seconds(&self.core)? - begun;
-        if took >= clock::to_seconds(self.this().shared.report_after.load(Ordering::Relaxed)) {
+        if took >= clock::to_seconds(self.this().shared.report_after.own()) {
             self.core.call_method1("_log_slow_callback", (handle, took))?;
         }
         Ok(())

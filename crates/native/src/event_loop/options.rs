@@ -1,6 +1,7 @@
 //! The options that a program may set on a loop.
 
 use crate::clock;
+use crate::event_loop::shared::set_limit;
 use crate::event_loop::state::LoopCore;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -30,6 +31,13 @@ fn seconds(option: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     }
 }
 
+/// Has steps of all loops reported after so many seconds, where that is later otherwise; None: as each loop says.
+#[pyfunction]
+#[pyo3(signature = (seconds))]
+pub fn limit_steps(seconds: Option<f64>) {
+    set_limit(seconds.map_or(u64::MAX, clock::from_seconds));
+}
+
 #[pymethods]
 impl LoopCore {
     /// True if the loop is in debug mode. Every future asks for it.
@@ -46,7 +54,7 @@ impl LoopCore {
     /// Seconds that a step may take before it is reported.
     #[getter(slow_callback_duration)]
     fn get_slow_callback_duration(&self) -> f64 {
-        clock::to_seconds(self.shared.report_after.load(Ordering::Relaxed))
+        clock::to_seconds(self.shared.report_after.own())
     }
 
     #[setter(slow_callback_duration)]
@@ -56,7 +64,7 @@ impl LoopCore {
             return Err(PyValueError::new_err("slow_callback_duration must be a number of seconds, not NaN"));
         }
         // A negative one is as good as 0, as in asyncio: each step is slow.
-        self.shared.report_after.store(clock::from_seconds(seconds), Ordering::Relaxed);
+        self.shared.report_after.set(clock::from_seconds(seconds));
         Ok(())
     }
 

@@ -9,7 +9,37 @@ use everloop_core::registry::Change;
 use everloop_core::sync::{Mutex, lock};
 use everloop_core::wait::LastPost;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Nanoseconds that a step of any loop may take, while somebody asks for that; `u64::MAX`: nobody does. Written by the
+/// program, and read by the watchdog.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets the nanoseconds that a step of any loop may take before it is reported; `u64::MAX`: as each loop says.
+pub(super) fn set_limit(nanoseconds: u64) {
+    LIMIT.store(nanoseconds, Ordering::Relaxed);
+}
+
+/// Nanoseconds that a step may take before it is reported. Written by the program, and read by the watchdog.
+pub struct ReportAfter {
+    own: AtomicU64,
+}
+
+impl ReportAfter {
+    /// What the watchdog goes by: the loop's own time, or the limit for all, where that is shorter.
+    pub fn load(&self, order: Ordering) -> u64 {
+        self.own.load(order).min(LIMIT.load(order))
+    }
+
+    /// What the program has set on the loop: `slow_callback_duration`.
+    pub fn own(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, nanoseconds: u64) {
+        self.own.store(nanoseconds, Ordering::Relaxed);
+    }
+}
 
 /// The part of a loop that threads without the GIL may touch: the watchdog, threads that wait for the baton, pool
 /// threads.
@@ -36,7 +66,7 @@ pub struct Shared {
     /// Nanoseconds that a call may block before its step is put aside.
     pub rescue_after: AtomicU64,
     /// Nanoseconds that a step may take before it is reported: `slow_callback_duration`.
-    pub report_after: AtomicU64,
+    pub report_after: ReportAfter,
     /// The number of relief threads that are started as soon as they are wanted.
     pub max_relief: AtomicUsize,
     /// True while the watchdog looks at the loop. Written by home; read by whoever wants a relief thread.
@@ -59,7 +89,7 @@ impl Shared {
             slice_since: AtomicU64::new(0),
             slice_took: AtomicU64::new(0),
             rescue_after: AtomicU64::new(20_000_000),
-            report_after: AtomicU64::new(100_000_000),
+            report_after: ReportAfter { own: AtomicU64::new(100_000_000) },
             max_relief: AtomicUsize::new(128),
             watched: AtomicBool::new(false),
             counters: Counters::default(),
