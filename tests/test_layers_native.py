@@ -29,7 +29,7 @@ CORE_ORDER = {
         {"mod"},
     ],
     "watchdog": [
-        {"cause", "deadlock", "open_reports", "pile_up", "pulse", "slices", "standstill", "suspect", "tally"},
+        {"cause", "deadlock", "open_reports", "pile_up", "pulse", "slices", "standstill", "suspect", "tally", "things"},
         {"evidence", "timing"},
         {"verdict"},
         {"mod"},

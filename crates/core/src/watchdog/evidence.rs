@@ -167,3 +167,71 @@ impl Stretch {
 pub fn scale(growth: u64, whole: u64, part: u64) -> u64 {
     u64::try_from(u128::from(growth) * u128::from(whole) / u128::from(part)).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A look at a thread that has used so much CPU time, and waited so long for a processor; in milliseconds.
+    fn seen(now: u64, doing: Doing, cpu: u64, delay: u64) -> Evidence<()> {
+        let counts = |ms: u64| Some(ms * MS);
+        let delays = Evidence { watchdog_delay: counts(0), throttled: counts(0), ..Evidence::new(now * MS, (), doing) };
+        Evidence { cpu: counts(cpu), delay: counts(delay), holder: Holder::Other(7), ..delays }
+    }
+
+    /// The parts of the 20 ms before a look: what ran, waited and was lost.
+    fn parts(look: Evidence<()>, before: Doing) -> (u64, u64, u64) {
+        let before = Evidence { holder_delay: Some(0), ..seen(100, before, 0, 0) };
+        let stretch = Stretch::new(&look, Some(&before), 100 * MS);
+        assert_eq!(stretch.time(), 20 * MS);
+        (stretch.ran / MS, stretch.waited / MS, stretch.lost / MS)
+    }
+
+    #[test]
+    fn a_step_answers_for_what_it_computed_and_waited_and_not_for_the_rest() {
+        use Doing::{Runs, Unknown, Waits, WaitsForGlobalLock as WaitsForLock};
+        for (doing, cpu, delay, overslept, expected) in [
+            (Runs, 20, 0, 0, (20, 0, 0)),
+            (Runs, 21, 3, 0, (20, 0, 0)), // no two clocks are equal
+            (Runs, 2, 18, 0, (2, 0, 18)),
+            (Runs, 2, 0, 0, (2, 0, 18)), // the delay is not over yet
+            (Waits, 0, 0, 0, (0, 20, 0)),
+            (Waits, 2, 8, 0, (2, 10, 8)),
+            (Waits, 0, 0, 15, (0, 5, 15)),
+            (Waits, 0, 0, 4, (0, 20, 0)), // no timer is exact
+            (WaitsForLock, 5, 0, 0, (5, 15, 0)),
+            (Unknown, 0, 5, 0, (0, 15, 5)),
+        ] {
+            let look = Evidence { overslept: overslept * MS, ..seen(120, doing, cpu, delay) };
+            assert_eq!(parts(look, doing), expected, "{doing:?} {cpu} {delay} {overslept}");
+        }
+        assert_eq!(parts(seen(120, Runs, 4, 0), Waits), (4, 16, 0), "it has got up");
+        let late = Evidence { overslept: 10 * MS, watchdog_delay: Some(10 * MS), ..seen(120, Runs, 4, 0) };
+        assert_eq!(parts(late, Waits), (4, 6, 10), "it may have got up while nobody looked");
+    }
+
+    #[test]
+    fn what_the_watchdog_overslept_is_the_host_s_doing_unless_the_watchdog_itself_had_no_processor() {
+        for (watchdog_delay, throttled, lost) in [(0, 0, 15), (15, 0, 0), (10, 0, 5), (0, 15, 0), (9, 9, 0)] {
+            let counts = Evidence { throttled: Some(throttled * MS), ..seen(120, Doing::Waits, 0, 0) };
+            let look = Evidence { overslept: 15 * MS, watchdog_delay: Some(watchdog_delay * MS), ..counts };
+            assert_eq!(parts(look, Doing::Waits), (0, 20 - lost, lost), "{watchdog_delay} {throttled}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_holder_without_a_processor_does_not_answer_for_it() {
+        let look = Evidence { holder_delay: Some(12 * MS), ..seen(120, Doing::WaitsForGlobalLock, 0, 0) };
+        assert_eq!(parts(look, Doing::WaitsForGlobalLock), (0, 8, 12));
+        let other = Evidence { holder: Holder::Other(8), ..look };
+        assert_eq!(parts(other, Doing::WaitsForGlobalLock), (0, 20, 0), "its time so far says nothing");
+    }
+
+    #[test]
+    fn what_was_counted_between_the_first_two_looks_holds_for_the_time_before_them() {
+        let stretch = Stretch::new(&seen(120, Doing::Runs, 5, 15), Some(&seen(100, Doing::Runs, 0, 0)), 60 * MS);
+        assert_eq!((stretch.ran, stretch.lost), (15 * MS, 45 * MS));
+    }
+}

@@ -17,6 +17,7 @@ mod slices;
 mod standstill;
 mod suspect;
 mod tally;
+mod things;
 mod timing;
 mod verdict;
 

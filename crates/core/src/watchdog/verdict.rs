@@ -27,10 +27,10 @@ use crate::watchdog::cause::Cause;
 use crate::watchdog::evidence::{Evidence, Holder, Stretch, scale};
 use crate::watchdog::suspect::Doing;
 use crate::watchdog::tally::Tally;
+use crate::watchdog::things::Things;
 
-/// So many different places, things and threads are told apart in a block.
+/// So many different places and threads are told apart in a block.
 const PLACES: usize = 32;
-const THINGS: usize = 8;
 const THREADS: usize = 8;
 
 /// A judgement of a block.
@@ -80,14 +80,6 @@ impl Class {
     }
 }
 
-/// A thing that the step waited for, how long, and how long with the global lock in its hands.
-#[derive(Clone, Debug)]
-struct Waiting {
-    thing: Thing,
-    free: u64,
-    held: u64,
-}
-
 /// All looks at one block.
 #[derive(Clone, Debug)]
 pub struct Looks<Position> {
@@ -99,7 +91,7 @@ pub struct Looks<Position> {
     /// The time since which looks have found that class at that position.
     unchanged: u64,
     places: Tally<Position, PLACES>,
-    things: Vec<Waiting>,
+    things: Things,
     holders: Tally<Option<u32>, THREADS>,
     collects: u64,
     imports: u64,
@@ -123,7 +115,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             last: None,
             unchanged: since,
             places: Tally::default(),
-            things: Vec::new(),
+            things: Things::default(),
             holders: Tally::default(),
             collects: 0,
             imports: 0,
@@ -183,7 +175,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         match seen.doing {
             Doing::Waits => match self.thing(seen, describe) {
                 // What an import waits for beside files is a matter of the code that it runs.
-                at if seen.importing && self.things[at].thing.kind == Kind::File => Class::Imports,
+                at if seen.importing && self.things.kind(at) == Kind::File => Class::Imports,
                 at if seen.holder == Holder::Step => Class::HoldsLock(Some(at)),
                 at => Class::Waits(at),
             },
@@ -204,7 +196,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             },
             // A piece of a file that is mapped into memory.
             Doing::Unknown if seen.state == State::SleepsDeep => {
-                Class::Waits(self.thing_at(Thing::new(Kind::File, None)))
+                Class::Waits(self.things.place(Thing::new(Kind::File, None)))
             }
             // A call that goes on after the process was stopped has lost its name.
             Doing::Unknown => match (before, seen.holder) {
@@ -227,22 +219,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         if seen.resolving && thing.kind != Kind::Lock {
             thing.kind = Kind::Dns;
         }
-        self.thing_at(thing)
-    }
-
-    fn thing_at(&mut self, thing: Thing) -> usize {
-        if let Some(at) = self.things.iter().position(|known| known.thing == thing) {
-            return at;
-        }
-        if self.things.len() < THINGS {
-            self.things.push(Waiting { thing, free: 0, held: 0 });
-            return self.things.len() - 1;
-        }
-        // One of the same kind stands for it. Without one, the last place does.
-        let same = self.things.iter().position(|known| known.thing.kind == thing.kind);
-        let at = same.unwrap_or(THINGS - 1);
-        self.things[at].thing = Thing::new(thing.kind, None);
-        at
+        self.things.place(thing)
     }
 
     /// Puts down what a stretch has shown.
@@ -273,14 +250,14 @@ impl<Position: Copy + Eq> Looks<Position> {
         }
         self.places.add(position, time);
         match class {
-            Class::Waits(at) => self.things[at].free += time,
+            Class::Waits(at) => self.things.count(at, false, time),
             Class::WaitsForLock(thread) => self.holders.add(thread, time),
             Class::Collects => self.collects += time,
             Class::Imports => self.imports += time,
             Class::Program => self.program += time,
             Class::Native => self.native += time,
             Class::HoldsLock(None) => self.holds_lock += time,
-            Class::HoldsLock(Some(at)) => self.things[at].held += time,
+            Class::HoldsLock(Some(at)) => self.things.count(at, true, time),
             Class::Unknown => self.unknown += time,
         }
     }
@@ -333,14 +310,13 @@ impl<Position: Copy + Eq> Looks<Position> {
 
     /// What took most of the time; of two that took the same, the one that says more.
     fn heaviest(&self) -> Cause {
-        let held: u64 = self.things.iter().map(|known| known.held).sum();
-        let (waits_for, waits) = self.most_awaited(|known| known.free);
-        let (held_for, _) = self.most_awaited(|known| known.held);
+        let (held, waits) = (self.things.held(), self.things.most(false));
+        let held_for = self.things.most(true).filter(|_| held > self.holds_lock).map(|(thing, _)| thing.clone());
         let candidates = [
             (self.collects, Cause::Collects),
             (self.imports, Cause::Imports),
-            (waits, waits_for.map_or(Cause::Unknown, Cause::WaitsFor)),
-            (self.holds_lock + held, Cause::HoldsGlobalLock(held_for.filter(|_| held > self.holds_lock))),
+            waits.map_or((0, Cause::Unknown), |(thing, time)| (time, Cause::WaitsFor(thing.clone()))),
+            (self.holds_lock + held, Cause::HoldsGlobalLock(held_for)),
             (self.native, Cause::ComputesNative),
             (self.program, Cause::Computes),
             (self.holders.total(), Cause::GlobalLockHeldBy(self.main_holder())),
@@ -350,16 +326,273 @@ impl<Position: Copy + Eq> Looks<Position> {
         candidates.into_iter().find(|(time, _)| *time == most && most > 0).map_or(Cause::Unknown, |(_, cause)| cause)
     }
 
-    /// What the step waited for longest, of the kind that it waited for longest, and how long it waited for that kind.
-    fn most_awaited(&self, time: impl Fn(&Waiting) -> u64) -> (Option<Thing>, u64) {
-        let of_kind = |kind| self.things.iter().filter(|known| known.thing.kind == kind).map(&time).sum::<u64>();
-        let most = self.things.iter().rev().max_by_key(|known| (of_kind(known.thing.kind), time(known)));
-        most.map_or((None, 0), |known| (Some(known.thing.clone()), of_kind(known.thing.kind)))
-    }
-
     /// The thread that had the global lock for more than half of the time in which the step waited for it.
     fn main_holder(&self) -> Option<u32> {
         let (thread, time) = self.holders.sorted().first().copied()?;
         thread.filter(|_| time > self.holders.total() / 2)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::watchdog::cause::Shortage;
+    use crate::watchdog::timing::next_look;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+    const AFTER: u64 = 100 * MS;
+    const SLEEP: SystemCall = SystemCall { number: 1, arguments: [0; 6] };
+    const FILE: SystemCall = SystemCall { number: 2, ..SLEEP };
+
+    /// A file for each argument.
+    fn describe(call: SystemCall) -> Thing {
+        match call {
+            SLEEP => Thing::new(Kind::Sleep, None),
+            _ => Thing::new(Kind::File, format!("/{}", call.arguments[0])),
+        }
+    }
+
+    /// A look at a thread that has used so much CPU time, and waited so long for a processor; in milliseconds.
+    fn seen(now: u64, doing: Doing, cpu: u64, delay: u64) -> Evidence<char> {
+        let call = (doing == Doing::Waits).then_some(SLEEP);
+        let counts = |ms: u64| Some(ms * MS);
+        Evidence {
+            call,
+            cpu: counts(cpu),
+            delay: counts(delay),
+            watchdog_delay: counts(0),
+            throttled: counts(0),
+            ..Evidence::new(now * MS, 'a', doing)
+        }
+    }
+
+    fn runs(now: u64) -> Evidence<char> {
+        Evidence { holder: Holder::Step, ..seen(now, Doing::Runs, now, 0) }
+    }
+
+    fn waits(now: u64) -> Evidence<char> {
+        seen(now, Doing::Waits, 0, 0)
+    }
+
+    fn waits_for_lock(now: u64, holder: Holder) -> Evidence<char> {
+        Evidence { holder, ..seen(now, Doing::WaitsForGlobalLock, 0, 0) }
+    }
+
+    /// A look each 20 ms for 200 ms.
+    fn block(look: impl Fn(u64) -> Evidence<char>) -> Looks<char> {
+        let mut looks = Looks::new(0);
+        (1..=10).for_each(|at| looks.add(look(at * 20), describe));
+        looks
+    }
+
+    fn cause(look: impl Fn(u64) -> Evidence<char>) -> Cause {
+        block(look).judge(200 * MS, AFTER).cause
+    }
+
+    #[test]
+    fn each_cause_is_told_from_what_the_looks_find() {
+        type Look = fn(u64) -> Evidence<char>;
+        let table: &[(Look, Cause)] = &[
+            (waits, Cause::WaitsFor(Thing::new(Kind::Sleep, None))),
+            (|now| Evidence { call: None, ..waits(now) }, Cause::WaitsFor(Thing::new(Kind::Lock, None))),
+            (
+                |now| Evidence { call: Some(FILE), ..waits(now) },
+                Cause::WaitsFor(Thing::new(Kind::File, "/0".to_owned())),
+            ),
+            (
+                |now| Evidence { call: Some(FILE), resolving: true, ..waits(now) },
+                Cause::WaitsFor(Thing::new(Kind::Dns, "/0".to_owned())),
+            ),
+            (|now| Evidence { moves: Some(true), ..runs(now) }, Cause::Computes),
+            (|now| Evidence { moves: Some(true), holder: Holder::Unknown, ..runs(now) }, Cause::Computes),
+            // At another place each time.
+            (|now| Evidence { position: char::from(now as u8), ..runs(now) }, Cause::Computes),
+            (runs, Cause::HoldsGlobalLock(None)),
+            (
+                |now| Evidence { holder: Holder::Step, ..waits(now) },
+                Cause::HoldsGlobalLock(Some(Thing::new(Kind::Sleep, None))),
+            ),
+            (|now| Evidence { holder: Holder::Nobody, ..runs(now) }, Cause::ComputesNative),
+            (|now| Evidence { holder: Holder::Other(7), ..runs(now) }, Cause::ComputesNative),
+            (|now| waits_for_lock(now, Holder::Other(7)), Cause::GlobalLockHeldBy(Some(7))),
+            (|now| waits_for_lock(now, Holder::Other((now / 20 % 5) as u32)), Cause::GlobalLockHeldBy(None)),
+            (|now| waits_for_lock(now, Holder::Unknown), Cause::GlobalLockHeldBy(None)),
+            // It computes whenever it has its turn.
+            (|now| Evidence { cpu: Some(now * MS * 3 / 4), ..waits_for_lock(now, Holder::Other(7)) }, Cause::Computes),
+            (|now| Evidence { collecting: true, ..runs(now) }, Cause::Collects),
+            (|now| Evidence { collecting: true, ..waits_for_lock(now, Holder::Other(7)) }, Cause::Collects),
+            // Another thread collects; this one sleeps.
+            (|now| Evidence { collecting: true, ..waits(now) }, Cause::WaitsFor(Thing::new(Kind::Sleep, None))),
+            (|now| Evidence { importing: true, ..runs(now) }, Cause::Imports),
+            (|now| Evidence { importing: true, call: Some(FILE), ..waits(now) }, Cause::Imports),
+            (|now| Evidence { importing: true, ..waits(now) }, Cause::WaitsFor(Thing::new(Kind::Sleep, None))),
+            (|now| Evidence { steps: 3, ..runs(now) }, Cause::ManySteps(30)),
+            (|now| Evidence { steps: 3, ..waits_for_lock(now, Holder::Other(7)) }, Cause::GlobalLockHeldBy(Some(7))),
+            (|now| Evidence { steps: 3, collecting: true, ..runs(now) }, Cause::Collects),
+            (|now| seen(now, Doing::Runs, 0, now), Cause::Starved(Shortage::NoProcessor)),
+            // The kernel counts the delay once it is over.
+            (|now| seen(now, Doing::Runs, 0, 0), Cause::Starved(Shortage::NoProcessor)),
+            (|now| Evidence { steps: 1, ..seen(now, Doing::Runs, 0, now) }, Cause::Starved(Shortage::NoProcessor)),
+            (
+                |now| Evidence { throttled: Some(now * MS), ..seen(now, Doing::Runs, 0, 0) },
+                Cause::Starved(Shortage::Throttled),
+            ),
+            (
+                |now| Evidence { throttled: Some(now * MS), ..waits_for_lock(now, Holder::Other(7)) },
+                Cause::Starved(Shortage::Throttled),
+            ),
+            (
+                |now| Evidence { holder_delay: Some(now * MS), ..waits_for_lock(now, Holder::Other(7)) },
+                Cause::Starved(Shortage::NoProcessor),
+            ),
+            (|now| Evidence { overslept: 18 * MS, ..waits(now) }, Cause::Starved(Shortage::Stopped)),
+            (|now| Evidence { state: State::Stopped, ..waits(now) }, Cause::Starved(Shortage::Stopped)),
+            (
+                // It was the watchdog that had no processor: a sleep goes on.
+                |now| Evidence { overslept: 18 * MS, watchdog_delay: Some(now * MS), ..waits(now) },
+                Cause::WaitsFor(Thing::new(Kind::Sleep, None)),
+            ),
+            (
+                |now| Evidence { state: State::SleepsDeep, ..seen(now, Doing::Unknown, 0, 0) },
+                Cause::WaitsFor(Thing::new(Kind::File, None)),
+            ),
+            (|now| seen(now, Doing::Unknown, 0, 0), Cause::Unknown),
+            (
+                |now| Evidence { holder: Holder::Other(7), ..seen(now, Doing::Unknown, 0, 0) },
+                Cause::GlobalLockHeldBy(Some(7)),
+            ),
+            (|now| Evidence { holder: Holder::Unknown, ..runs(now) }, Cause::Unknown),
+        ];
+        for (at, (look, expected)) in table.iter().enumerate() {
+            assert_eq!(cause(look), *expected, "row {at}: {:?}", look(20));
+        }
+    }
+
+    #[test]
+    fn where_the_kernel_counts_nothing_the_looks_decide() {
+        let blind = |now: u64, doing| Evidence { holder: Holder::Step, ..Evidence::new(now * MS, 'a', doing) };
+        assert_eq!(cause(|now| blind(now, Doing::Runs)), Cause::HoldsGlobalLock(None));
+        let overslept = |now| Evidence { overslept: 18 * MS, ..blind(now, Doing::Runs) };
+        assert_eq!(cause(overslept), Cause::Starved(Shortage::Stopped));
+        let verdict = block(|now| blind(now, Doing::Runs)).judge(200 * MS, AFTER);
+        assert_eq!((verdict.cpu, verdict.delay, verdict.lost), (None, None, 0));
+    }
+
+    #[test]
+    fn a_block_at_two_places_has_both_with_about_the_time_of_each() {
+        let mut looks = Looks::new(0);
+        let mut now = 20;
+        while now <= 950 {
+            let position = if now <= 150 { 'a' } else { 'b' };
+            let doing = if now <= 150 { Doing::Runs } else { Doing::Waits };
+            looks.add(Evidence { position, holder: Holder::Nobody, ..seen(now, doing, now.min(150), 0) }, describe);
+            now = next_look(now * MS, AFTER) / MS;
+        }
+        let verdict = looks.judge(950 * MS, AFTER);
+        let [('b', long), ('a', short)] = verdict.shares[..] else { panic!("{:?}", verdict.shares) };
+        // What it computed and what it waited is known to the kernel, so the change is known.
+        assert_eq!((short, long / MS), (150 * MS, 800));
+        assert_eq!(verdict.since, 150 * MS, "it was found there at 140 ms, and elsewhere at 160 ms");
+    }
+
+    #[test]
+    fn a_block_of_two_waits_has_both_to_half_the_time_between_two_looks() {
+        let mut looks = block(waits);
+        (11..=20).for_each(|at| looks.add(Evidence { position: 'b', call: Some(FILE), ..waits(at * 20) }, describe));
+        let verdict = looks.judge(400 * MS, AFTER);
+        assert_eq!(verdict.shares, [('a', 210 * MS), ('b', 190 * MS)]);
+        assert_eq!(verdict.cause, Cause::WaitsFor(Thing::new(Kind::Sleep, None)));
+        assert_eq!(verdict.since, 210 * MS);
+    }
+
+    #[test]
+    fn who_is_described_once_is_not_asked_for_again() {
+        let mut looks = Looks::new(0);
+        looks.add(waits(20), describe);
+        looks.add(waits(40), |_| unreachable!("it is the same call"));
+    }
+
+    #[test]
+    fn a_step_that_computes_for_long_is_told_of_however_few_processors_it_got() {
+        // A tenth of the time: a second of CPU time in ten.
+        let look = |now: u64| Evidence { holder: Holder::Step, ..seen(now * 50, Doing::Runs, now * 5, now * 45) };
+        let verdict = block(look).judge(10_000 * MS, AFTER);
+        assert_eq!((verdict.cause, verdict.lost), (Cause::HoldsGlobalLock(None), 9000 * MS));
+    }
+
+    #[test]
+    fn a_call_that_goes_on_after_the_process_was_stopped_is_the_same_call() {
+        let mut looks = block(waits);
+        looks.add(Evidence { overslept: 2000 * MS, ..seen(2220, Doing::Unknown, 0, 0) }, describe);
+        looks.add(seen(2240, Doing::Unknown, 0, 0), describe);
+        let verdict = looks.judge(2240 * MS, AFTER);
+        assert_eq!(verdict.cause, Cause::WaitsFor(Thing::new(Kind::Sleep, None)));
+        assert_eq!((verdict.lost, verdict.shares), (2000 * MS, vec![('a', 240 * MS)]));
+    }
+
+    #[test]
+    fn without_a_look_nothing_is_known() {
+        let verdict = Looks::<char>::new(5).judge(200 * MS, AFTER);
+        assert_eq!((verdict.cause, verdict.shares), (Cause::Unknown, vec![]));
+    }
+
+    /// Looks with the time since the look before, and what they found.
+    fn any_looks() -> impl Strategy<Value = Vec<(u64, u8, u64, u64, u64, u8, u8)>> {
+        prop::collection::vec((0u64..40, 0u8..4, 0u64..50, 0u64..50, 0u64..50, 0u8..4, 0u8..40), 1..100)
+    }
+
+    fn any_evidence(looks: &[(u64, u8, u64, u64, u64, u8, u8)]) -> Vec<Evidence<char>> {
+        let (mut now, mut cpu, mut delay) = (0, 0, 0);
+        let look = |&(wait, doing, used, waited, overslept, holder, flags): &(u64, u8, u64, u64, u64, u8, u8)| {
+            (now, cpu, delay) = (now + wait, cpu + used, delay + waited);
+            let doing = [Doing::Runs, Doing::Waits, Doing::WaitsForGlobalLock, Doing::Unknown][usize::from(doing)];
+            let holder = [Holder::Step, Holder::Nobody, Holder::Other(7), Holder::Unknown][usize::from(holder)];
+            Evidence {
+                position: char::from(b'0' + flags),
+                call: (doing == Doing::Waits).then_some(SystemCall { number: 2, arguments: [flags.into(); 6] }),
+                moves: [Some(true), Some(false), None][usize::from(flags % 3)],
+                holder,
+                collecting: flags % 5 == 0,
+                importing: flags % 7 == 0,
+                overslept: overslept * MS,
+                cpu: (flags % 11 != 0).then_some(cpu * MS),
+                ..seen(now, doing, cpu, delay)
+            }
+        };
+        looks.iter().map(look).collect()
+    }
+
+    proptest! {
+        /// However the looks fall: each nanosecond of the block is put down once.
+        #[test]
+        fn the_shares_are_the_whole_of_the_block(looks in any_looks(), tail in 0u64..50) {
+            let mut block = Looks::new(0);
+            let all = any_evidence(&looks);
+            all.iter().for_each(|seen| block.add(*seen, describe));
+            let end = all.last().map_or(0, |seen| seen.now) + tail * MS;
+            let verdict = block.judge(end, AFTER);
+            let shares: u64 = verdict.shares.iter().map(|(_, time)| time).sum();
+            prop_assert_eq!(verdict.lasted, end);
+            prop_assert_eq!(shares + verdict.elsewhere + verdict.lost, end);
+            prop_assert!(block.charged() + block.lost() <= end);
+            prop_assert!(verdict.shares.is_sorted_by_key(|(_, time)| std::cmp::Reverse(*time)));
+            prop_assert!(verdict.since <= end);
+        }
+
+        /// A step that had no processor is never blamed, nor due, however the looks fall: whether the kernel has counted
+        /// that yet or not.
+        #[test]
+        fn nobody_is_blamed_who_had_no_processor(waits in prop::collection::vec((1u64..50, any::<bool>()), 2..50)) {
+            let mut block = Looks::new(0);
+            let (mut now, mut delay) = (0, 0);
+            for (wait, counted) in waits {
+                now += wait;
+                delay = if counted { now } else { delay };
+                block.add(seen(now, Doing::Runs, 0, delay), describe);
+            }
+            prop_assert_eq!(block.charged(), 0);
+            prop_assert_eq!(block.judge(now * MS, AFTER).cause, Cause::Starved(Shortage::NoProcessor));
+        }
     }
 }
