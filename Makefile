@@ -64,7 +64,7 @@ bench: setup  ## all other measurements, as ratios to asyncio and uvloop
 test: test-rust test-python  ## all tests (PYTEST="..." is handed to pytest)
 
 test-rust: setup  ## the pure crate: unit tests, properties, simulated loops, and the baton in every interleaving (loom)
-	cargo test -p everloop-core
+	cargo test -p everloop-core -p everloop-stacks
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p everloop-core --release --test loom_baton
 
 test-python: setup  ## the loop, through Python

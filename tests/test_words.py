@@ -35,6 +35,7 @@ waiting wake wanted watch watcher water window worker write writer writing
 answer binding dump histogram http lasts listen listening live meter metric page served sighting stop
 calls evidence holder many names pile role shortage system tally thing throttling usage
 long
+frame header layout location part published reader span stack
 """,
 )
 

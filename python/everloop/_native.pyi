@@ -828,6 +828,22 @@ def next_note(wait: bool) -> tuple[Callable[..., object], dict[str, Any]] | None
     `wait` says that the calling thread is the one that writes, and lives for it.
     """
 
+def read_stack(thread: int) -> list[tuple[str, int, str, tuple[int, int, int, int] | None]] | None:
+    """The stack of the thread with this native id, the innermost frame first, read without the GIL.
+
+    For each frame: file, line, qualified name, and the place of the instruction: line, end line, column, end column;
+    the columns in bytes. None: there is no such thread, or it moves, or the interpreter cannot be read.
+    """
+
+def read_process() -> dict[str, Any] | None:
+    """The native ids of `threads`, `gil_locked`, `gil_holder`, and `collecting`, read without the GIL.
+
+    None: the interpreter cannot be read.
+    """
+
+def read_holder(thread: int, seconds: float) -> list[tuple[str, int, str, tuple[int, int, int, int] | None]] | None:
+    """For tests: waits, without the GIL, until that thread holds it and stands still; returns its stack."""
+
 def write_notes() -> bool:
     """Waits until all notes are written, for a second at the most. False: a handler of the log is stuck."""
 

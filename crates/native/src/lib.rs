@@ -35,6 +35,7 @@ mod origin;
 mod outbox;
 mod pool;
 mod private;
+mod reader;
 mod starter;
 mod statistics;
 mod this_thread;
@@ -91,6 +92,8 @@ mod _native {
     use crate::pool::{Job, PoolCore, Worker, current_job, lend_slot, reclaim_slot};
     #[pymodule_export]
     use crate::private::{private_names, rename_private, set_teller};
+    #[pymodule_export]
+    use crate::reader::{read_holder, read_process, read_stack};
     #[pymodule_export]
     use crate::this_thread::note_collection;
     #[pymodule_export]

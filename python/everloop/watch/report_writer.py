@@ -305,6 +305,14 @@ class ReportWriter:
                 "reported. Let the process have more threads"
             )
 
+    def blind(self, *, reason: str) -> None:
+        """The interpreter's memory cannot be read."""
+        logger.warning(
+            "stacks cannot be read without the GIL (%s): a step that blocks while C code holds the GIL is told of only "
+            "when that is over, and without a line",
+            reason,
+        )
+
     def no_tool(self, *, number: int) -> None:
         """Somebody has freed the tool id by which steps that were put aside are stopped."""
         _warn(

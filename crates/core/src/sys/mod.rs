@@ -12,6 +12,7 @@
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
 //! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //! | `thread_numbers` | of all threads of the process | `/proc/self/task` |
+//! | `read_memory` | of this process, where nothing may lie | process_vm_readv, `/proc/self/mem` |
 //!
 //! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal
 //! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`, the other two false and None.
@@ -31,8 +32,8 @@ pub use wake::Wake;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    CpuClock, Throttling, activity, call_name, now, state, thing, thread_number, thread_numbers, times_slept, usage,
-    waits_without_end,
+    CpuClock, Throttling, activity, call_name, now, read_memory, state, thing, thread_number, thread_numbers,
+    times_slept, usage, waits_without_end,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Events, Poller};

@@ -8,6 +8,8 @@
 //! both.
 
 use super::private_name::Name;
+use everloop_stacks::Symbols;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::NonNull;
@@ -15,8 +17,9 @@ use std::sync::OnceLock;
 
 static RUNTIME: Name = Name::new(
     "_PyRuntime",
-    "where the GIL is: a thread that waits there is not blocked",
-    "rescue cannot tell a thread that waits for the GIL from one that is blocked by what the kernel says, and comes later",
+    "where the GIL is: a thread that waits there is not blocked; and where the stacks of all threads begin",
+    "rescue cannot tell a thread that waits for the GIL from one that is blocked by what the kernel says, and comes \
+     later; and no stack can be read while C code holds the GIL",
 );
 
 const ENDED: &str = "a daemon thread that is in a step when the program ends may crash it";
@@ -57,7 +60,7 @@ pub fn tell_unprotected(py: Python<'_>) {
     }
 }
 
-/// The address of `_PyRuntime`. Looked up once, when rescue is switched on for the first time.
+/// The address of `_PyRuntime`. Looked up once, when rescue is switched on or a loop is watched for the first time.
 static RUNTIME_ADDRESS: OnceLock<Option<usize>> = OnceLock::new();
 
 /// Looks for what helps rescue. What is missing is told.
@@ -68,9 +71,22 @@ pub fn prepare_rescue(py: Python<'_>) {
     }
 }
 
-/// The address of `_PyRuntime`; None: rescue has not been switched on, or nobody knows.
+/// The address of `_PyRuntime`; None: neither has happened, or nobody knows.
 pub fn runtime() -> Option<usize> {
     RUNTIME_ADDRESS.get().copied().flatten()
+}
+
+/// Where reading the interpreter's memory begins. None: there is no `_PyRuntime`, which is told.
+pub fn symbols(py: Python<'_>) -> Option<Symbols> {
+    prepare_rescue(py);
+    let debug = py.import("sys").and_then(|sys| sys.hasattr("gettotalrefcount")).unwrap_or(true);
+    Some(Symbols {
+        runtime: runtime()?,
+        code_type: (&raw const ffi::PyCode_Type).addr(),
+        // SAFETY: a constant of the interpreter's.
+        version: unsafe { ffi::Py_Version as u32 },
+        debug,
+    })
 }
 
 /// The version of an object's class: another one after each change of it or of its bases. 0: it has none at this

@@ -44,6 +44,7 @@ mod watch;
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
+use crate::reader;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
 use everloop_core::sync::{Mutex, lock, rank, replace_after_fork};
 use everloop_core::wait::Wake;
@@ -98,6 +99,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
         return Ok(());
     }
     snapshot::prepare(core.py())?;
+    reader::prepare(core.py());
     let watch = Arc::new(Watch {
         shared: Arc::clone(&core.get().shared),
         core: Mutex::new(Some(core.clone().unbind())),
