@@ -63,6 +63,7 @@ ORDER = {
         {"record"},
         {"output", "text"},
         {"report_writer"},
+        {"worst_lines"},
     ],
 }
 MOST_FLOORS = 6  # of the bridge: how many of its files import each other in a row

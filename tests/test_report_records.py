@@ -1,17 +1,21 @@
 """The record of a block, and its text: which line is to blame, how its call is spelled, why it blocks, what to do."""
 
 import asyncio
+import io
 import json
 import logging
+import os
 import pathlib
 import textwrap
 
 import pytest
 
+import everloop
 from everloop import environment, watch
-from everloop.watch import hook, output, record, report_writer
+from everloop.watch import hook, output, report_writer
 from everloop.watch.advice import advice
 from everloop.watch.source import call_at, snippet
+from everloop.watch.worst_lines import read_from
 from support import run_script
 
 LIBRARY = asyncio.__file__
@@ -46,6 +50,7 @@ def told():
     told = Told()
     with hook.on_block(told.records.append):
         yield told
+    watch.install()
 
 
 @pytest.fixture
@@ -385,6 +390,79 @@ def test_the_environment_says_in_which_form():
     assert "ValueError: the environment variable EVERLOOP_REPORT is 'loud'" in ran.stderr
 
 
+# ---- the worst lines
+
+
+def test_the_worst_lines_are_those_that_took_longest_in_all(told):
+    read_from(told.writer)
+    told.blocked(cause={"kind": "sleep"}, rescued_after=0.01)
+    told.ended(seconds=0.5)
+    for number, seconds in ((2, 0.3), (3, 0.4)):
+        told.blocked(number=number, line=9, cause={"kind": "file"})
+        told.ended(number=number, seconds=seconds)
+    told.blocked(number=4, line=11)
+    told.ended(number=4, seconds=9.0, cause={"kind": "host"})  # nobody is to blame
+    told.blocked(number=5, line=13)  # has not ended
+    told.writer.unseen(seconds=0.1)
+    found = everloop.worst_lines()
+    assert json.loads(json.dumps(found)) == found
+    keys = ("line", "cause", "seconds", "times", "rescued", "longest", "p95")
+    assert [[line[key] for key in keys] for line in found] == [
+        [9, "file", 0.7, 2, 0, 0.4, 0.4],
+        [7, "sleep", 0.5, 1, 1, 0.5, 0.5],
+        [0, "gil", 0.1, 1, 0, 0.1, 0.1],
+    ]
+    assert [line["line"] for line in everloop.worst_lines(1)] == [9]
+
+
+def test_a_block_over_several_lines_counts_for_each_of_them(told):
+    read_from(told.writer)
+    told.blocked()
+    told.ended(seconds=1.0, lines=(("/app/main.py", 7, "handler", 0.6), ("/app/other.py", 2, "f", 0.4)))
+    assert [(line["file"], line["function"], line["seconds"]) for line in everloop.worst_lines()] == [
+        ("/app/main.py", "handler", 0.6),
+        ("/app/other.py", "f", 0.4),
+    ]
+
+
+def test_the_worst_lines_are_printed_as_a_table_or_as_json(told, form):
+    read_from(told.writer)
+    told.blocked(cause={"kind": "sleep"})
+    told.ended(seconds=12.0)
+    told.writer.unseen(seconds=0.1)
+    table = io.StringIO()
+    everloop.print_worst_lines(file=table)
+    assert table.getvalue().splitlines() == [
+        f"everloop: the 2 lines that blocked longest (pid {os.getpid()})",
+        "  seconds  times  p95 ms  cause  line",
+        "    12.00      1   12000  sleep  /app/main.py:7 in handler",
+        "     0.10      1     100  gil    (code that held the GIL, and could not be seen)",
+    ]
+    form("json")
+    table = io.StringIO()
+    everloop.print_worst_lines(file=table)
+    assert json.loads(table.getvalue())["lines"] == everloop.worst_lines()
+
+
+def test_they_are_printed_at_exit_where_that_is_asked_for():
+    script = """
+        import everloop, sys, time
+        loop = everloop.EventLoop()
+        if "block" in sys.argv:
+            loop.call_soon(time.sleep, 0.3)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop._close_core()  # no warning that it was not closed
+    """
+    ran = run_script(script, "block", EVERLOOP_REPORT_AT_EXIT="1", EVERLOOP_REPORT="off")
+    assert "everloop: the line that blocked longest (pid " in ran.stderr
+    assert "time.sleep" in ran.stderr or "native" in ran.stderr
+    ran = run_script(script, EVERLOOP_REPORT_AT_EXIT="1")
+    assert "everloop: no step has blocked" in ran.stderr
+    assert "everloop: " not in run_script(script, "block", EVERLOOP_REPORT_AT_EXIT="0", EVERLOOP_REPORT="off").stderr
+    assert "EVERLOOP_REPORT_AT_EXIT is 'x'" in run_script(script, EVERLOOP_REPORT_AT_EXIT="x").stderr
+
+
 def test_the_record_is_told_of_no_more_steps_than_are_remembered(told, monkeypatch):
     monkeypatch.setattr(report_writer, "MOST_REMEMBERED", 2)
     for number in range(3):
@@ -392,4 +470,3 @@ def test_the_record_is_told_of_no_more_steps_than_are_remembered(told, monkeypat
     count = len(told.records)
     told.writer.ended(number=0, seconds=1.0)
     assert len(told.records) == count
-    assert watch.install is not record.record_of

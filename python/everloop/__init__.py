@@ -26,6 +26,7 @@ from .loop import EventLoop, new_event_loop, run
 from .watch.hook import on_block
 from .watch.no_blocking import BlockingError, no_blocking
 from .watch.output import set_report
+from .watch.worst_lines import print_worst_lines, worst_lines
 
 __all__ = [
     "BlockingError",
@@ -45,6 +46,7 @@ __all__ = [
     "new_event_loop",
     "no_blocking",
     "on_block",
+    "print_worst_lines",
     "replace_anyio_pool",
     "restore_anyio_pool",
     "run",
@@ -56,6 +58,7 @@ __all__ = [
     "to_process",
     "to_thread",
     "whole",
+    "worst_lines",
 ]
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 from .report_writer import ReportWriter
 from .source import FOREIGN
+from .worst_lines import read_from
 
 __all__ = ["install"]
 
@@ -12,5 +13,7 @@ def install() -> None:
     from ..bridge.deadlocks.locks import deadlock_of_steps
 
     _native.set_foreign_files(FOREIGN)
-    _native.set_report_writer(ReportWriter())
+    writer = ReportWriter()
+    _native.set_report_writer(writer)
+    read_from(writer)
     _native.set_deadlock_error(deadlock_of_steps)

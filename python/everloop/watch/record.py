@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,25 @@ class SourceLine:
     quiet_until: float = 0.0
     suppressed: int = 0  # blocks since the last one that was told
     rescues_told: int = 0
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of the last hundred
+    # What `worst_lines()` tells.
+    function: str | None = None
+    span: Span | None = None
+    ended: int = 0
+    total: float = 0.0
+    longest: float = 0.0
+    rescued: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, seconds: float, cause: str, rescued: bool) -> None:
+        """A block at this line has ended."""
+        self.seconds.append(seconds)
+        del self.seconds[:-100]
+        self.ended += 1
+        self.total += seconds
+        self.longest = max(self.longest, seconds)
+        self.rescued += rescued
+        self.causes[cause] += 1
 
     def p95(self) -> float | None:
         """The duration that nineteen in twenty of the last hundred blocks stayed under."""

@@ -32,6 +32,10 @@ QUIET_SECONDS = 10.0
 MOST_REMEMBERED = 1000
 # A block that was rescued sooner has cost nobody anything.
 UNNOTICED_SECONDS = 0.1
+# A line that took less of a block is not counted, in seconds.
+LEAST_SHARE = 0.01
+# Stands for the file of a line that could not be seen.
+UNSEEN = "<unseen>"
 # A loop that has run so few steps is still about to start.
 STEPS_OF_A_START = 2
 
@@ -165,8 +169,7 @@ class ReportWriter:
             return
         step.told |= told
         self._judge(step, None, cause, lines)
-        step.source_line.seconds.append(seconds)
-        del step.source_line.seconds[:-100]
+        self._count(step, seconds)
         self._tell(step, "ended", seconds, step.logged)
 
     def unseen(self, *, seconds: float, cause: dict[str, Any] | None = None, told: bool = False) -> None:
@@ -186,8 +189,7 @@ class ReportWriter:
         )
         self._judge(step, None, cause, ())
         step.logged = self._is_to_be_logged(step)
-        step.source_line.seconds.append(seconds)
-        del step.source_line.seconds[:-100]
+        self._count(step, seconds)
         self._tell(step, "ended", seconds, step.logged)
 
     def _judge(
@@ -206,8 +208,31 @@ class ReportWriter:
             step.file, step.line, step.function, step.span = found
         step.level = logging.DEBUG if step.cause.get("kind") in causes.BLAMES_NOBODY else logging.WARNING
         if is_new:
-            step.source_line = self._line(step.file or "<unseen>", step.line or 0)
+            step.source_line = self._line(step.file or UNSEEN, step.line or 0)
             step.source_line.count += 1
+
+    def _count(self, step: BlockedStep, seconds: float) -> None:
+        """Adds a block that has ended to the lines at which it was."""
+        if step.level != logging.WARNING:
+            return  # nobody is to blame
+        kind, rescued = step.cause.get("kind", "unknown"), step.rescued_after is not None
+        shares = {(file, line): (function, share) for file, line, function, share in step.lines}
+        _, own = shares.pop((step.file or "", step.line or 0), (None, seconds))
+        step.source_line.function, step.source_line.span = step.function, step.span
+        step.source_line.add(own, kind, rescued)
+        for (file, line), (function, share) in shares.items():
+            if share >= LEAST_SHARE:
+                other = self._line(file, line)
+                other.function = function
+                other.add(share, kind, rescued)
+
+    def lines(self) -> list[tuple[str | None, int, SourceLine]]:
+        """The lines at which blocks have ended. May be called on any thread."""
+        return [
+            (None if file == UNSEEN else file, line, source_line)
+            for (file, line), source_line in list(self._lines.items())
+            if source_line.ended
+        ]
 
     def _is_to_be_logged(self, step: BlockedStep) -> bool:
         """True if a block is to be told; otherwise it is counted."""
