@@ -1,7 +1,7 @@
 //! All that differs from one platform to the next. The rest of this crate is the same everywhere.
 //!
-//! A port is one folder beside `linux`, with these names and their functions. Two types that belong to no platform
-//! stand beside the folders: [`Activity`] and [`Wake`].
+//! A port is one folder beside `linux`, with these names and their functions. The types that belong to no platform
+//! stand beside the folders: [`Activity`], [`SystemCall`], [`State`], [`Usage`], [`Thing`] and [`Wake`].
 //!
 //! | name | functions | on Linux |
 //! |---|---|---|
@@ -13,9 +13,13 @@
 //! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //! | `thread_numbers` | of all threads of the process | `/proc/self/task` |
 //! | `read_memory` | of this process, where nothing may lie | process_vm_readv, `/proc/self/mem` |
+//! | `state`, `usage` | of another thread: is it stopped; how long has it had a processor, and waited for one | `/proc/self/task/N/stat`, `schedstat` |
+//! | `thing`, `call_name` | what a thread waits for that is in a system call | `/proc/self/fd`, getpeername |
+//! | `Throttling` | `open`, `total`: the time for which the process may not run | `cpu.stat` of its control groups |
 //!
 //! With kqueue, `notify` is an EVFILT_USER event, `Park` a mutex and a condition variable, as in [`model`] (a signal
-//! then ends no sleep: sleep in slices), and `activity` may always be `Unknown`, the other two false and None.
+//! then ends no sleep: sleep in slices), and `activity` and `state` may always be `Unknown`, `waits_without_end` false,
+//! `thing` a [`Kind::Call`] without a name, and all others None: the watchdog then says less, and nothing wrong.
 
 mod activity;
 mod thing;

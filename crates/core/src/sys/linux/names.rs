@@ -78,17 +78,25 @@ pub fn descriptor(number: i32) -> Option<Thing> {
         Some(("socket", inode)) => socket(number, inode.trim_end_matches(']')),
         Some(("pipe", _)) => Thing::new(Kind::Pipe, None),
         _ => match name.strip_prefix("anon_inode:") {
-            Some("[eventpoll]") => any_watched(number),
+            Some("[eventpoll]") => any_of(watched(number)),
             Some(other) => Thing::new(Kind::Call, other.trim_matches(['[', ']']).to_owned()),
             None => Thing::new(Kind::File, name.into_owned()),
         },
     })
 }
 
-/// Whoever reads an epoll, or polls it, waits for what it watches.
-fn any_watched(number: i32) -> Thing {
-    let count = watched(number).map(|watched| format!("{} files", watched.len()));
-    Thing::new(Kind::Poll, count)
+/// The thing that is waited for with several descriptors; None: they cannot be told. Without any it is a sleep.
+pub fn any_of(descriptors: Option<Vec<i32>>) -> Thing {
+    let Some(descriptors) = descriptors else { return Thing::new(Kind::Poll, None) };
+    match descriptors[..] {
+        [] => Thing::new(Kind::Sleep, None),
+        [only] => descriptor(only).unwrap_or_else(|| Thing::new(Kind::Poll, None)),
+        _ => {
+            let mut things = descriptors.iter().filter_map(|number| descriptor(*number));
+            let first = things.next().filter(|first| things.all(|other| other == *first));
+            first.unwrap_or_else(|| Thing::new(Kind::Poll, format!("{} files", descriptors.len())))
+        }
+    }
 }
 
 /// The descriptors that an epoll watches; None: the kernel does not tell.
@@ -164,4 +172,82 @@ pub fn process(number: i32) -> Option<String> {
     }
     let name = fs::read_to_string(format!("/proc/{number}/comm")).ok();
     Some(name.map_or_else(|| number.to_string(), |name| format!("{number} ({})", name.trim_end())))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The bytes of an address of this family.
+    fn bytes(family: c_int, rest: &[u8]) -> Vec<u8> {
+        [&(family as u16).to_ne_bytes(), rest].concat()
+    }
+
+    #[test]
+    fn an_address_is_read_whatever_its_family() {
+        let mapped = [&[0, 80, 0, 0, 0, 0][..], &[0; 10], &[0xff, 0xff, 10, 0, 0, 1]].concat();
+        let local = [&[0, 80, 0, 0, 0, 0][..], &[0; 15], &[1], &[0; 4]].concat();
+        for (bytes, expected) in [
+            (bytes(libc::AF_INET, &[1, 0xbb, 10, 0, 0, 1, 0, 0]), Some("10.0.0.1:443")),
+            (bytes(libc::AF_INET, &[1, 0xbb, 10]), None),
+            (bytes(libc::AF_INET6, &local), Some("[::1]:80")),
+            (bytes(libc::AF_INET6, &mapped), Some("10.0.0.1:80")),
+            (bytes(libc::AF_INET6, &mapped[..9]), None),
+            (bytes(libc::AF_UNIX, b"/run/x\0rest"), Some("/run/x")),
+            (bytes(libc::AF_UNIX, b"\0hidden"), Some("@hidden")),
+            (bytes(libc::AF_UNIX, b""), Some("")),
+            (bytes(libc::AF_UNIX, b"\0\0\0"), Some("")),
+            (bytes(libc::AF_NETLINK, &[0; 10]), None),
+            (vec![2], None),
+            (vec![], None),
+        ] {
+            let found = Address::parse(&bytes).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_for_an_address_is_known_by_whom_it_asks() {
+        for (peer, kind) in [("10.0.0.2:53", Kind::Dns), ("[::1]:53", Kind::Dns), ("10.0.0.2:443", Kind::Socket)] {
+            let address = peer.parse().expect("it is one");
+            assert_eq!(socket_to(Address::Ip(address)), Thing::new(kind, peer.to_owned()));
+        }
+        for (peer, kind) in [
+            ("/var/run/nscd/socket", Kind::Dns),
+            ("/run/systemd/resolve/io.systemd.Resolve", Kind::Dns),
+            ("/run/postgresql/.s.PGSQL.5432", Kind::Socket),
+        ] {
+            assert_eq!(socket_to(Address::Unix(peer.to_owned())), Thing::new(kind, peer.to_owned()));
+        }
+    }
+
+    #[test]
+    fn whom_a_socket_is_being_connected_to_stands_in_the_table_of_connections() {
+        let line = |peer: &str, state: &str| {
+            format!("  3: 0100007F:9C40 {peer} {state} 00000001:00000000 01:0000 00000000  0  0 4711 2 00")
+        };
+        let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+        let four = format!("{}:01BB", word([10, 0, 0, 1]));
+        let six = format!("{}:0050", [[0; 4], [0; 4], [0; 4], [0, 0, 0, 1]].map(word).concat());
+        for (line, inode, expected) in [
+            (line(&four, "02"), "4711", Some("10.0.0.1:443")),
+            (line(&six, "02"), "4711", Some("[::1]:80")),
+            (line(&four, "01"), "4711", None), // it is connected
+            (line(&four, "02"), "471", None),
+            (line("nonsense", "02"), "4711", None),
+            (line("0A:01BB", "02"), "4711", None),
+            ("  sl  local_address rem_address   st".to_owned(), "4711", None),
+        ] {
+            let found = peer_of(&line, inode).map(|peer| peer.to_string());
+            assert_eq!(found.as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_has_its_number_and_its_name() {
+        let own = process(std::process::id() as i32).expect("it runs");
+        assert!(own.starts_with(&format!("{} (", std::process::id())) && own.ends_with(')'), "{own}");
+        assert_eq!(process(i32::MAX), Some(i32::MAX.to_string()), "it is gone");
+        assert_eq!(process(-1), None);
+    }
 }
