@@ -11,7 +11,7 @@ import re
 import pytest
 
 import everloop
-from everloop import _native
+from everloop import _native, watch
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -83,6 +83,7 @@ def test_the_examples_of_a_docstring_run(name):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 @pytest.mark.usefixtures("fork_server")
 def test_the_examples_of_a_page_run(path):
+    watch.install()  # the lines of two pages of one name are told apart by nothing
     results = doctest.testfile(
         str(path), module_relative=False, globs={"everloop": everloop}, optionflags=doctest.ELLIPSIS, encoding="utf-8"
     )

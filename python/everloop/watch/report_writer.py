@@ -332,10 +332,9 @@ class ReportWriter:
 
     def blind(self, *, reason: str) -> None:
         """The interpreter's memory cannot be read."""
-        logger.warning(
-            "stacks cannot be read without the GIL (%s): a step that blocks while C code holds the GIL is told of only "
-            "when that is over, and without a line",
-            reason,
+        _warn(
+            f"stacks cannot be read without the GIL ({reason}): a step that blocks while C code holds the GIL is told "
+            "of only when that is over, and without a line"
         )
 
     def no_tool(self, *, number: int) -> None:
