@@ -147,6 +147,18 @@ def peer(_no_leftovers):
 
 
 @pytest.fixture
+def listen(_no_leftovers, tmp_path):
+    """Has this process listen, and says at which addresses. Ends that after the test."""
+
+    def begin(*addresses):
+        _native.listen(",".join(addresses or (f"{tmp_path}/here.sock", "127.0.0.1:0")), 10.0)
+        return _native.listens_at()
+
+    yield begin
+    _native.stop_listening()
+
+
+@pytest.fixture
 def hall(tmp_path):
     return Hall(str(tmp_path / "hall"))
 

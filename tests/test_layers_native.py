@@ -16,12 +16,13 @@ CORE, STACKS, NATIVE = (ROOT / "crates" / name for name in ("core", "stacks", "n
 CORE_ORDER = {
     "": [
         {"descriptor", "flow", "lock_share", "registry", "sites", "slots", "sync", "tls_framing", "write_queue"},
-        {"heartbeat", "ready", "sys", "timers"},
+        {"heartbeat", "meter", "ready", "sys", "timers"},
         {"poll", "wait", "watchdog"},
         {"baton", "turn"},
         {"guarded"},
         {"lib"},
     ],
+    "meter": [{"histogram"}, {"mod"}],
     "sys": [{"activity", "thing", "wake"}, {"linux", "model"}, {"mod"}],
     "sys/linux": [
         {"clock", "memory", "names", "thread", "throttling"},
@@ -43,7 +44,7 @@ NATIVE_ORDER = {
         {"errors", "generation", "watchdog_sleep"},
         {"ffi"},
         {"clock", "private"},
-        {"exit", "future_waiter", "origin", "this_thread", "threadsafe_hook"},
+        {"blocked_lines", "exit", "future_waiter", "origin", "this_thread", "threadsafe_hook"},
         {"handle", "starter"},
         {"outbox"},
         {"gates", "reader"},
@@ -54,8 +55,9 @@ NATIVE_ORDER = {
         {"pool"},
         {"handoff"},
         {"watchdog"},
+        {"statistics"},
         {"listen"},
-        {"driver", "fork", "statistics"},
+        {"driver", "fork"},
         {"lib"},
     ],
     "driver": [
@@ -94,7 +96,7 @@ NATIVE_ORDER = {
         {"events"},
     ],
     "listen": [{"address", "runs"}, {"binding"}, {"http"}, {"pages"}, {"mod"}],
-    "listen/pages": [{"live"}, {"mod"}],
+    "listen/pages": [{"json", "live", "metrics", "stacks"}, {"state"}, {"mod"}],
     "pool": [{"job"}, {"mod"}, {"worker"}],
     "transport": [
         {"address", "file", "flow", "input", "output", "waiters"},

@@ -13,51 +13,8 @@ import pytest
 
 import everloop
 from everloop import _native, environment
+from listen_support import PATIENCE, ask, connect, read_all, talk
 from support import run_script, started_script, wait_until
-
-PATIENCE = 20.0
-
-
-def connect(address):
-    if address.startswith("unix:"):
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(PATIENCE)
-        client.connect(address.removeprefix("unix:"))
-        return client
-    host, _, port = address.removeprefix("public:").rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)
-
-
-def read_all(client):
-    answer = b""
-    while piece := client.recv(65536):
-        answer += piece
-    return answer.decode()
-
-
-def talk(address, request):
-    """What is answered to these bytes: the status and the body."""
-    with connect(address) as client:
-        client.sendall(request)
-        head, _, body = read_all(client).partition("\r\n\r\n")
-    return int(head.split()[1]), body
-
-
-def ask(address, path, host="localhost"):
-    return talk(address, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-
-
-@pytest.fixture
-def listen(tmp_path):
-    """Has this process listen, and says at which addresses. Ends that after the test."""
-
-    def begin(*addresses):
-        _native.listen(",".join(addresses or (f"{tmp_path}/here.sock", "127.0.0.1:0")), 10.0)
-        return _native.listens_at()
-
-    yield begin
-    _native.stop_listening()
-
 
 # ---- /live
 

@@ -146,9 +146,16 @@ class LoopCore:
               all, and the `longest_standstill`. The start of a thread is a short one; long ones say that
               `max_relief_threads` is reached, or that the system refuses threads;
             - `baton_waits`: how often a step whose call was over, or whose `block_on` was done, had to wait for
-              another step to end before it could go on; `baton_wait_seconds` in all, and the `longest_baton_wait`.
+              another step to end before it could go on; `baton_wait_seconds` in all, and the `longest_baton_wait`;
+            - what the loop's time went into, since its first run: `busy_seconds`; `idle_seconds`, asleep;
+              `gil_wait_seconds`, with something to do after a sleep, while another thread had the GIL; and the
+              `utilization`, the share of all that it was not asleep, from 0 to 1;
+            - `turn_seconds`: how long the loop was busy from one look at files and the clock to the next, which is one
+              turn, or up to 32 short ones; and `delay_seconds`: how late it came to what was due, from the time of a
+              timer, or the end of a sleep. Each is a dictionary: `count`, `sum`, `min`, `mean`, `p50`, `p90`, `p99` and
+              `max`; percentiles are up to a fifth too long.
 
-            A wait is counted once it is over.
+            A wait is counted once it is over, and time when the loop next looks at the clock.
         """
     def _watch(self, fd: Any, handle: Handle, write: bool) -> None:
         """Runs the handle as long as the file is readable, or writable. An earlier handle of that file is cancelled."""
@@ -754,6 +761,12 @@ def release_children() -> None:
 
 def check_addresses(text: str) -> None:
     """Raises ValueError if these are no addresses at which a process may listen. Makes nothing."""
+
+def note_blocked_line(file: str, line: int, function: str, cause: str, seconds: float, begins: bool) -> None:
+    """A step has blocked at this line for so many seconds more; `begins`: and was not counted yet."""
+
+def process_statistics() -> dict[str, Any]:
+    """What is known of the whole process: `blocked_lines`, `starved_seconds`."""
 
 def listen(text: str, limit: float) -> None:
     """Listens at these addresses, unless this process listens already. A loop may be blocked for `limit` seconds before

@@ -5,7 +5,7 @@
 //! [`flow`] (when a source is to pause), [`tls_framing`] (where TLS's records end), [`wait`] (how a thread waits for
 //! another one), [`baton`] and [`guarded`] (who may run the loop), [`heartbeat`] and [`watchdog`] (what others see of
 //! the loop, and conclude), [`sites`] (where it is known to block), [`slots`] (a pool's jobs and threads),
-//! [`lock_share`] (when the loop lends the global lock).
+//! [`lock_share`] (when the loop lends the global lock), [`meter`] (what its time goes into).
 
 pub mod baton;
 pub mod descriptor;
@@ -13,6 +13,7 @@ pub mod flow;
 pub mod guarded;
 pub mod heartbeat;
 pub mod lock_share;
+pub mod meter;
 pub mod poll;
 pub mod ready;
 pub mod registry;

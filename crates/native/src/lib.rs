@@ -16,6 +16,7 @@
 //! `tests/test_layers_native.py` has them all, file by file.
 
 mod aside;
+mod blocked_lines;
 mod calls;
 mod clock;
 mod driver;
@@ -52,6 +53,8 @@ use pyo3::prelude::*;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::blocked_lines::note_blocked_line;
     #[pymodule_export]
     use crate::calls::{carry_over, is_plain_function, loop_for};
     #[pymodule_export]
@@ -94,6 +97,8 @@ mod _native {
     use crate::private::{private_names, rename_private, set_teller};
     #[pymodule_export]
     use crate::reader::{read_holder, read_process, read_stack};
+    #[pymodule_export]
+    use crate::statistics::process_statistics;
     #[pymodule_export]
     use crate::this_thread::note_collection;
     #[pymodule_export]

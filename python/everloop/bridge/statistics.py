@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from .. import _native
 from ..loop import live_loops
 from ..pool import call_of, describe
 from .deadlocks.waiting import current_waits
@@ -18,7 +19,10 @@ def statistics() -> dict[str, Any]:
     Returns:
         A dictionary that can be written as JSON, all times in seconds:
 
-        - `loops`: of each `loop` that is not closed, whether it is `running`, how many steps are `aside`, and its
+        - `loops`: of each `loop` that is not closed, whether it is `running`, how many steps are `aside`, what its
+          time went into (`busy_seconds`, `idle_seconds`, `gil_wait_seconds`, `utilization`, and `turn_seconds` and
+          `delay_seconds`, each with its `count`, `sum`, `min`, `mean`, `p50`, `p90`, `p99` and `max`, as the loop's own
+          `statistics()` tells them); and its
           `pool`: `slots`, `threads`, `idle`, `running`, `lent` and `queued` as numbers, and `calls`, each with its
           `function`, `thread`, for how many `seconds` it has run, and whether it was `cancelled`; and its `processes`,
           those of `to_process`: their `limit`, how many are `there` and how many of these `idle`, and how many calls
@@ -27,7 +31,11 @@ def statistics() -> dict[str, Any]:
         - `limiters`: of each `Limiter` the `tokens`, how many are `out`, its `holders`, each with its `function`, its
           `thread`, and for how many `seconds` it has had its token, and how many calls are `waiting`;
         - `anyio`: of anyio's default limiter of each loop, where `replace_anyio_pool` was called, the `tokens`, how
-          many are `out`, and how many calls are `waiting`.
+          many are `out`, and how many calls are `waiting`;
+        - `blocked_lines`: the `file` and `line` at which steps have blocked, the `function`, the `cause`, the `count`
+          of blocks, and their `seconds`, those of the longest time first, and what found no place in the list last;
+        - `starved_seconds`: for how long the host has given the process no processor, as far as the watchdog saw;
+        - `listens_at`: the addresses at which the process can be looked into.
 
     The trap: a call that waits in the bridge has lent its slot, and is counted as `lent` and as `running`.
 
@@ -47,15 +55,23 @@ def statistics() -> dict[str, Any]:
         ],
         "limiters": [_of_limiter(limiter, now) for limiter in live_limiters()],
         "anyio": anyio_statistics(),
+        **_native.process_statistics(),
+        "listens_at": _native.listens_at(),
     }
+
+
+# What a loop's time went into.
+TIMES = ("busy_seconds", "idle_seconds", "gil_wait_seconds", "utilization", "turn_seconds", "delay_seconds")
 
 
 def _of_loop(loop: Any, now: float) -> dict[str, Any]:
     pool = loop._own_pool
+    own = loop.statistics()
     return {
         "loop": repr(loop),
         "running": loop.is_running(),
-        "aside": loop.statistics()["aside"],
+        "aside": own["aside"],
+        **{name: own[name] for name in TIMES},
         "pool": None if pool is None else _of_pool(pool, now),
         "processes": next(
             (each.statistics() for each in list(loop._belongings.values()) if hasattr(each, "statistics")), None

@@ -1,5 +1,6 @@
 //! Queues the handles that became ready outside the steps: those of other threads, of timers, and of files.
 
+use crate::clock;
 use crate::driver::state::Driver;
 use crate::event_loop::{Post, timing};
 use everloop_core::registry::Direction;
@@ -31,12 +32,20 @@ impl Driver<'_> {
         self.share.hear();
     }
 
-    /// Queues the timers that are due, at `now` of the system's clock.
+    /// Queues the timers that are due, at `now` of the system's clock. They were looked at last at `last`, or later.
     #[inline]
-    pub(super) fn collect_timers(&self, now: impl FnOnce() -> u64) -> PyResult<()> {
+    pub(super) fn collect_timers(&self, last: u64, now: impl FnOnce() -> u64) -> PyResult<()> {
         if !self.on_turn(|turn| turn.timers.is_empty()) {
-            let due = timing::due_by(&self.core, now())?;
-            self.on_turn(|turn| turn.collect(due));
+            let now = now();
+            let due = timing::due_by(&self.core, now)?;
+            let first = self.on_turn(|turn| {
+                let first = turn.timers.first();
+                turn.collect(due);
+                first
+            });
+            if let Some(when) = first.filter(|when| *when <= due) {
+                self.this().shared.meter.note_due(clock::from_seconds(due - when), last, now);
+            }
         }
         Ok(())
     }

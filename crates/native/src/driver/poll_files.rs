@@ -22,6 +22,8 @@ impl Driver<'_> {
         }
 
         let mut now = clock::now();
+        let mut last = this.shared.meter.counted();
+        this.shared.meter.look(now);
         let timeout = match wait {
             Wait::Until(when) => Some(clock::until(when, timing::due_by(&core, now)?)),
             _ => None,
@@ -40,7 +42,9 @@ impl Driver<'_> {
                 return Ok(false);
             }
             found = !self.events.is_empty();
+            last = now;
             now = clock::now();
+            this.shared.meter.get_up(now);
             self.take_posts(); // one of them has ended the sleep, most likely
         }
 
@@ -54,7 +58,7 @@ impl Driver<'_> {
         if found {
             self.collect_events();
         }
-        self.collect_timers(|| now)?;
+        self.collect_timers(last, || now)?;
         if this.queues.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
             let py = self.py;
             let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));

@@ -1,5 +1,6 @@
 //! A run of a loop: the lives of the threads that turn it, home and relief threads, from `run_forever` to its end.
 
+use crate::clock;
 use crate::driver::state::Driver;
 use crate::event_loop::LoopCore;
 use crate::gates::{self, codes};
@@ -57,11 +58,13 @@ impl LoopCore {
         }
         handoff::enter(slf, &member);
         runs::begin(&this.shared, &name);
+        this.shared.meter.begin(clock::now());
         let outcome = watchdog::begin(slf).and_then(|()| {
             this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // of the last run, long ago
             surviving(slf, || turn_home(slf, &member, sleeper))
         });
         leave_baton(slf, &member);
+        this.shared.meter.look(clock::now());
         watchdog::end(slf);
         runs::end(&this.shared);
         handoff::leave();

@@ -31,6 +31,7 @@ impl Driver<'_> {
             return Ok(true);
         }
         this.shared.heartbeat.lie_down(now);
+        let asleep = this.shared.meter.lie_down(now);
         let mut polled = Ok(());
         // A step that computes goes on only if there is nothing else to do: this looks first, whatever comes next.
         let patient = this.baton().has_patients();
@@ -62,7 +63,9 @@ impl Driver<'_> {
                     // A signal that came meanwhile does not end this sleep: it is handled after it.
                     poller.wait(events, Some(timeout.map_or(SIGNAL_CHECK, |timeout| timeout.min(SIGNAL_CHECK))))
                 };
-                (outcome, clock::now())
+                let woke = clock::now();
+                this.shared.meter.wake_up(asleep, woke);
+                (outcome, woke)
             });
             self.adaptive_spin.learn(spins, Duration::from_nanos(woke - now), poller.is_woken());
             self.sleeps_at_once = woke - now > SHORT_SLEEP;

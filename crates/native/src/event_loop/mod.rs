@@ -24,7 +24,6 @@ mod sighting;
 mod state;
 pub mod timing;
 
-pub use counters::Waits;
 pub use options::limit_steps;
 pub use shared::Shared;
 pub use state::{LoopCore, Post};

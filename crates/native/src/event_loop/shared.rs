@@ -4,6 +4,7 @@ use crate::event_loop::counters::Counters;
 use crate::event_loop::sighting::Sighting;
 use everloop_core::baton::Baton;
 use everloop_core::heartbeat::Heartbeat;
+use everloop_core::meter::Meter;
 use everloop_core::poll::Poller;
 use everloop_core::registry::Change;
 use everloop_core::sync::{Mutex, lock};
@@ -72,6 +73,8 @@ pub struct Shared {
     /// True while the watchdog looks at the loop. Written by home; read by whoever wants a relief thread.
     pub watched: AtomicBool,
     pub counters: Counters,
+    /// What its time goes into. Written by the holder.
+    pub meter: Meter,
     /// What was last seen of the loop.
     pub sighting: Sighting,
 }
@@ -93,6 +96,7 @@ impl Shared {
             max_relief: AtomicUsize::new(128),
             watched: AtomicBool::new(false),
             counters: Counters::default(),
+            meter: Meter::default(),
             sighting: Sighting::default(),
         }
     }

@@ -56,6 +56,10 @@ impl Run {
             let why = step.verdict.unwrap_or_else(|| "a step of it has not ended".to_owned());
             return Some(Stop { lasts: lasts(step.since), why });
         }
+        if let Some(since) = self.shared.meter.waits_for_lock() {
+            let why = "it has something to do, and another thread has the GIL".to_owned();
+            return Some(Stop { lasts: lasts(since), why });
+        }
         let since = self.shared.counters.standstill_since();
         (since != 0).then(|| Stop {
             lasts: lasts(since),

@@ -51,7 +51,7 @@ use everloop_core::wait::Wake;
 use everloop_core::watchdog::Timing;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Seen, Watch};
@@ -85,6 +85,16 @@ static TOLD_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// True if loops are watched that begin to run: the environment variable `EVERLOOP_WATCHDOG` says so.
 static WATCHES: AtomicBool = AtomicBool::new(true);
+
+/// What the watchdog oversleeps by less than this, in nanoseconds, is no want of a processor.
+const LATE: u64 = 5_000_000;
+/// Nanoseconds by which the host let it oversleep, while it watched: the loops got no processor either, most likely.
+static STARVED: AtomicU64 = AtomicU64::new(0);
+
+/// For how many nanoseconds the host has given this process no processor, as far as the watchdog saw.
+pub fn starved() -> u64 {
+    STARVED.load(Ordering::Relaxed)
+}
 
 /// Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs.
 #[pyfunction]
@@ -224,6 +234,9 @@ fn watch_all() {
         } else {
             IDLE_SLEEP.sleep(Duration::from_nanos(period));
             overslept = (clock::now() - before).saturating_sub(period);
+            if overslept > LATE {
+                STARVED.fetch_add(overslept, Ordering::Relaxed);
+            }
         }
     }
 }
