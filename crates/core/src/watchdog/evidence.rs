@@ -24,10 +24,12 @@ pub enum Holder {
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<Position> {
     pub now: u64,
-    /// Where the step stands.
+    /// Where the step stands: as finely as it is to be told, say the line. If it is finer, a loop that computes has more
+    /// positions than can be told apart.
     pub position: Position,
     /// True: the program's own code was seen to go on since the look before, as the position changed while it was read
-    /// several times in a row, or as the step gave the global lock to whoever asked. False: it did not change.
+    /// several times in a row, or the instruction is another one, or as the step gave the global lock to whoever asked.
+    /// False: it was read several times and did not change. None: then it is taken to move if the position does.
     pub moves: Option<bool>,
     pub doing: Doing,
     /// The system call that the step waits in.
@@ -112,12 +114,14 @@ impl Stretch {
         let explained = growth(|of| of.watchdog_delay).unwrap_or(0).saturating_add(throttled);
         let stopped = if seen.state == State::Stopped { whole } else { overslept.saturating_sub(explained) };
         let awake = whole - stopped;
+        // The watchdog was kept from looking, and the step perhaps from running.
+        let late = overslept.saturating_sub(stopped);
 
         let delay = growth(|of| of.delay);
         let ran = match growth(|of| of.cpu) {
             Some(cpu) => cpu.min(awake),
             // It is not known: then who runs has had a processor whenever the watchdog had.
-            None if seen.doing == Doing::Runs => awake - delay.unwrap_or(overslept - stopped.min(overslept)).min(awake),
+            None if seen.doing == Doing::Runs => awake - delay.unwrap_or(late).min(awake),
             None => 0,
         };
         let rest = awake - ran - delay.unwrap_or(0).min(awake - ran);
@@ -125,12 +129,12 @@ impl Stretch {
             // It could run, and did not: the kernel counts that once it is over.
             Doing::Runs if before.is_none_or(|before| before.doing == Doing::Runs) => rest,
             // Or it has waited, and got up. Who knows when, if the watchdog did not see it.
-            Doing::Runs => overslept,
+            Doing::Runs => late,
             // Whoever has the lock had no processor.
             Doing::WaitsForGlobalLock => {
                 let is_same = before.is_some_and(|before| before.holder == seen.holder);
                 let delay = if is_same { growth(|of| of.holder_delay).unwrap_or(0) } else { 0 };
-                delay.max(throttled).max(overslept)
+                delay.max(throttled).max(late)
             }
             Doing::Waits | Doing::Unknown => 0,
         };

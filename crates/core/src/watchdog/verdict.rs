@@ -20,7 +20,7 @@
 //!    does not matter how many steps there were.
 //! 3. *Many steps*, if the looks found several.
 //! 4. What took most of the time that counts. Things of one kind are added up, as a connection is read in many calls.
-//!    If two took the same, the one that says more: as the list in [`Looks::judge`] goes.
+//!    If two took the same, the one that says more: as `Looks::heaviest` lists them.
 
 use crate::sys::{Kind, State, SystemCall, Thing};
 use crate::watchdog::cause::Cause;
@@ -210,6 +210,7 @@ impl<Position: Copy + Eq> Looks<Position> {
     /// The place in the table of what the step waits for.
     fn thing(&mut self, seen: &Evidence<Position>, describe: impl FnOnce(SystemCall) -> Thing) -> usize {
         if let Some((before, Class::Waits(at) | Class::HoldsLock(Some(at)))) = self.last
+            && before.doing == Doing::Waits
             && before.call == seen.call
             && before.resolving == seen.resolving
         {

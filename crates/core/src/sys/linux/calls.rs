@@ -49,7 +49,6 @@ const TABLE: &[(i64, &str, Role)] = &[
     (libc::SYS_pwritev2, "pwritev2", Role::Descriptor(0)),
     (libc::SYS_fsync, "fsync", Role::Descriptor(0)),
     (libc::SYS_fdatasync, "fdatasync", Role::Descriptor(0)),
-    (libc::SYS_sync_file_range, "sync_file_range", Role::Descriptor(0)),
     (libc::SYS_syncfs, "syncfs", Role::Descriptor(0)),
     (libc::SYS_sync, "sync", Role::Other),
     (libc::SYS_ftruncate, "ftruncate", Role::Descriptor(0)),
@@ -109,10 +108,11 @@ const TABLE: &[(i64, &str, Role)] = &[
     (libc::SYS_getrandom, "getrandom", Role::Other),
 ];
 
-/// Calls that younger architectures have not.
+/// Calls that not every architecture has.
 #[cfg(target_arch = "x86_64")]
-const OLD: &[(i64, &str, Role)] = &[
+const MORE: &[(i64, &str, Role)] = &[
     (libc::SYS_poll, "poll", Role::Poll),
+    (libc::SYS_sync_file_range, "sync_file_range", Role::Descriptor(0)),
     (libc::SYS_select, "select", Role::Select),
     (libc::SYS_epoll_wait, "epoll_wait", Role::Epoll),
     (libc::SYS_open, "open", Role::Path(0)),
@@ -130,10 +130,10 @@ const OLD: &[(i64, &str, Role)] = &[
     (libc::SYS_fork, "fork", Role::Other),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD: &[(i64, &str, Role)] = &[];
+const MORE: &[(i64, &str, Role)] = &[];
 
 fn find(number: i64) -> Option<(&'static str, Role)> {
-    TABLE.iter().chain(OLD).find(|entry| entry.0 == number).map(|(_, name, role)| (*name, *role))
+    TABLE.iter().chain(MORE).find(|entry| entry.0 == number).map(|(_, name, role)| (*name, *role))
 }
 
 /// The name of a system call; None: it is none of those that threads wait in as a rule.
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn each_number_stands_in_the_table_once() {
-        let mut numbers: Vec<_> = TABLE.iter().chain(OLD).map(|entry| entry.0).collect();
+        let mut numbers: Vec<_> = TABLE.iter().chain(MORE).map(|entry| entry.0).collect();
         numbers.sort_unstable();
         assert!(numbers.is_sorted_by(|one, other| one < other));
         assert_eq!(call_name(call(libc::SYS_flock, [])), Some("flock"));
