@@ -229,9 +229,9 @@ def test_reports_that_are_off_fail_it_all_the_same():
             with everloop.no_blocking(0.05):
                 everloop.run(main())
         except everloop.BlockingError as error:
-            print(error.records[0]["call"])
+            print(error.records[0]["function"])
         """,
         EVERLOOP_REPORT="off",
     )
-    assert ran.stdout == "time.sleep\n", ran.stderr
+    assert ran.stdout == "main\n", ran.stderr
     assert "warning[blocked]" not in ran.stderr
