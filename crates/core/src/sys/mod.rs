@@ -8,7 +8,7 @@
 //! | `Poller`, `Events` | `new`, `as_raw_fd`, `add`, `modify`, `delete`, `wait`, `notify`, `acknowledge`; `count`, `get`, `clear` | epoll, eventfd |
 //! | `Park` | `park`, `unpark`, `is_unparked` | futex |
 //! | `now` | the only clock of this crate; only threads that spin (`wait/`) read it | CLOCK_MONOTONIC |
-//! | `CpuClock` | `of_this_thread`, `now` | `pthread_getcpuclockid` |
+//! | `CpuClock` | `of_this_thread`, `of_thread`, `now` | `pthread_getcpuclockid` |
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
 //! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //! | `thread_numbers` | of all threads of the process | `/proc/self/task` |

@@ -41,6 +41,8 @@ pub struct Verdict<Position> {
     pub since: u64,
     /// Nanoseconds that the block has lasted. They are the sum of `shares`, `elsewhere` and `lost`.
     pub lasted: u64,
+    /// What [`Looks::charged`] was at the last look: by it a report is due. What came after that look is only likely.
+    pub charged: u64,
     /// Where the time went that the step answers for, most first.
     pub shares: Vec<(Position, u64)>,
     /// Such time at positions that were too many to tell apart.
@@ -127,16 +129,6 @@ impl<Position: Copy + Eq> Looks<Position> {
             stretch: Stretch::default(),
             steps: 0,
         }
-    }
-
-    /// The time at which the block began.
-    pub fn since(&self) -> u64 {
-        self.since
-    }
-
-    /// True if there was no look yet.
-    pub fn is_empty(&self) -> bool {
-        self.last.is_none()
     }
 
     /// The time that the step answers for, up to the last look. It is due for a report when this is long enough.
@@ -275,7 +267,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             looks.total.lost += lost;
             looks.until = looks.until.max(now);
         }
-        looks.sum_up(report_after)
+        Verdict { charged: self.charged(), ..looks.sum_up(report_after) }
     }
 
     fn sum_up(self, report_after: u64) -> Verdict<Position> {
@@ -300,6 +292,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             cause,
             since: self.unchanged,
             lasted,
+            charged: counts,
             shares: self.places.sorted(),
             elsewhere: self.places.others(),
             lost: self.total.lost,

@@ -1,5 +1,6 @@
 //! The activity of a thread, as `/proc` tells it.
 
+use super::thread::CpuClock;
 use crate::sys::activity::{Activity, State, SystemCall, Usage};
 use std::ffi::c_int;
 
@@ -13,10 +14,11 @@ pub fn state(thread: u32) -> State {
     read(thread, "stat").map_or(State::Unknown, |line| parse_state(&line))
 }
 
-/// The use that a thread of this process has made of processors. Its CPU time is as old as the kernel's last tick:
-/// [`CpuClock`](super::CpuClock) is exact.
+/// The use that a thread of this process has made of processors.
 pub fn usage(thread: u32) -> Usage {
-    read(thread, "schedstat").map_or_else(Usage::default, |line| parse_usage(&line))
+    let counted = read(thread, "schedstat").map_or_else(Usage::default, |line| parse_usage(&line));
+    // The file's CPU time is as old as the kernel's last tick.
+    Usage { cpu: CpuClock::of_thread(thread).and_then(CpuClock::now).or(counted.cpu), ..counted }
 }
 
 /// True if a thread of this process waits for another thread of it, whatever that takes: at a futex of this process

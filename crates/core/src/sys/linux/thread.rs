@@ -7,8 +7,11 @@ pub fn thread_number() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
+/// No process or thread has a higher number (`PID_MAX_LIMIT`).
+const HIGHEST_NUMBER: u32 = 1 << 22;
+
 /// The CPU time that a thread has used, readable from other threads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuClock(libc::clockid_t);
 
 impl CpuClock {
@@ -19,6 +22,13 @@ impl CpuClock {
         // clocks.)
         let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         (failed == 0).then_some(Self(clock))
+    }
+
+    /// The clock of a thread of this process, named by its number in the kernel. None: no thread has such a number.
+    pub fn of_thread(number: u32) -> Option<Self> {
+        // The kernel's interface says how: the number inverted, then three bits, "of a thread" and "by the scheduler".
+        let clock = (!number.cast_signed() << 3) | 4 | 2;
+        (1..=HIGHEST_NUMBER).contains(&number).then_some(Self(clock))
     }
 
     /// The CPU time used so far, in nanoseconds. None once the thread has ended.
@@ -76,6 +86,14 @@ mod tests {
         let before = clock.now().expect("this thread lives");
         // To ask for the time takes CPU time, too.
         assert!((0..1_000_000).any(|_| clock.now().is_some_and(|now| now > before)));
+    }
+
+    #[test]
+    fn the_clock_of_a_thread_is_found_by_its_number() {
+        let clock = CpuClock::of_this_thread().expect("each thread has one");
+        assert_eq!(CpuClock::of_thread(thread_number()), Some(clock));
+        assert_eq!(CpuClock::of_thread(0), None, "that would be the thread that asks");
+        assert_eq!(CpuClock::of_thread(u32::MAX), None, "that would be another clock");
     }
 
     #[test]
