@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import textwrap
+import threading
 
 import pytest
 
@@ -165,7 +166,10 @@ def test_the_line_that_took_most_is_blamed_not_the_one_after_it(told, program):
     assert (first["line"], first["call"]) == (2, "b = a * a")
     assert [line["share"] for line in first["lines"]] == [0.9, 0.1]
     name = pathlib.Path(file).name
+    assert f"   = now: at {name}:3 in f" in first["text"]
     assert f"   = time: 900 ms at {name}:2 in f, 100 ms at {name}:3 in f" in first["text"]
+    library = (LIBRARY, 9, "read", 5.0)
+    assert told.lasts(lines=(library, (file, 3, "f", 0.1)))["line"] == 3
     last = told.ended(lines=((file, 3, "f", 2.0), (file, 2, "f", 0.9)))
     assert (last["line"], last["call"]) == (3, "g")
     assert culprit != now
@@ -178,12 +182,16 @@ def test_the_line_of_the_thread_that_holds_the_gil_is_blamed(told, program):
     assert (found["file"], found["line"], found["function"]) == (file, 2, "work")
     first, *rest = found["text"].splitlines()
     assert first.endswith("by another thread (worker-1)")
-    assert "   = loop: /app/main.py:7 in handler, which is not to blame" in rest
+    assert "   = step: at /app/main.py:7 in handler, which is not to blame" in rest
+    assert rest[0].endswith('  thread "worker-1"')
     name = pathlib.Path(file).name
     assert (
         f"   = cause: another thread (worker-1) holds the GIL at {name}:2 in work: this step only waits for it" in rest
     )
     assert thief
+    cause["thread"] = threading.main_thread().native_id
+    assert told.blocked(cause=cause, number=2)["cause"]["thread"] == "MainThread"
+    assert told.blocked(cause=cause | {"thread": 1}, number=3)["cause"]["thread"] == "1"
 
 
 # ---- why, who waits, what to do
@@ -200,7 +208,7 @@ def test_a_record_can_be_written_as_json_and_has_all_keys(told):
     assert found["cause"] == {
         "kind": "socket",
         "on": "tcp 10.0.3.7:443",
-        "text": "it waits for the network: tcp 10.0.3.7:443",
+        "text": "it waits for a socket to tcp 10.0.3.7:443",
     }
     assert "   = impact: 200 timers due, 20 files ready" in found["text"].splitlines()
 

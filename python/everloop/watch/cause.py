@@ -1,27 +1,27 @@
 """Why a step blocks: the cause that the watchdog found, and a sentence that says it."""
 
+import threading
 from typing import Any
 
 from .source import short
 
-__all__ = ["BLAMES_NOBODY", "UNKNOWN", "sentence", "subject", "with_text"]
+__all__ = ["BLAMES_NOBODY", "UNKNOWN", "sentence", "subject", "with_names", "with_text"]
 
 UNKNOWN: dict[str, Any] = {"kind": "unknown", "on": None}
 
 # The step is not to blame, nor is any line: the machine gave no processor.
 BLAMES_NOBODY = frozenset({"host"})
 
-# (the sentence for a known object, and for none)
+# The sentence for a known object, and for none. What it waits for is said in the same words as in `core/sys/thing.rs`.
 _SENTENCES = {
     "sleep": ("it waits until a time has passed ({on})", "it waits until a time has passed"),
-    "file": ("it waits for a file: {on}", "it waits for a file"),
-    "socket": ("it waits for the network: {on}", "it waits for the network"),
-    "pipe": ("it waits for a pipe: {on}", "it waits for a pipe"),
-    "lock": ("it waits for another thread, at a lock or a condition ({on})",
-             "it waits for another thread, at a lock or a condition"),
-    "child": ("it waits for a child process: {on}", "it waits for a child process"),
-    "dns": ("it waits for the address of a name: {on}", "it waits for the address of a name"),
-    "poll": ("it waits until one of several files is ready: {on}", "it waits until one of several files is ready"),
+    "file": ("it waits for the file {on}", "it waits for a file"),
+    "socket": ("it waits for a socket to {on}", "it waits for a socket"),
+    "pipe": ("it waits for the pipe {on}", "it waits for a pipe"),
+    "lock": ("it waits for a lock of {on}", "it waits for a lock, or whatever else another thread lets go of"),
+    "child": ("it waits for the end of process {on}", "it waits for the end of a process"),
+    "dns": ("it waits for a name server, {on}", "it waits for a name server"),
+    "poll": ("it waits for any of {on}", "it waits for any of several files"),
     "call": ("it waits in the system call {on}", "it waits in a system call"),
     "python": ("it computes in Python", "it computes in Python"),
     "native": ("C code computes, without the GIL: {on}", "C code computes, without the GIL"),
@@ -61,6 +61,15 @@ def subject(cause: dict[str, Any]) -> str:
         case "host":
             return "the machine, which gave it no processor"
     return ""
+
+
+def with_names(cause: dict[str, Any]) -> dict[str, Any]:
+    """The cause with the name of a thread in place of the kernel's number of it."""
+    number = cause.get("thread")
+    if not isinstance(number, int):
+        return cause
+    name = next((thread.name for thread in threading.enumerate() if thread.native_id == number), str(number))
+    return {**cause, "thread": name}
 
 
 def with_text(cause: dict[str, Any] | None) -> dict[str, Any]:

@@ -81,22 +81,19 @@ class BlockedStep:
     level: int = logging.WARNING
 
 
-def blamed(
-    frame: Frame, stack: Iterable[Frame], cause: dict[str, Any], lines: Iterable[LineShare]
-) -> tuple[str, int, str, Span | None]:
+def blamed(frame: Frame, stack: tuple[Frame, ...], cause: dict[str, Any], lines: tuple[LineShare, ...]) -> Frame:
     """The line that is to blame: that of the thread which holds the GIL, or the program's own line that took most.
 
     `frame` is what the watchdog names where neither the stack nor the shares say more.
     """
     if cause.get("kind") == "thread" and cause.get("file"):
         return cause["file"], cause.get("line") or 0, cause.get("function") or "", None
-    stack = tuple(stack)
-    file, line, function, span = _own_frame(stack) or frame
-    for most in lines:
-        if (most[0], most[1]) != (file, line) and most[3] > _share_of(file, line, lines):
-            return most[0], most[1], most[2], None
-        break
-    return file, line, function, span
+    now = _own_frame(stack) or frame
+    if lines and (is_own(lines[0][0]) or not is_own(now[0])):
+        file, line, function, most = lines[0]
+        if (file, line) != now[:2] and most > _share_of(now[0], now[1], lines):
+            return next((each for each in stack if each[:2] == (file, line)), (file, line, function, None))
+    return now
 
 
 def record_of(step: BlockedStep, state: str, seconds: float, is_logged: bool) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class ReportWriter:
     ) -> None:
         """Takes what is known of the cause and the lines of a block by now, and says which line is to blame."""
         if cause is not None:
-            step.cause = cause
+            step.cause = causes.with_names(cause)
         if lines:
             step.lines = tuple(lines)
         is_new = frame is not None or step.file is None

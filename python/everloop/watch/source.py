@@ -9,6 +9,7 @@ import io
 import linecache
 import os
 import re
+import site
 import sysconfig
 import tokenize
 import unicodedata
@@ -22,9 +23,15 @@ type Span = tuple[int, int, int, int]
 type Frame = tuple[str, int, str, Span | None]
 
 _LIBRARY = tuple(
-    os.path.join(path, "")
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    if (path := sysconfig.get_path(name))
+    dict.fromkeys(
+        os.path.join(path, "")
+        for path in (
+            *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+            *site.getsitepackages(),  # those of a distribution, too
+            site.getusersitepackages(),
+        )
+        if path
+    )
 )
 # The beginnings of the names of files that are not the program's own: a report names the line that called into them.
 FOREIGN = [*_LIBRARY, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""), "<frozen "]

@@ -19,8 +19,10 @@ def text_of(record: dict[str, Any]) -> str:
     label = "note[starved]" if not blames else f"{'note' if record['level'] == 'debug' else 'warning'}[blocked]"
     lines = [f"{label}: {_head(record, ended, rescued)}"]
     if record["file"] is not None:
-        file, line, function, span = (record[key] for key in ("file", "line", "function", "span"))
-        lines += seen_at(file, line or 0, function, span, record["kind"], record["task"])
+        who = record["kind"], record["task"]
+        if kind == "thread":  # its line, not the step's
+            who = "thread", record["cause"].get("thread")
+        lines += seen_at(record["file"], record["line"] or 0, record["function"], record["span"], *who)
     lines += _stack(record)
     if record["cause"]["text"]:
         lines.append(f"   = cause: {record['cause']['text']}")
@@ -89,11 +91,14 @@ def _stack(record: dict[str, Any]) -> list[str]:
         None,
     )
     lines = []
-    if stack and at != 0:
+    if stack and at is None:
+        # The blamed line is another thread's, or one that the step has left.
+        own = next((frame for frame in stack if is_own(frame["file"])), stack[0])
+        here = place(own["file"], own["line"], own["function"])
+        is_innocent = record["cause"]["kind"] == "thread"
+        return [f"   = step: at {here}, which is not to blame" if is_innocent else f"   = now: at {here}"]
+    if at:
         inside = place(stack[0]["file"], stack[0]["line"], stack[0]["function"])
-        if at is None:
-            label = "loop" if record["cause"]["kind"] == "thread" else "now"
-            return [f"   = {label}: {inside}" + (", which is not to blame" if label == "loop" else "")]
         lines.append(f"   = inside: {inside}" + (f", {at} calls further in" if at > 1 else ""))
     if at is None:
         return lines
@@ -139,7 +144,7 @@ def _impact(record: dict[str, Any]) -> str:
 
 def _time(record: dict[str, Any]) -> str:
     """The lines that a block was at, where there were several."""
-    if len(record["lines"]) < 2:
+    if len(record["lines"]) < 2 or record["cause"]["kind"] in ("thread", "collector"):
         return ""
     shown = [
         f"{milliseconds(line['seconds'])} at {place(line['file'], line['line'], line['function'])}"
