@@ -178,14 +178,14 @@ impl<Position: Copy + Eq> Looks<Position> {
             },
             Doing::Runs if seen.collecting && !matches!(seen.holder, Holder::Other(_)) => Class::Collects,
             Doing::Runs if seen.importing => Class::Imports,
-            Doing::Runs => match seen.holder {
-                Holder::Step if seen.moves == Some(true) => Class::Program,
-                Holder::Step if seen.moves == Some(false) || before.is_some() => Class::HoldsLock(None),
-                Holder::Step => Class::Program,
-                Holder::Other(_) | Holder::Nobody => Class::Native,
-                Holder::Unknown if seen.moves == Some(true) => Class::Program,
-                Holder::Unknown => Class::Unknown,
+            Doing::Runs | Doing::Unknown if seen.holder == Holder::Step => match seen.moves {
+                Some(true) => Class::Program,
+                None if before.is_none() => Class::Program,
+                Some(false) | None => Class::HoldsLock(None),
             },
+            Doing::Runs if matches!(seen.holder, Holder::Other(_) | Holder::Nobody) => Class::Native,
+            Doing::Runs if seen.moves == Some(true) => Class::Program,
+            Doing::Runs => Class::Unknown,
             // A piece of a file that is mapped into memory.
             Doing::Unknown if seen.state == State::SleepsDeep => {
                 Class::Waits(self.things.place(Thing::new(Kind::File, None)))
@@ -453,6 +453,10 @@ mod tests {
             ),
             (|now| seen(now, Doing::Unknown, 0, 0), Cause::Unknown),
             (
+                |now| Evidence { holder: Holder::Step, ..seen(now, Doing::Unknown, now, 0) },
+                Cause::HoldsGlobalLock(None),
+            ),
+            (
                 |now| Evidence { holder: Holder::Other(7), ..seen(now, Doing::Unknown, 0, 0) },
                 Cause::GlobalLockHeldBy(Some(7)),
             ),
@@ -531,25 +535,21 @@ mod tests {
         assert_eq!((verdict.cause, verdict.shares), (Cause::Unknown, vec![]));
     }
 
-    /// Looks with the time since the look before, and what they found.
-    fn any_looks() -> impl Strategy<Value = Vec<(u64, u8, u64, u64, u64, u8, u8)>> {
-        prop::collection::vec((0u64..40, 0u8..4, 0u64..50, 0u64..50, 0u64..50, 0u8..4, 0u8..40), 1..100)
-    }
-
-    fn any_evidence(looks: &[(u64, u8, u64, u64, u64, u8, u8)]) -> Vec<Evidence<char>> {
+    /// Looks that may find anything.
+    fn any_evidence(looks: &[[u8; 7]]) -> Vec<Evidence<char>> {
         let (mut now, mut cpu, mut delay) = (0, 0, 0);
-        let look = |&(wait, doing, used, waited, overslept, holder, flags): &(u64, u8, u64, u64, u64, u8, u8)| {
-            (now, cpu, delay) = (now + wait, cpu + used, delay + waited);
-            let doing = [Doing::Runs, Doing::Waits, Doing::WaitsForGlobalLock, Doing::Unknown][usize::from(doing)];
-            let holder = [Holder::Step, Holder::Nobody, Holder::Other(7), Holder::Unknown][usize::from(holder)];
+        let look = |&[wait, doing, used, waited, overslept, holder, flags]: &[u8; 7]| {
+            (now, cpu, delay) =
+                (now + u64::from(wait % 40), cpu + u64::from(used % 50), delay + u64::from(waited % 50));
+            let doing = [Doing::Runs, Doing::Waits, Doing::WaitsForGlobalLock, Doing::Unknown][usize::from(doing % 4)];
             Evidence {
-                position: char::from(b'0' + flags),
+                position: char::from(b'0' + flags % 40),
                 call: (doing == Doing::Waits).then_some(SystemCall { number: 2, arguments: [flags.into(); 6] }),
                 moves: [Some(true), Some(false), None][usize::from(flags % 3)],
-                holder,
+                holder: [Holder::Step, Holder::Nobody, Holder::Other(7), Holder::Unknown][usize::from(holder % 4)],
                 collecting: flags % 5 == 0,
                 importing: flags % 7 == 0,
-                overslept: overslept * MS,
+                overslept: u64::from(overslept % 50) * MS,
                 cpu: (flags % 11 != 0).then_some(cpu * MS),
                 ..seen(now, doing, cpu, delay)
             }
@@ -560,7 +560,7 @@ mod tests {
     proptest! {
         /// However the looks fall: each nanosecond of the block is put down once.
         #[test]
-        fn the_shares_are_the_whole_of_the_block(looks in any_looks(), tail in 0u64..50) {
+        fn the_shares_are_the_whole_of_the_block(looks in prop::collection::vec(any::<[u8; 7]>(), 1..100), tail in 0u64..50) {
             let mut block = Looks::new(0);
             let all = any_evidence(&looks);
             all.iter().for_each(|seen| block.add(*seen, describe));
