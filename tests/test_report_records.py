@@ -324,6 +324,7 @@ def test_a_program_s_own_imports_before_anything_runs_are_no_warning(told, loop,
     stack = (("/app/app.py", 1, "<module>", None), ("<frozen importlib._bootstrap>", 488, "_call", None))
     reference = weakref.ref(loop)
     assert told.blocked(stack=stack, loop=reference)["level"] == "debug"
+    assert told.ended(cause={"kind": "sleep"})["level"] == "debug"
     assert told.blocked(stack=stack, loop=reference, number=2, waiting=1)["level"] == "warning"
     assert told.blocked(stack=stack[:1], loop=reference, number=3)["level"] == "warning"
     for _ in range(5):

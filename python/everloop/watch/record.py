@@ -78,6 +78,7 @@ class BlockedStep:
     lines: tuple[LineShare, ...] = ()
     told: bool = False  # natively, while the GIL was held
     logged: bool = False
+    is_start: bool = False  # an import before the loop has begun its work
     level: int = logging.WARNING
 
 

@@ -36,8 +36,8 @@ UNNOTICED_SECONDS = 0.1
 LEAST_SHARE = 0.01
 # Stands for the file of a line that could not be seen.
 UNSEEN = "<unseen>"
-# A loop that has run so few steps is still about to start.
-STEPS_OF_A_START = 2
+# A loop that is in this step is still about to start.
+STEP_OF_A_START = 1
 
 
 class ReportWriter:
@@ -118,10 +118,9 @@ class ReportWriter:
             rescued_after=rescued_after,
             told=told,
         )
-        self._judge(step, frame, cause, lines)
-        if step.level == logging.WARNING and target is not None and _is_at_start(step, target):
-            step.level = logging.DEBUG
+        step.is_start = target is not None and _is_start(step, cause, target)
         del target
+        self._judge(step, frame, cause, lines)
         if len(self._blocked) >= MOST_REMEMBERED:
             del self._blocked[next(iter(self._blocked))]
         self._blocked[number] = step
@@ -206,7 +205,8 @@ class ReportWriter:
             found = blamed(at, step.stack, step.cause, step.lines)
             is_new = is_new or found[:2] != (step.file, step.line)
             step.file, step.line, step.function, step.span = found
-        step.level = logging.DEBUG if step.cause.get("kind") in causes.BLAMES_NOBODY else logging.WARNING
+        is_innocent = step.is_start or step.cause.get("kind") in causes.BLAMES_NOBODY
+        step.level = logging.DEBUG if is_innocent else logging.WARNING
         if is_new:
             step.source_line = self._line(step.file or UNSEEN, step.line or 0)
             step.source_line.count += 1
@@ -374,11 +374,11 @@ def _is_free(step: BlockedStep) -> bool:
     return step.rescued_after is not None and step.rescued_after < UNNOTICED_SECONDS
 
 
-def _is_at_start(step: BlockedStep, loop: Any) -> bool:
-    """True if a module is being imported, nobody waits, and the loop has hardly begun: a program sets itself up."""
-    imports = step.cause.get("kind") == "import" or any(
+def _is_start(step: BlockedStep, cause: dict[str, Any] | None, loop: Any) -> bool:
+    """True if a module is imported in a loop's first step, and nobody waits: a program sets itself up."""
+    imports = (cause or {}).get("kind") == "import" or any(
         frame[0].startswith("<frozen importlib") for frame in step.stack
     )
     if not imports or step.waiting or step.due or step.ready:
         return False
-    return bool(loop.statistics()["steps"] <= STEPS_OF_A_START)
+    return bool(loop.statistics()["steps"] <= STEP_OF_A_START)
