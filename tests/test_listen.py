@@ -16,6 +16,11 @@ from everloop import _native, environment
 from listen_support import PATIENCE, ask, connect, read_all, talk
 from support import run_script, started_script, wait_until
 
+reading = pytest.mark.skipif(
+    _native.read_process() is None, reason="the memory of this interpreter cannot be read, which test_stacks tells"
+)
+
+
 # ---- /live
 
 
@@ -91,6 +96,63 @@ def test_it_answers_while_c_code_holds_the_gil(tmp_path):
 @pytest.mark.parametrize("limit", ["x", "-1", "nan", ""])
 def test_a_limit_that_is_no_number_of_seconds_is_refused(listen, limit):
     assert ask(listen()[0], f"/live?limit={limit}") == (400, "limit is a number of seconds: /live?limit=10\n")
+
+
+# ---- /stacks
+
+FROZEN = """
+import ctypes, os, threading
+os.environ["EVERLOOP_LISTEN"] = {path!r}
+import everloop
+def deep():
+    print("blocks", flush=True)
+    ctypes.PyDLL(None).usleep(60_000_000)  # holds the GIL until the process is killed
+async def main():
+    threading.Thread(target=threading.Event().wait, name="waits", daemon=True).start()
+    deep()
+everloop.run(main())
+"""
+
+
+def thread_texts(text):
+    """What is told of each thread: its head, and its frames."""
+    return [part.splitlines() for part in text.split("\n\n")]
+
+
+@reading
+def test_the_stacks_of_all_threads_are_told_while_c_code_holds_the_gil(tmp_path):
+    path = f"{tmp_path}/here.sock"
+    with started_script(FROZEN.format(path=path)) as process:
+        assert process.stdout.readline() == "blocks\n", process.stderr.read()
+        wait_until(lambda: "has the GIL: waits for a time" in ask(f"unix:{path}", "/stacks")[1])
+        status, text = ask(f"unix:{path}", "/stacks")
+    assert status == 200
+    threads = thread_texts(text)
+    assert '"everloop-listen": waits for a socket to' in text
+    home, waiting = threads[0], next(lines for lines in threads if any("in Event.wait" in line for line in lines))
+    assert f"thread {process.pid} " in home[0]
+    assert ", home of the loop of MainThread, has the GIL: waits for a time" in home[0]
+    assert [line.rpartition(" in ")[2] for line in home[1:3]] == ["deep", "main"]
+    assert home[1].startswith("  <string>:")
+    assert waiting[0].endswith(": waits for a lock")
+
+
+@reading
+def test_the_stacks_of_a_loop_that_sleeps_say_so(listen, loop):
+    address = listen()[0]
+
+    async def main():
+        return await asyncio.to_thread(lambda: [ask(address, "/stacks")[1] for _ in range(3)])
+
+    texts = loop.run_until_complete(main())
+    assert any(", home of the loop of MainThread: waits for files and timers\n" in text for text in texts)
+    assert all(f"{__file__}:" in text for text in texts)  # the one that asks
+
+
+def test_a_process_without_a_loop_has_threads_too(listen):
+    status, text = ask(listen()[0], "/stacks")
+    assert status == 200
+    assert f"thread {os.getpid()} " in text
 
 
 # ---- addresses

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::event_loop::Shared;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
+use everloop_core::sys;
 use std::sync::Arc;
 
 /// A loop that runs.
@@ -11,6 +12,8 @@ pub struct Run {
     pub shared: Arc<Shared>,
     /// The name of the thread that runs it, and a number if another loop has that already.
     pub name: String,
+    /// The kernel's number of that thread.
+    pub thread: u32,
 }
 
 /// Written by each home, which has the GIL; read by whoever answers, who has not.
@@ -22,7 +25,7 @@ pub fn begin(shared: &Arc<Shared>, thread: &str) {
     let is_taken = |name: &str| runs.iter().any(|run| run.name == name);
     let numbered = (2..).map(|number| format!("{thread}-{number}"));
     let name = std::iter::once(thread.to_owned()).chain(numbered).find(|name| !is_taken(name));
-    runs.push(Run { shared: Arc::clone(shared), name: name.unwrap_or_default() });
+    runs.push(Run { shared: Arc::clone(shared), name: name.unwrap_or_default(), thread: sys::thread_number() });
 }
 
 /// Its run has ended.
