@@ -8,12 +8,13 @@ import os
 import pathlib
 import textwrap
 import threading
+import warnings
 
 import pytest
 
 import everloop
 from everloop import environment, watch
-from everloop.watch import hook, output, report_writer
+from everloop.watch import hook, output, report_writer, source
 from everloop.watch.advice import advice
 from everloop.watch.source import call_at, snippet
 from everloop.watch.worst_lines import read_from
@@ -117,6 +118,25 @@ def test_without_its_place_the_line_is_named_and_nothing_where_it_cannot_be_read
     assert [call_at(file, line, None) for line in (1, 2, 3, 9)] == ["x = 1", "time.sleep(1)", "", ""]
     assert call_at("<generated>", 1, (1, 1, 0, 3)) == ""
     assert snippet("<generated>", 1, (1, 1, 0, 3)) == []
+
+
+def test_the_interpreter_warns_of_nothing_in_the_source(program):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        file, [span] = program(r"found = «re.match('\d+\'\\(a+)+\u', text)»")
+        assert call_at(file, 1, span) == "re.match"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "large", "missing", "null"])
+def test_what_would_take_long_to_read_is_not_read(tmp_path, monkeypatch, kind):
+    path = tmp_path / "program.py"
+    if kind == "fifo":
+        os.mkfifo(path)
+    if kind == "large":
+        monkeypatch.setattr(source, "_LARGEST", 5)
+        path.write_text("time.sleep(1)")
+    name = str(path) + ("\0" if kind == "null" else "")
+    assert call_at(name, 1, (1, 1, 0, 13)) == ""
 
 
 def test_the_mark_stands_below_what_it_marks(program):
@@ -470,6 +490,19 @@ def test_they_are_printed_at_exit_where_that_is_asked_for():
     assert "everloop: no step has blocked" in ran.stderr
     assert "everloop: " not in run_script(script, "block", EVERLOOP_REPORT_AT_EXIT="0", EVERLOOP_REPORT="off").stderr
     assert "EVERLOOP_REPORT_AT_EXIT is 'x'" in run_script(script, EVERLOOP_REPORT_AT_EXIT="x").stderr
+
+
+def test_they_are_printed_at_a_signal_as_the_page_says():
+    page = (pathlib.Path(__file__).parent.parent / "docs/reporting.md").read_text()
+    [line] = [line for line in page.split("`") if line.startswith("signal.signal(")]
+    ran = run_script(f"""
+        import everloop, os, signal
+        {line}
+        os.kill(os.getpid(), signal.SIGUSR1)
+        print("goes on")
+    """)
+    assert ran.stderr.startswith("everloop: no step has blocked")
+    assert ran.stdout == "goes on\n"
 
 
 def test_the_record_is_told_of_no_more_steps_than_are_remembered(told, monkeypatch):

@@ -10,6 +10,7 @@ import linecache
 import os
 import re
 import site
+import stat
 import sysconfig
 import tokenize
 import unicodedata
@@ -41,6 +42,9 @@ _OPERATIONS = (ast.Call, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Su
 # A statement has at most so many lines before, and after, those of the operation: more are not looked at.
 _BEFORE, _AFTER = 12, 6
 _MOST_SHOWN = 4  # lines
+_LARGEST = 5_000_000  # bytes of a file that is read
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN_ESCAPES = "\n\r\\'\"abfnrtv01234567"
 _LONGEST = 80  # characters of a call that a report spells
 
 
@@ -58,13 +62,13 @@ def call_at(file: str, line: int, span: Span | None) -> str:
     """The call, or the other operation, that is at this place, as the source spells it; "" if that says nothing."""
     if span is not None and (found := _operation(file, span)) is not None:
         return _spelled(found)
-    return _whole_line(linecache.getline(file, line))
+    return _whole_line(_line_at(file, line))
 
 
 def snippet(file: str, line: int, span: Span | None) -> list[str]:
     """The lines of a place for a reader, with their numbers, and a mark below the call; nothing if they are unknown."""
     first, last = (line, line) if span is None else (span[0], min(span[1], span[0] + _MOST_SHOWN - 1))
-    sources = [linecache.getline(file, number).rstrip() for number in range(first, last + 1)]
+    sources = [_line_at(file, number).rstrip() for number in range(first, last + 1)]
     if not sources[0].strip():
         return []
     width = len(str(last))
@@ -87,6 +91,18 @@ def short(file: str) -> str:
     return file
 
 
+def _line_at(file: str, line: int) -> str:
+    """A line of a file; "" where there is none, or where to read it would take long, or wait for somebody."""
+    if file not in linecache.cache and is_written(file):
+        try:
+            found = os.stat(file)
+        except (OSError, ValueError):
+            return ""
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            return ""
+    return linecache.getline(file, line)
+
+
 def _cut(source: str, start: int, end: int | None) -> tuple[str, str]:
     """What stands before a place on a line, and the place itself; None: it goes on in the next line."""
     encoded = source.encode()
@@ -101,7 +117,7 @@ def _columns(text: str) -> int:
 def _operation(file: str, span: Span) -> ast.AST | None:
     """The operation at this place."""
     line, end_line, column, end_column = span
-    lines = [linecache.getline(file, number) for number in range(line, min(end_line, line + 100) + 1)]
+    lines = [_line_at(file, number) for number in range(line, min(end_line, line + 100) + 1)]
     if end_line - line >= len(lines) or not lines[0].strip():
         return None
     before = lines[0].encode()[:column].decode(errors="replace").rstrip()
@@ -125,7 +141,7 @@ def _operation(file: str, span: Span) -> ast.AST | None:
 
 
 def _line_before(file: str, line: int) -> str:
-    return linecache.getline(file, line - 1).rstrip() if line > 1 else ""
+    return _line_at(file, line - 1).rstrip() if line > 1 else ""
 
 
 def _in_statement(file: str, span: Span) -> ast.AST | None:
@@ -148,7 +164,7 @@ def _statements(file: str, line: int, end_line: int) -> Iterator[tuple[int, ast.
     """What can be parsed around these lines, with its first line: the shortest first."""
     for first in range(line, max(line - _BEFORE, 1) - 1, -1):
         for last in range(end_line, end_line + _AFTER + 1):
-            text = "".join(linecache.getline(file, number) for number in range(first, last + 1))
+            text = "".join(_line_at(file, number) for number in range(first, last + 1))
             indent = len(text) - len(text.lstrip())
             # What is inside a block is parsed as one, so that its columns stay.
             head, shift = ("if 1:\n", 1) if indent and "\n" not in text[:indent] else ("", 0)
@@ -160,9 +176,14 @@ def _statements(file: str, line: int, end_line: int) -> Iterator[tuple[int, ast.
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
+        return ast.parse(_ESCAPE.sub(_plain_escape, text))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
+
+
+def _plain_escape(found: re.Match[str]) -> str:
+    """Takes away an escape that the interpreter might warn of, on this thread: nobody asks what is in the strings."""
+    return found.group() if found[1] in _PLAIN_ESCAPES else f"x{found[1]}"
 
 
 def _spelled(node: ast.AST) -> str:
