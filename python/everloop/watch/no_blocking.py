@@ -104,7 +104,7 @@ class no_blocking:  # lower case: it reads as what it does
         assert self._hook is not None
         self._hook.remove()
         self._hook = None
-        for record, came in self._open.values():
+        for record, came in list(self._open.values()):
             self._judge(record, record["seconds"] + max(now - came, 0.0), now)
         if not self._found:
             return

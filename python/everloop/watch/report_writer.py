@@ -11,6 +11,7 @@ for each line; those that no code is to blame for, and imports before the loop h
 debug messages. What is not written is counted.
 """
 
+import asyncio
 import logging
 import os
 import threading
@@ -109,7 +110,7 @@ class ReportWriter:
             task=task,
             thread=thread,
             source_line=SourceLine(),
-            loop=None if target is None else repr(target),
+            loop=None if target is None else asyncio.BaseEventLoop.__repr__(target),  # asks no subclass
             stack=tuple(stack),
             waiting=waiting,
             due=due,
@@ -381,4 +382,4 @@ def _is_start(step: BlockedStep, cause: dict[str, Any] | None, loop: Any) -> boo
     )
     if not imports or step.waiting or step.due or step.ready:
         return False
-    return bool(loop.statistics()["steps"] <= STEP_OF_A_START)
+    return bool(_native.LoopCore.statistics(loop)["steps"] <= STEP_OF_A_START)
