@@ -76,7 +76,7 @@ def test_short_steps_and_waits_pass():
         for _ in range(5):
             await asyncio.sleep(0.02)
 
-    with everloop.no_blocking(0.5):
+    with everloop.no_blocking(5):
         everloop.run(main())
 
 
