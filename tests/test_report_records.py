@@ -273,6 +273,7 @@ def test_the_cause_decides_on_the_advice(kind, advised, not_advised):
         ("httpx.AsyncClient", ("ssl.py",), "unknown", "keep it"),
         ("httpx.get", (), "unknown", "instead of the synchronous client"),
         ("json.loads", (), "unknown", "to_process"),
+        ("import sqlalchemy", ("<frozen importlib._bootstrap>", "sqlalchemy/__init__.py"), "unknown", "at the top"),
         ("", (), "unknown", "to_thread"),
     ],
 )

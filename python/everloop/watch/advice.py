@@ -99,6 +99,8 @@ def advice(call: str, inside: str | Iterable[str] = (), cause: str = "unknown") 
         inside: The files of the frames inside that call, as a report names them, nearest first.
         cause: The kind of the cause.
     """
+    if cause == "unknown" and call.startswith(("import ", "from ")):
+        cause = "import"
     if cause in _BY_CAUSE:
         return _BY_CAUSE[cause]
     packages = [found.group() for file in ([inside] if isinstance(inside, str) else inside)
