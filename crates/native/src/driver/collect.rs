@@ -32,11 +32,12 @@ impl Driver<'_> {
         self.share.hear();
     }
 
-    /// Queues the timers that are due, at `now` of the system's clock. They were looked at last at `last`, or later.
+    /// Queues the timers that are due. `times`: a time at which they were looked at before, or an earlier one; and now,
+    /// both of the system's clock.
     #[inline]
-    pub(super) fn collect_timers(&self, last: u64, now: impl FnOnce() -> u64) -> PyResult<()> {
+    pub(super) fn collect_timers(&self, times: impl FnOnce() -> (u64, u64)) -> PyResult<()> {
         if !self.on_turn(|turn| turn.timers.is_empty()) {
-            let now = now();
+            let (last, now) = times();
             let due = timing::due_by(&self.core, now)?;
             let first = self.on_turn(|turn| {
                 let first = turn.timers.first();

@@ -58,7 +58,7 @@ impl Driver<'_> {
         if found {
             self.collect_events();
         }
-        self.collect_timers(last, || now)?;
+        self.collect_timers(|| (last, now))?;
         if this.queues.cancelled.is_majority(self.on_turn(|turn| turn.timers.len())) {
             let py = self.py;
             let dead = self.on_turn(|turn| turn.timers.take_dead(|handle| handle.get().is_cancelled(py)));

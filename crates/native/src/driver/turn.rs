@@ -62,7 +62,7 @@ impl Driver<'_> {
             self.steps_left = STEPS_BETWEEN_POLLS;
             self.turns_left = TURNS_BETWEEN_POLLS;
         } else {
-            self.collect_timers(this.shared.meter.counted(), clock::now)?;
+            self.collect_timers(|| (this.shared.meter.counted(), clock::now()))?;
         }
 
         // One generation: what these steps make ready runs in the next turn.
