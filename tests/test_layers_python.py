@@ -20,7 +20,7 @@ ORDER = {
         {"loop"},
         {"bridge", "policy"},
         {"other_loops", "watch"},
-        {"takeover"},
+        {"takeover", "top"},
         {"cli"},
     ],
     "bridge": [
@@ -57,6 +57,7 @@ ORDER = {
         {"anyio_backend", "eager", "futures", "loops", "nesting", "processes", "threads"},
         {"awaiting"},
     ],
+    "top": [{"client", "figures"}, {"drawing"}, {"commands"}],
     "watch": [
         {"advice", "hook", "painting", "source"},
         {"cause", "no_blocking"},

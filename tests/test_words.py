@@ -32,7 +32,8 @@ snapshot socket soon source spare spin stale stand standing start starter state 
 subprocesses suspicion symbol sync syncify sys takeover target task text then there this thread threadsafe time timer
 timing tls to token tool traceback tracer transfer transport turn unturned up users variables version view wait waiter
 waiting wake wanted watch watcher water window worker worst write writer writing
-answer binding count dump histogram http json lasts listen listening live meter metric page served sighting stop times
+answer binding client command count drawing dump figures histogram http json lasts listen listening live meter metric
+page served sighting stop times top unix unreachable
 calls evidence holder many names pile role shortage system tally thing throttling usage
 long
 frame header layout location part published reader span stack

@@ -8,17 +8,24 @@ from collections.abc import Sequence
 
 from .bridge.threads.anyio_threads import switch_anyio_pool
 from .takeover import take_over
+from .top.commands import COMMANDS
 
 __all__ = ["main"]
 
 EXAMPLES = """examples:
   python -m everloop program.py --its --options
   python -m everloop --rescue -m uvicorn app:app
+  python -m everloop top 4711
+  python -m everloop dump /run/app/4711.sock
+
+`top` and `dump` look into a process that listens (EVERLOOP_LISTEN). A program of such a name is ./top, or -- top.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a Python program as `python` does, with everloop as the event loop that asyncio makes.
+
+    Or looks into a process, if the first argument is `top` or `dump`.
 
     Args:
         arguments: The arguments of the command; None: those of this process.
@@ -26,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: the program has ended so, or the arguments make no sense.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for name, command in COMMANDS.items():
+        if arguments[:1] == [name]:
+            raise SystemExit(command(arguments[1:]))
+
     parser = argparse.ArgumentParser(
         prog="everloop",
         description="Runs a Python program on everloop: asyncio.run, asyncio.Runner and uvicorn's command take it, "
@@ -43,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="a module to run, and its arguments")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="FILE ...", help="a file to run, and its arguments")
     options = parser.parse_args(arguments)
-    sys.argv = options.module or options.rest
+    sys.argv = options.module or options.rest[options.rest[:1] == ["--"] :]
     if not sys.argv:
         parser.error("nothing to run: give a file, or -m and a module")
 
