@@ -38,7 +38,7 @@ CORE_ORDER = {
     "baton": [{"mod"}, {"patients", "sentinel"}],
     "wait": [{"adaptive_spin"}, {"parker"}, {"idle_sleep", "spin_then_park"}, {"mod"}],
 }
-STACKS_ORDER = {"": [{"locations", "memory"}, {"layout"}, {"reader", "text"}, {"process"}, {"stack"}, {"lib"}]}
+STACKS_ORDER = {"": [{"locations", "memory"}, {"layout"}, {"reader", "text"}, {"codes", "process"}, {"stack"}, {"lib"}]}
 NATIVE_ORDER = {
     "": [
         {"errors", "generation", "watchdog_sleep"},

@@ -218,7 +218,7 @@ impl<'a> Published<'a> {
         let record = large("gil_runtime_state")?;
         let in_record = |name| Ok::<_, String>(large(name)?.checked_sub(record).ok_or("the GIL's offsets are wrong")?);
         let ascii = text("asciiobject_size")?;
-        Ok(Layout {
+        let layout = Layout {
             newest: self.offset("runtime_state", "interpreters_head", LARGE)?,
             interpreter: Interpreter {
                 id: large("id")?,
@@ -255,7 +255,12 @@ impl<'a> Published<'a> {
             bytes: [bytes("ob_size")?, bytes("ob_sval")?],
             // The head of text that is not ASCII has a length and a pointer more (published from 3.15 on).
             text: [text("state")?, text("length")?, ascii, ascii + 16],
-        })
+        };
+        let CodeObject { file, name, qualified, lines, first_line, instructions } = layout.code;
+        if [file, name, qualified, lines, first_line, layout.ob_type].iter().any(|part| part + 8 > instructions) {
+            return Err("the published layout of code objects is wrong".to_owned());
+        }
+        Ok(layout)
     }
 
     fn offset(&self, group: &str, name: &str, most: usize) -> Result<usize, String> {

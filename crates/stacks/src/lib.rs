@@ -6,9 +6,10 @@
 //! be any thread.
 //!
 //! Reading order: [`memory`], [`layout`] (where CPython keeps what); [`locations`], [`text`];
-//! [`reader`], [`process`], [`stack`].
+//! [`reader`], [`process`], [`codes`], [`stack`].
 //! Whether the layout is right the owner of a [`Reader`] finds out with a stack that it knows.
 
+mod codes;
 mod layout;
 mod locations;
 mod memory;

@@ -88,9 +88,13 @@ impl Reader {
 
     /// What is read of a thread's state.
     pub(crate) fn state(&self, at: usize) -> Option<Vec<u8>> {
+        self.pieces(&[(at, self.state_length())])
+    }
+
+    pub(crate) fn state_length(&self) -> usize {
         let layout = &self.layout.thread;
-        let last = [layout.previous, layout.next, layout.interpreter, layout.frame, layout.number].into_iter().max()?;
-        self.pieces(&[(at, last + 8)])
+        let words = [layout.previous, layout.next, layout.interpreter, layout.frame, layout.number];
+        words.into_iter().max().unwrap_or(0) + 8
     }
 
     /// The words at these offsets from an address.

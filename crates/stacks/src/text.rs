@@ -15,12 +15,6 @@ pub struct Text {
     is_cut: bool,
 }
 
-/// The length of a string's head, with the pointer to its characters that a string of a subclass has there.
-pub fn head_length(layout: &Layout) -> usize {
-    let [state, length, ascii, other] = layout.text;
-    (state + 4).max(length + 8).max(ascii).max(other + 8)
-}
-
 /// The length of the shortest head.
 pub fn least_head_length(layout: &Layout) -> usize {
     let [state, length, ascii, _] = layout.text;
