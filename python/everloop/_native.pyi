@@ -854,8 +854,13 @@ def read_process() -> dict[str, Any] | None:
     None: the interpreter cannot be read.
     """
 
-def read_holder(thread: int, seconds: float) -> list[tuple[str, int, str, tuple[int, int, int, int] | None]] | None:
-    """For tests: waits, without the GIL, until that thread holds it and stands still; returns its stack."""
+def read_holder(
+    thread: int, seconds: float, gate: int
+) -> list[tuple[str, int, str, tuple[int, int, int, int] | None]] | None:
+    """For tests: waits, without the GIL, until that thread holds it and stands still; returns its stack as it was then.
+
+    A byte is written to the file `gate` then, which may end what the thread does; or once the time is over.
+    """
 
 def write_notes() -> bool:
     """Waits until all notes are written, for a second at the most. False: a handler of the log is stuck."""

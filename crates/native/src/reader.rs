@@ -8,13 +8,16 @@
 //! A forked child goes on with its parent's reader: the layout and the addresses are the same, and it reads the memory
 //! of whichever process asks.
 
-use crate::ffi;
+use crate::clock;
+use crate::errors;
+use crate::ffi::{self, name};
 use crate::outbox;
 use everloop_core::sys;
 use everloop_stacks::{Frame, OwnMemory, Reader, Span, Symbols};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrame};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// None: it is blind.
 static READER: OnceLock<Option<Reader>> = OnceLock::new();
@@ -65,7 +68,7 @@ fn test(py: Python<'_>, reader: &Reader) -> Result<(), String> {
     for frame in &frames {
         let Some(object) = known else { return Err("more frames were read than there are".to_owned()) };
         if let Some(what) = difference(&object, frame).map_err(|error| error.to_string())? {
-            return Err(format!("the {what} of a frame was read wrongly"));
+            return Err(format!("a frame's {what} was read wrongly"));
         }
         known = ffi::caller(&object);
     }
@@ -78,12 +81,17 @@ fn test(py: Python<'_>, reader: &Reader) -> Result<(), String> {
 /// What differs between a frame as the interpreter tells it and as it was read.
 fn difference(object: &Bound<'_, PyFrame>, read: &Frame) -> PyResult<Option<&'static str>> {
     let code = ffi::frame_code(object);
-    for (what, text) in [("co_filename", &read.file), ("co_name", &read.function), ("co_qualname", &read.qualified)] {
-        let known = ffi::code_text(&code, &pyo3::types::PyString::new(object.py(), what))?;
+    let py = object.py();
+    for (name, text) in [
+        (name!(py, "co_filename"), &read.file),
+        (name!(py, "co_name"), &read.function),
+        (name!(py, "co_qualname"), &read.qualified),
+    ] {
+        let known = ffi::code_text(&code, &name)?;
         // What is no character is shown in another way here, and a name that is too long is cut.
         let known = known.to_string_lossy();
         if known != *text && !known.contains(char::REPLACEMENT_CHARACTER) && !text.ends_with('…') {
-            return Ok(Some(what));
+            return Ok(Some("names"));
         }
     }
     if ffi::address(&code) != read.code {
@@ -142,23 +150,29 @@ pub fn read_process(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     Ok(Some(told))
 }
 
-/// For tests: waits, without the GIL, until that thread holds it and stands still; returns its stack.
+/// For tests: waits, without the GIL, until that thread holds it and stands still; returns its stack as it was then.
+///
+/// A byte is written to the file `gate` then, which may end what the thread does; or once the time is over.
 #[pyfunction]
-pub fn read_holder(py: Python<'_>, thread: u32, seconds: f64) -> Option<Vec<PlainFrame>> {
+pub fn read_holder(py: Python<'_>, thread: u32, seconds: f64, gate: i32) -> PyResult<Option<Vec<PlainFrame>>> {
     prepare(py);
-    py.detach(|| {
-        let reader = reader()?;
-        let end = sys::now().saturating_add((seconds * 1e9) as u64);
-        let mut last = None;
-        while sys::now() < end {
-            let held = reader.process().filter(|process| process.gil_holder == Some(thread));
-            let stack = held.and_then(|_| stack_of(reader, thread));
-            if stack.is_some() && stack == last {
-                return stack;
-            }
-            last = stack;
-            std::thread::sleep(std::time::Duration::from_millis(20));
+    let (stack, opened) = py.detach(|| {
+        let end = sys::now().saturating_add(clock::from_seconds(seconds));
+        let (mut last, mut stack) = (None, None);
+        while stack.is_none() && sys::now() < end {
+            let now = reader().and_then(|reader| {
+                let holds = reader.process()?.gil_holder == Some(thread);
+                stack_of(reader, thread).filter(|_| holds)
+            });
+            stack = now.clone().filter(|_| now == last);
+            last = now;
+            std::thread::sleep(PAUSE);
         }
-        None
-    })
+        (stack, rustix::io::write(ffi::borrow_fd(gate), &[0]))
+    });
+    opened.map_err(errors::os_error)?;
+    Ok(stack)
 }
+
+/// Between two looks at the holder.
+const PAUSE: Duration = Duration::from_millis(5);
