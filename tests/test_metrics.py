@@ -88,8 +88,11 @@ def test_a_pile_of_short_steps_is_one_long_turn(loop):
 
 
 def test_a_timer_that_comes_late_is_a_delay(loop):
-    loop.call_later(0.001, loop.stop)
-    loop.call_soon(spin, 0.02)
+    def step():
+        loop.call_later(0.001, loop.stop)
+        spin(0.02)
+
+    loop.call_soon(step)
     loop.run_forever()
     assert loop.statistics()["delay_seconds"]["max"] >= 0.015
 
