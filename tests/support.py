@@ -264,14 +264,15 @@ def open_descriptors():
     return found
 
 
-WATCHDOG = "everloop-watch"
+WATCHDOG = ("everloop-watch", "everloop-deputy")
 
 
 def everloop_threads():
-    """The live threads that everloop started, by number, but for the process's watchdog, which lingers for a second."""
+    """The live threads that everloop started, by number, but for the process's watchdog and its deputy, which linger
+    for a second."""
     found = {thread.native_id: thread.name for thread in threading.enumerate()}
     with contextlib.suppress(FileNotFoundError):
         for task in os.listdir("/proc/self/task"):
             with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as comm:
                 found.setdefault(int(task), comm.read().strip())
-    return {number: name for number, name in found.items() if name.startswith("everloop") and name != WATCHDOG}
+    return {number: name for number, name in found.items() if name.startswith("everloop") and name not in WATCHDOG}

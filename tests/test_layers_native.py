@@ -30,7 +30,19 @@ CORE_ORDER = {
         {"mod"},
     ],
     "watchdog": [
-        {"cause", "deadlock", "open_reports", "pile_up", "pulse", "slices", "standstill", "suspect", "tally", "things"},
+        {
+            "cause",
+            "class",
+            "deadlock",
+            "open_reports",
+            "pile_up",
+            "pulse",
+            "slices",
+            "standstill",
+            "suspect",
+            "tally",
+            "things",
+        },
         {"evidence", "timing"},
         {"verdict"},
         {"mod"},
@@ -41,14 +53,14 @@ CORE_ORDER = {
 STACKS_ORDER = {"": [{"locations", "memory"}, {"layout"}, {"reader", "text"}, {"codes", "process"}, {"stack"}, {"lib"}]}
 NATIVE_ORDER = {
     "": [
-        {"errors", "generation", "watchdog_sleep"},
+        {"errors", "generation", "own_threads", "watchdog_sleep"},
         {"ffi"},
         {"clock", "private"},
         {"blocked_lines", "exit", "future_waiter", "origin", "this_thread", "threadsafe_hook"},
         {"handle", "starter"},
         {"outbox"},
         {"gates", "reader"},
-        {"aside"},
+        {"aside", "bases"},
         {"member"},
         {"event_loop"},
         {"calls", "transport"},
@@ -124,7 +136,16 @@ NATIVE_ORDER = {
         {"protocol"},
         {"mod"},
     ],
-    "watchdog": [{"sight", "snapshot"}, {"deadlock", "notes"}, {"end"}, {"watch"}, {"mod"}],
+    "watchdog": [
+        {"deputy", "sight", "snapshot"},
+        {"block", "deadlock"},
+        {"named_verdict"},
+        {"notes", "plain"},
+        {"end"},
+        {"watch"},
+        {"blind_look"},
+        {"mod"},
+    ],
 }
 ORDERS = {CORE: CORE_ORDER, STACKS: STACKS_ORDER, NATIVE: NATIVE_ORDER}
 

@@ -279,9 +279,9 @@ def test_the_report_can_be_silenced(watched, caplog):
 
 
 def test_a_line_that_cannot_be_read_is_reported_without_its_source(watched, reports):
-    code = compile("import time\ntime.sleep(0.15)", "<nowhere>", "exec")
+    code = compile("import time\ntime.sleep(0.15)", "/nowhere/at_all.py", "exec")
     block(watched, lambda: exec(code, {}), lambda: reports("ended"))
-    assert (reports()[0]["file"], reports()[0]["line"]) == ("<nowhere>", 2)
+    assert (reports()[0]["file"], reports()[0]["line"]) == ("/nowhere/at_all.py", 2)
 
 
 # ---- the help line

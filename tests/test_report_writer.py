@@ -210,7 +210,7 @@ def test_an_error_of_a_filter_is_told_and_the_next_report_is_written(loop, handl
 @pytest.mark.patience(60)
 def test_reports_that_a_stuck_handler_leaves_no_room_for_are_counted(loop, stuck, caplog):
     loop.slow_callback_duration = 0.001
-    code = "\n" * 100 + "time.sleep(0.003)"
+    code = compile("time.sleep(0.003)", "/nowhere/at_all.py", "exec")
 
     async def main():
         spin(0.1)

@@ -118,6 +118,20 @@ impl<T> Timers<T> {
         self.heap.pop().map(|entry| entry.item)
     }
 
+    /// The number of timers that are due at `now` and that `counts`. Looks at no others, but for their neighbours: who
+    /// stands below one that is not due in the heap is not due either.
+    pub fn due_len(&self, now: f64, counts: impl Fn(&T) -> bool) -> usize {
+        let heap = self.heap.as_slice();
+        let (mut below, mut count) = (vec![0], 0);
+        while let Some(at) = below.pop() {
+            if let Some(entry) = heap.get(at).filter(|entry| entry.key.0.0.get() <= now) {
+                count += usize::from(counts(&entry.item));
+                below.extend([2 * at + 1, 2 * at + 2]);
+            }
+        }
+        count
+    }
+
     pub fn len(&self) -> usize {
         self.heap.len()
     }
@@ -181,6 +195,19 @@ mod tests {
             cancelled.clear();
             assert!(!cancelled.is_majority(0));
         }
+    }
+
+    #[test]
+    fn those_that_are_due_are_counted() {
+        let mut timers = Timers::default();
+        for at in [5, 1, 9, 3, 7, 3] {
+            timers.insert(f64::from(at), at);
+        }
+        for (now, due) in [(0.5, 0), (3.0, 3), (8.0, 5), (100.0, 6)] {
+            assert_eq!(timers.due_len(now, |_| true), due, "{now}");
+        }
+        assert_eq!(timers.due_len(8.0, |at| *at != 3), 3, "some are dead");
+        assert_eq!(Timers::<()>::default().due_len(1.0, |()| true), 0);
     }
 
     proptest! {

@@ -48,8 +48,14 @@ impl Source {
     /// True if the loop's time is [`now`].
     #[inline]
     pub fn is_ours(&self, loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if self.is_known_ours(loop_) { Ok(true) } else { self.look(loop_) }
+    }
+
+    /// True if that is known, without asking anybody: for the watchdog, which runs nothing of the program's.
+    #[inline]
+    pub fn is_known_ours(&self, loop_: &Bound<'_, PyAny>) -> bool {
         let version = ffi::private::class_version(loop_);
-        if version != 0 && version == self.ours.load(Ordering::Relaxed) { Ok(true) } else { self.look(loop_) }
+        version != 0 && version == self.ours.load(Ordering::Relaxed)
     }
 
     /// An attribute of the loop was set or deleted.

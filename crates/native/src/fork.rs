@@ -54,7 +54,7 @@ use crate::event_loop::LoopCore;
 use crate::handoff::block_on;
 use crate::pool::PoolCore;
 use crate::this_thread::own_id;
-use crate::{blocked_lines, exit, ffi, gates, generation, listen, outbox, watchdog};
+use crate::{blocked_lines, exit, ffi, gates, generation, listen, outbox, own_threads, watchdog};
 use everloop_core::sync::lock;
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -68,6 +68,7 @@ pub fn after_fork_in_child(py: Python<'_>, pools: &Bound<'_, PyAny>, loops: &Bou
     ffi::children::after_fork();
     exit::after_fork();
     generation::after_fork();
+    own_threads::after_fork();
     watchdog::after_fork();
     outbox::after_fork();
     blocked_lines::after_fork();

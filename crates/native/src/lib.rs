@@ -16,6 +16,7 @@
 //! `tests/test_layers_native.py` has them all, file by file.
 
 mod aside;
+mod bases;
 mod blocked_lines;
 mod calls;
 mod clock;
@@ -34,6 +35,7 @@ mod listen;
 mod member;
 mod origin;
 mod outbox;
+mod own_threads;
 mod pool;
 mod private;
 mod reader;

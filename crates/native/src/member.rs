@@ -9,6 +9,7 @@
 //! **What is taken out is dropped outside the lock**: the last reference to an object of the program runs its code.
 
 use crate::aside::{Aside, AsideTimes, Reason};
+use crate::bases;
 use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
 use crate::this_thread::{collects, own_no_rescue, own_waiter};
@@ -103,7 +104,11 @@ impl<T> Asked<T> {
 impl Member {
     pub fn new(py: Python<'_>, home: bool, name: String) -> Self {
         let state = ThreadState::current(py);
-        let base_frame = state.top_frame(py).map_or(0, |frame| ffi::address(&frame));
+        let base = state.top_frame(py);
+        let base_frame = base.as_ref().map_or(0, |frame| ffi::address(frame));
+        if let Some(base) = base {
+            bases::note(&ffi::frame_code(&base));
+        }
         Self {
             waiter: own_waiter(),
             home,

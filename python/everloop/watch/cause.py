@@ -5,7 +5,7 @@ from typing import Any
 
 from .source import short
 
-__all__ = ["BLAMES_NOBODY", "UNKNOWN", "sentence", "subject", "with_names", "with_text"]
+__all__ = ["BLAMES_NOBODY", "UNKNOWN", "sentence", "subject", "thread_name", "with_name", "with_text"]
 
 UNKNOWN: dict[str, Any] = {"kind": "unknown", "on": None}
 
@@ -63,13 +63,20 @@ def subject(cause: dict[str, Any]) -> str:
     return ""
 
 
-def with_names(cause: dict[str, Any]) -> dict[str, Any]:
-    """The cause with the name of a thread in place of the kernel's number of it."""
+def thread_name(thread: str | int) -> str:
+    """The name of a thread that is known by the kernel's number: its name in Python, if it has one."""
+    if isinstance(thread, str):
+        return thread
+    return next((each.name for each in threading.enumerate() if each.native_id == thread), str(thread))
+
+
+def with_name(cause: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The cause with the name of its thread, which may have ended since the look `before`."""
     number = cause.get("thread")
     if not isinstance(number, int):
         return cause
-    name = next((thread.name for thread in threading.enumerate() if thread.native_id == number), str(number))
-    return {**cause, "thread": name}
+    known = before.get("number") == number
+    return {**cause, "number": number, "thread": before["thread"] if known else thread_name(number)}
 
 
 def with_text(cause: dict[str, Any] | None) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def blamed(frame: Frame, stack: tuple[Frame, ...], cause: dict[str, Any], lines:
     `frame` is what the watchdog names where neither the stack nor the shares say more.
     """
     if cause.get("kind") == "thread" and cause.get("file"):
-        return cause["file"], cause.get("line") or 0, cause.get("function") or "", None
+        return cause["file"], cause.get("line") or 0, cause.get("function") or "", cause.get("span")
     now = _own_frame(stack) or frame
     if lines and (is_own(lines[0][0]) or not is_own(now[0])):
         file, line, function, most = lines[0]

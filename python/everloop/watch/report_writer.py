@@ -85,7 +85,7 @@ class ReportWriter:
         waiting: int,
         rescued_after: float | None,
         relief: str | None,
-        thread: str,
+        thread: str | int,
         span: Span | None = None,
         stack: tuple[Frame, ...] = (),
         cause: dict[str, Any] | None = None,
@@ -108,7 +108,7 @@ class ReportWriter:
             span=frame[3],
             kind=kind,
             task=task,
-            thread=thread,
+            thread=causes.thread_name(thread),
             source_line=SourceLine(),
             loop=None if target is None else asyncio.BaseEventLoop.__repr__(target),  # asks no subclass
             stack=tuple(stack),
@@ -127,6 +127,12 @@ class ReportWriter:
         self._blocked[number] = step
         step.logged = self._is_to_be_logged(step)
         self._tell(step, "blocked", seconds, step.logged)
+
+    def named(self, *, number: int, kind: str, task: str, waiting: int, due: int, ready: int) -> None:
+        """Whose step it is, and what waits, of one that was told of while nobody could say that."""
+        if (step := self._blocked.get(number)) is not None:
+            step.kind, step.task = kind, task
+            step.waiting, step.due, step.ready = waiting, due, ready
 
     def lasts(
         self,
@@ -197,7 +203,7 @@ class ReportWriter:
     ) -> None:
         """Takes what is known of the cause and the lines of a block by now, and says which line is to blame."""
         if cause is not None:
-            step.cause = causes.with_names(cause)
+            step.cause = causes.with_name(cause, step.cause)
         if lines:
             step.lines = tuple(lines)
         is_new = frame is not None or step.file is None
@@ -205,7 +211,8 @@ class ReportWriter:
             at = frame or (step.file or "", step.line or 0, step.function or "", step.span)
             found = blamed(at, step.stack, step.cause, step.lines)
             is_new = is_new or found[:2] != (step.file, step.line)
-            step.file, step.line, step.function, step.span = found
+            step.file, step.line, step.span = found[0], found[1], found[3]
+            step.function = found[2].rpartition(".")[2]
         is_innocent = step.is_start or step.cause.get("kind") in causes.BLAMES_NOBODY
         step.level = logging.DEBUG if is_innocent else logging.WARNING
         if is_new:

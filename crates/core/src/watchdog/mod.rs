@@ -8,6 +8,7 @@
 //! [`Share`] how long a step that computes runs, and how long the others.
 
 mod cause;
+mod class;
 mod deadlock;
 mod evidence;
 mod open_reports;

@@ -57,7 +57,17 @@ impl OpenReports {
     }
 
     fn has_stall(&self, tick: u64) -> bool {
-        self.stall.is_some_and(|(of, _)| of == tick)
+        self.stall(tick).is_some()
+    }
+
+    /// The report of the step with this heartbeat.
+    pub fn stall(&self, tick: u64) -> Option<OpenReport> {
+        self.stall.filter(|(of, _)| *of == tick).map(|(_, open)| open)
+    }
+
+    /// True if a step is told of that blocks the loop.
+    pub fn has_any_stall(&self) -> bool {
+        self.stall.is_some()
     }
 
     /// The report of the step with this heartbeat has begun.

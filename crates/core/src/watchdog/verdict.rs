@@ -24,6 +24,7 @@
 
 use crate::sys::{Kind, State, SystemCall, Thing};
 use crate::watchdog::cause::Cause;
+use crate::watchdog::class::Class;
 use crate::watchdog::evidence::{Evidence, Holder, Stretch, scale};
 use crate::watchdog::suspect::Doing;
 use crate::watchdog::tally::Tally;
@@ -55,31 +56,6 @@ pub struct Verdict<Position> {
     pub delay: Option<u64>,
     /// The threads that had the global lock while the step waited for it, and how long, most first. None: unknown.
     pub holders: Vec<(Option<u32>, u64)>,
-}
-
-/// The doings of a step at one look, as they are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// For the thing at this place of the table.
-    Waits(usize),
-    WaitsForLock(Option<u32>),
-    Collects,
-    Imports,
-    Program,
-    Native,
-    /// And waits for the thing at this place of the table, if it does not run.
-    HoldsLock(Option<usize>),
-    Unknown,
-}
-
-impl Class {
-    fn can_wait(self) -> bool {
-        !matches!(self, Self::Program | Self::Native | Self::HoldsLock(None))
-    }
-
-    fn can_run(self) -> bool {
-        !matches!(self, Self::Waits(_) | Self::WaitsForLock(_) | Self::HoldsLock(Some(_)))
-    }
 }
 
 /// All looks at one block.
@@ -156,6 +132,22 @@ impl<Position: Copy + Eq> Looks<Position> {
         self.last = Some((seen, class));
     }
 
+    /// True if there was no look yet.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The global lock came soon to one who asked for it: what looked like native code that has it, since it was found at
+    /// the same place each time, was the program's own code in a short loop.
+    pub fn lock_came(&mut self) {
+        if let Some((_, class @ Class::HoldsLock(None))) = &mut self.last {
+            *class = Class::Program;
+            let time = self.holds_lock.min(self.until.saturating_sub(self.unchanged));
+            self.holds_lock -= time;
+            self.program += time;
+        }
+    }
+
     /// The class of a look.
     fn classify(&mut self, seen: &Evidence<Position>, describe: impl FnOnce(SystemCall) -> Thing) -> Class {
         let before = self.last.filter(|(before, _)| before.position == seen.position);
@@ -178,8 +170,9 @@ impl<Position: Copy + Eq> Looks<Position> {
                 None if before.is_none() => Class::Program,
                 Some(false) | None => Class::HoldsLock(None),
             },
-            Doing::Runs if matches!(seen.holder, Holder::Other(_) | Holder::Nobody) => Class::Native,
+            // It may have let go of the lock for a moment.
             Doing::Runs if seen.moves == Some(true) => Class::Program,
+            Doing::Runs if matches!(seen.holder, Holder::Other(_) | Holder::Nobody) => Class::Native,
             Doing::Runs => Class::Unknown,
             // A piece of a file that is mapped into memory.
             Doing::Unknown if seen.state == State::SleepsDeep => {
@@ -380,6 +373,16 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_lets_go_of_the_lock_soon_was_in_no_long_call() {
+        let mut looks = block(runs);
+        looks.lock_came();
+        assert_eq!(looks.judge(200 * MS, AFTER).cause, Cause::Computes);
+        let mut looks = block(waits);
+        looks.lock_came();
+        assert_eq!(looks.judge(200 * MS, AFTER).cause, Cause::WaitsFor(Thing::new(Kind::Sleep, None)));
+    }
+
+    #[test]
     fn each_cause_is_told_from_what_the_looks_find() {
         type Look = fn(u64) -> Evidence<char>;
         let table: &[(Look, Cause)] = &[
@@ -402,6 +405,8 @@ mod tests {
                 |now| Evidence { holder: Holder::Step, ..waits(now) },
                 Cause::HoldsGlobalLock(Some(Thing::new(Kind::Sleep, None))),
             ),
+            // It had let go of the lock for a moment at each look.
+            (|now| Evidence { moves: Some(true), holder: Holder::Nobody, ..runs(now) }, Cause::Computes),
             (|now| Evidence { holder: Holder::Nobody, ..runs(now) }, Cause::ComputesNative),
             (|now| Evidence { holder: Holder::Other(7), ..runs(now) }, Cause::ComputesNative),
             (|now| waits_for_lock(now, Holder::Other(7)), Cause::GlobalLockHeldBy(Some(7))),

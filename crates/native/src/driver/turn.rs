@@ -31,6 +31,7 @@ impl Driver<'_> {
         let this = core.get();
         let turns = &this.shared.counters.turns;
         turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed); // nobody else writes
+        this.shared.turner.store(self.member.thread, Ordering::Relaxed);
 
         // Whoever wants a step back goes first.
         if this.baton().is_wanted() && !self.give_way()? {

@@ -10,7 +10,7 @@ use everloop_core::registry::Change;
 use everloop_core::sync::{Mutex, lock};
 use everloop_core::wait::LastPost;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Nanoseconds that a step of any loop may take, while somebody asks for that; `u64::MAX`: nobody does. Written by the
 /// program, and read by the watchdog.
@@ -47,6 +47,8 @@ impl ReportAfter {
 pub struct Shared {
     pub baton: Baton,
     pub heartbeat: Heartbeat,
+    /// The kernel's number of the thread that turns the loop, or did last. Written by it; read by the watchdog.
+    pub turner: AtomicU32,
     /// Gone once the loop is closed. A thread that polls has a reference of its own, so that its descriptor is not
     /// closed meanwhile. Written and read under the GIL: a thread that forks must not leave this lock taken in the
     /// child.
@@ -84,6 +86,7 @@ impl Shared {
         Self {
             baton: Baton::default(),
             heartbeat: Heartbeat::default(),
+            turner: AtomicU32::new(0),
             poller: Mutex::new(Some(Arc::new(poller))),
             last_post: LastPost::default(),
             rescue: AtomicBool::new(false),

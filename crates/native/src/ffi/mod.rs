@@ -47,7 +47,7 @@ pub use hashing::hook_hashes;
 pub use interruption::{call_on_main_thread, interrupt_call};
 pub use objects::{address, file_descriptor, is_plain_number, set_attribute, type_name};
 pub use onlooker::{
-    attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, columns, definition_address, frame_line,
+    attach_quietly, bound_to, call_c_method, callback_name, caller, code_text, definition_address, frame_line,
     is_of_class, owner_name, place, qualified_name, text_of, untraced,
 };
 pub use peek::{peek, peek_traverse};

@@ -88,12 +88,6 @@ pub fn frame_line(frame: &Bound<'_, PyFrame>) -> u32 {
     u32::try_from(line).unwrap_or(0)
 }
 
-/// The columns of an instruction on `line`, in bytes; None where it reaches over lines, or nobody knows.
-pub fn columns(code: &Bound<'_, PyCode>, instruction: i32, line: u32) -> Option<(u32, u32)> {
-    let [start_line, start, end_line, end] = place(code, usize::try_from(instruction).ok()?)?;
-    (start_line == line && end_line == line).then_some((start, end))
-}
-
 /// The place of an instruction in the source: its first line and column, and its last ones. None: nobody knows.
 pub fn place(code: &Bound<'_, PyCode>, instruction: usize) -> Option<[u32; 4]> {
     let instruction = c_int::try_from(instruction).ok()?;

@@ -293,6 +293,7 @@ fn begin_again(this: &LoopCore, member: &Member) {
     // Perhaps the baton came from a thread that sleeps in the poll, where nobody needs watching.
     watchdog_sleep::wake();
     this.shared.counters.end_standstill();
+    this.shared.turner.store(member.thread, Ordering::Relaxed);
     this.shared.heartbeat.begin_step();
     let deferred = std::mem::take(&mut *lock(&this.queues.deferred));
     this.queues

@@ -28,6 +28,7 @@ mod pages;
 pub mod runs;
 
 use crate::clock;
+use crate::own_threads::OwnThread;
 use binding::{Binding, Connection};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -117,6 +118,7 @@ fn end(server: Server) {
 
 /// The life of a thread that accepts.
 fn accept_all(binding: &Binding, limit: u64) {
+    let _own = OwnThread::enter();
     let open = matches!(binding.address, address::Address::Net { open: true, .. });
     let checks = matches!(binding.address, address::Address::Net { open: false, .. });
     let serve = move |connection: Box<dyn Connection>| serve(connection, limit, open, checks);
@@ -132,7 +134,7 @@ fn accept_all(binding: &Binding, limit: u64) {
             let thread = thread::Builder::new().name("everloop-listen".to_owned());
             let served = Served;
             let _refused = thread.spawn(move || {
-                let _served = served;
+                let (_served, _own) = (served, OwnThread::enter());
                 serve(connection);
             });
         } else {

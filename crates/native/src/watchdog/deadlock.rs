@@ -8,6 +8,7 @@ use crate::ffi;
 use crate::handoff::{deadlock, debugger};
 use crate::member::Member;
 use crate::outbox;
+use crate::own_threads::is_own;
 use everloop_core::sync::lock;
 use everloop_core::sys::{self, Activity};
 use everloop_core::turn::Wait;
@@ -27,7 +28,7 @@ pub fn look(core: &Bound<'_, LoopCore>) -> PyResult<Standing> {
     let look_at = |number: u32| {
         let is_stuck = || sys::waits_without_end(number);
         match members.iter().find(|member| member.thread == number) {
-            None if number == own => Thread::Idle,
+            None if number == own || is_own(number) => Thread::Idle,
             Some(member) if member.aside_reason().is_none() => Thread::Idle, // it sleeps in the poll, or is spare
             Some(member) if waits_for_others(member) && is_stuck() => Thread::Stuck(member.aside_serial()),
             None if is_stuck() => Thread::Stuck(None),

@@ -34,9 +34,14 @@
 //! needless to look. An interpreter without a GIL would not need the proofs, but steps could then run beside each other
 //! anyway.
 
+mod blind_look;
+mod block;
 mod deadlock;
+mod deputy;
 mod end;
+mod named_verdict;
 mod notes;
+mod plain;
 mod sight;
 mod snapshot;
 mod watch;
@@ -189,11 +194,23 @@ fn stop() {
 pub fn after_fork() {
     replace_after_fork(&WATCHDOG, Watchdog::new());
     IDLE_SLEEP.after_fork();
-    watch::after_fork();
+    deputy::after_fork();
 }
 
 /// The life of the watchdog.
 fn watch_all() {
+    deputy::appoint(look_closer);
+    watch_loops_that_run();
+    deputy::dismiss();
+}
+
+/// Looks closer at all loops: what the deputy does.
+fn look_closer() {
+    let watches = lock(&WATCHDOG).watches.clone();
+    watches.iter().for_each(|watch| watch.look_closer(clock::now()));
+}
+
+fn watch_loops_that_run() {
     // The time at which the watchdog last looked, or woke up; and the time by which it has overslept since.
     let (mut last, mut overslept) = (clock::now(), 0);
     loop {
@@ -224,6 +241,7 @@ fn watch_all() {
             let timing = Timing { now, last, overslept, period: watch.period() };
             watch.shared.sighting.look(watch.shared.heartbeat.tick(), timing);
             watch.look(last, overslept);
+            watch.look_closer(clock::now());
         }
         last = now;
         let before = clock::now();

@@ -5,21 +5,32 @@
 //! told, and leaves it as a note (`outbox.rs`). The text is made in Python, on the thread that writes it
 //! (`everloop/watch/report_writer.py`).
 
+use super::block::{Block, own};
+use super::named_verdict::{NamedVerdict, span_of};
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::member::Member;
 use crate::outbox;
 use everloop_core::watchdog::OpenReport;
+use everloop_stacks::Frame;
 use pyo3::prelude::*;
-use pyo3::types::PyWeakrefReference;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// Begins a report: the step of `member` has blocked since `since`; `released` is when it was put aside.
-pub fn begin(core: &Bound<'_, LoopCore>, member: &Member, since: u64, released: Option<u64>) -> PyResult<OpenReport> {
+/// Begins a report: the step of `member` has blocked since `since`; `released` is when it was put aside. The verdict
+/// says why.
+pub fn begin(
+    core: &Bound<'_, LoopCore>,
+    member: &Member,
+    since: u64,
+    released: Option<u64>,
+    verdict: Option<NamedVerdict>,
+) -> PyResult<OpenReport> {
     let seen = Snapshot::take(core, member)?;
+    let reference = PyWeakrefReference::new(core)?.unbind();
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let seconds = clock::to_seconds(clock::now().saturating_sub(since));
     let rescued_after = released.map(|at| clock::to_seconds(at.saturating_sub(since)));
@@ -27,26 +38,87 @@ pub fn begin(core: &Bound<'_, LoopCore>, member: &Member, since: u64, released: 
         details.set_item("number", number)?;
         details.set_item("seconds", seconds)?;
         details.set_item("rescued_after", rescued_after)?;
+        details.set_item("loop", reference)?;
+        if let Some(verdict) = verdict {
+            verdict.tell(details)?;
+        }
         seen.tell(details)
     });
     Ok(OpenReport { number, since })
 }
 
+/// Begins a report of a block that nobody could look at with the GIL; `told` if its text was written already.
+pub fn begin_blind(block: &Block, verdict: NamedVerdict, now: u64, told: bool) -> OpenReport {
+    let since = block.who.since;
+    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+    let seconds = clock::to_seconds(now.saturating_sub(since));
+    let frames = verdict.frames(block).to_vec();
+    let thread = verdict.other_holder.as_ref().map_or(block.who.thread, |(number, _)| *number);
+    outbox::leave("blocked", move |details| {
+        details.set_item("number", number)?;
+        details.set_item("seconds", seconds)?;
+        details.set_item("told", told)?;
+        details.set_item("thread", thread)?;
+        // Whose step it is nobody can say without the GIL: `named` says that.
+        details.set_item("kind", "callback")?;
+        details.set_item("task", "")?;
+        details.set_item("waiting", 0)?;
+        for unknown in ["columns", "inside", "relief", "rescued_after"] {
+            details.set_item(unknown, None::<u32>)?;
+        }
+        verdict.tell(details)?;
+        tell_frames(details, &frames)
+    });
+    OpenReport { number, since }
+}
+
+/// A block that has begun to be told of goes on.
+pub fn lasts(open: OpenReport, verdict: NamedVerdict, now: u64) {
+    let seconds = clock::to_seconds(now.saturating_sub(open.since));
+    outbox::leave("lasts", move |details| {
+        details.set_item("number", open.number)?;
+        details.set_item("seconds", seconds)?;
+        verdict.tell(details)
+    });
+}
+
+/// The GIL has come while a step lasts of which nobody could say whose it is.
+pub fn name(core: &Bound<'_, LoopCore>, member: &Member, open: OpenReport) -> PyResult<()> {
+    let seen = Snapshot::take(core, member)?;
+    outbox::leave("named", move |details| {
+        details.set_item("number", open.number)?;
+        seen.tell_names(details)
+    });
+    Ok(())
+}
+
+/// Tells of frames that were read without the GIL.
+fn tell_frames(details: &Bound<'_, PyDict>, frames: &[Frame]) -> PyResult<()> {
+    let line = own(frames);
+    details.set_item("file", line.map_or("<native>", |frame| &frame.file))?;
+    details.set_item("line", line.map_or(0, |frame| frame.line))?;
+    details.set_item("function", line.map_or("", |frame| &frame.function))?;
+    details.set_item("span", line.and_then(span_of))?;
+    let stack = frames.iter().map(|frame| (frame.file.as_str(), frame.line, frame.qualified.as_str(), span_of(frame)));
+    details.set_item("stack", PyTuple::new(details.py(), stack.collect::<Vec<_>>())?)
+}
+
 /// Its step has been put aside, and blocks the loop no longer.
 pub fn rescued(open: OpenReport, now: u64) {
-    tell("rescued", open, now);
+    tell("rescued", open, now, None);
 }
 
-/// Its step has ended or come back, or its loop's run is over.
-pub fn end(open: OpenReport, now: u64) {
-    tell("ended", open, now);
+/// Its step has ended or come back, or its loop's run is over. The verdict is one of all that was seen of it.
+pub fn end(open: OpenReport, now: u64, verdict: Option<NamedVerdict>) {
+    tell("ended", open, now, verdict);
 }
 
-fn tell(method: &'static str, open: OpenReport, now: u64) {
+fn tell(method: &'static str, open: OpenReport, now: u64, verdict: Option<NamedVerdict>) {
     let seconds = clock::to_seconds(now.saturating_sub(open.since));
     outbox::leave(method, move |details| {
         details.set_item("number", open.number)?;
-        details.set_item("seconds", seconds)
+        details.set_item("seconds", seconds)?;
+        verdict.map_or(Ok(()), |verdict| verdict.tell(details))
     });
 }
 

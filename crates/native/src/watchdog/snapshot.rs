@@ -10,7 +10,7 @@ use crate::member::Member;
 use everloop_core::sync::{Mutex, lock};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFrame, PyString, PyType};
+use pyo3::types::{PyDict, PyFrame, PyString, PyTuple, PyType};
 
 /// A line of Python code.
 struct Line {
@@ -18,21 +18,49 @@ struct Line {
     number: u32,
     function: Py<PyString>,
     qualified: Py<PyString>,
-    /// The columns of the instruction on the line, in bytes.
-    columns: Option<(u32, u32)>,
+    /// The place of the instruction: first line and column, last line and column, these in bytes.
+    place: Option<[u32; 4]>,
 }
 
+/// A line as a report is told of it: file, number, qualified name of the function, and the span of the instruction.
+type Told<'a> = (&'a Py<PyString>, u32, &'a Py<PyString>, Option<Span>);
+/// First line, last line, first column, last column.
+type Span = (u32, u32, u32, u32);
+
+impl Line {
+    fn span(&self) -> Option<Span> {
+        self.place.map(|[line, column, end_line, end_column]| (line, end_line, column, end_column))
+    }
+
+    /// The columns of an instruction that does not reach over lines.
+    fn columns(&self) -> Option<(u32, u32)> {
+        let [line, column, end_line, end_column] = self.place?;
+        (line == self.number && end_line == self.number).then_some((column, end_column))
+    }
+
+    fn told(&self) -> Told<'_> {
+        (&self.file, self.number, &self.qualified, self.span())
+    }
+}
+
+/// The most frames of a step that are told of, and the most that are looked at for one of the program's own.
+const MOST_TOLD: usize = 32;
+const MOST_LOOKED_AT: usize = 1000;
+
 pub struct Snapshot {
-    /// The line of the program's own code at which the step stands; a line of other code if it is in none of the
-    /// program's; None: it is in no Python code.
-    line: Option<Line>,
-    /// The innermost line, if it is another one.
-    inside: Option<Line>,
+    /// The innermost frames of the step.
+    stack: Vec<Line>,
+    /// The line of the program's own code at which the step stands, if it stands in any and that is not in `stack`.
+    own: Option<Line>,
+    /// Where that line is in `stack` otherwise; or a line of other code, if the step stands in none of the program's.
+    at: usize,
     callback: String,
     /// The name of the task, if it is a step of one.
     task: Option<String>,
-    /// The number of callbacks that wait.
+    /// The number of callbacks that wait, of timers that are due, and of files that are ready.
     waiting: usize,
+    due: usize,
+    ready: usize,
     thread: String,
     /// The thread that turns the loop, where that is another one.
     relief: Option<String>,
@@ -66,60 +94,119 @@ impl Snapshot {
     pub fn take(core: &Bound<'_, LoopCore>, member: &Member) -> PyResult<Self> {
         let py = core.py();
         let this = core.get();
-        let [line, inside] = lines(py, member)?;
+        let (stack, at, own) = stand(py, member)?;
         let (callback, task) = names(py, member);
         let relief = this.baton().holder().filter(|id| *id != member.id());
+        let (waiting, due, ready) = waiting(core);
         Ok(Self {
-            line,
-            inside,
+            stack,
+            own,
+            at,
             callback,
             task,
-            waiting: ffi::peek(&this.queues.turn, py, |turn| turn.ready_len()).unwrap_or(0),
+            waiting,
+            due,
+            ready,
             thread: member.name.clone(),
             relief: relief.and_then(|id| lock(&this.threads.members).get(&id).map(|member| member.name.clone())),
         })
     }
 
     pub fn tell(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
-        match &self.line {
+        let line = self.own.as_ref().or_else(|| self.stack.get(self.at));
+        match line {
             Some(line) => {
                 details.set_item("file", &line.file)?;
                 details.set_item("line", line.number)?;
                 details.set_item("function", &line.function)?;
-                details.set_item("columns", line.columns)?;
             }
             None => {
                 details.set_item("file", "<native>")?;
                 details.set_item("line", 0)?;
                 details.set_item("function", &self.callback)?;
-                details.set_item("columns", None::<u32>)?;
             }
         }
-        details.set_item("inside", self.inside.as_ref().map(|line| (&line.file, line.number, &line.qualified)))?;
+        details.set_item("columns", line.and_then(Line::columns))?;
+        details.set_item("span", line.and_then(Line::span))?;
+        details.set_item("stack", PyTuple::new(details.py(), self.stack.iter().map(Line::told))?)?;
+        let inside = self.stack.first().filter(|_| self.own.is_some() || self.at > 0);
+        details.set_item("inside", inside.map(|line| (&line.file, line.number, &line.qualified)))?;
+        details.set_item("thread", &self.thread)?;
+        details.set_item("relief", self.relief.as_ref())?;
+        self.tell_names(details)
+    }
+
+    /// Tells whose step it is, and what waits.
+    pub fn tell_names(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
         details.set_item("kind", if self.task.is_some() { "task" } else { "callback" })?;
         details.set_item("task", self.task.as_ref().unwrap_or(&self.callback))?;
         details.set_item("waiting", self.waiting)?;
-        details.set_item("thread", &self.thread)?;
-        details.set_item("relief", self.relief.as_ref())
+        details.set_item("due", self.due)?;
+        details.set_item("ready", self.ready)
     }
 }
 
-/// The lines at which the step stands: the innermost one of the program's own code, and the innermost of all.
-fn lines(py: Python<'_>, member: &Member) -> PyResult<[Option<Line>; 2]> {
-    let Some(top) = member.step_frames(py).next() else { return Ok([None, None]) };
-    let innermost = line_of(&top)?;
-    for (depth, frame) in member.step_frames(py).enumerate() {
-        if is_own(&frame)? {
-            return Ok(if depth == 0 { [Some(innermost), None] } else { [Some(line_of(&frame)?), Some(innermost)] });
+/// The frames of the step, the innermost first; which of them stands in the program's own code; and that one, if it is
+/// too far out to be among them. Code that was generated is the program's own only if nothing else is.
+fn stand(py: Python<'_>, member: &Member) -> PyResult<(Vec<Line>, usize, Option<Line>)> {
+    let (mut stack, mut generated) = (Vec::new(), None);
+    for (depth, frame) in member.step_frames(py).take(MOST_LOOKED_AT).enumerate() {
+        let origin = origin_of(&frame)?;
+        if depth < MOST_TOLD {
+            stack.push(line_of(&frame)?);
+        } else if origin == Origin::Own {
+            return Ok((stack, 0, Some(line_of(&frame)?)));
+        }
+        if origin == Origin::Own {
+            let mut more = member.step_frames(py).take(MOST_TOLD).skip(depth + 1);
+            more.try_for_each(|frame| line_of(&frame).map(|line| stack.push(line)))?;
+            return Ok((stack, depth, None));
+        }
+        if origin == Origin::Generated && depth < MOST_TOLD {
+            generated.get_or_insert(depth);
         }
     }
-    Ok([Some(innermost), None])
+    Ok((stack, generated.unwrap_or(0), None))
 }
 
-fn is_own(frame: &Bound<'_, PyFrame>) -> PyResult<bool> {
+/// Where the code of a frame comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program.
+    Own,
+    /// Text that was no file: `python -c`, a template, a library that writes code.
+    Generated,
+    /// A library.
+    Foreign,
+}
+
+/// Where code comes from, by the name of its file.
+pub fn origin(file: &str) -> Origin {
+    if lock(&FOREIGN).iter().any(|prefix| file.starts_with(prefix)) {
+        Origin::Foreign
+    } else if file.starts_with('<') {
+        Origin::Generated
+    } else {
+        Origin::Own
+    }
+}
+
+fn origin_of(frame: &Bound<'_, PyFrame>) -> PyResult<Origin> {
     let file = ffi::code_text(&ffi::frame_code(frame), &name!(frame.py(), "co_filename"))?;
-    let file = file.to_string_lossy();
-    Ok(!lock(&FOREIGN).iter().any(|prefix| file.starts_with(prefix)))
+    Ok(origin(&file.to_string_lossy()))
+}
+
+/// What waits while the step blocks: callbacks, timers that are due, and files that are ready. A clock of the program's
+/// own is not asked: then no timer is counted.
+fn waiting(core: &Bound<'_, LoopCore>) -> (usize, usize, usize) {
+    let (py, this) = (core.py(), core.get());
+    let now = this.clock.is_known_ours(core).then(|| this.time());
+    let queued = ffi::peek(&this.queues.turn, py, |turn| {
+        let due = now.map_or(0, |now| turn.timers.due_len(now, |timer| !timer.get().is_cancelled(py)));
+        (turn.ready_len(), due)
+    });
+    let (waiting, due) = queued.unwrap_or_default();
+    (waiting, due, this.shared.poller().map_or(0, |poller| poller.ready_len()))
 }
 
 fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
@@ -131,7 +218,7 @@ fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
         number,
         function: ffi::code_text(&code, &name!(py, "co_name"))?.unbind(),
         qualified: ffi::code_text(&code, &name!(py, "co_qualname"))?.unbind(),
-        columns: ffi::columns(&code, ffi::frame_instruction(frame), number),
+        place: usize::try_from(ffi::frame_instruction(frame)).ok().and_then(|at| ffi::place(&code, at)),
     })
 }
 

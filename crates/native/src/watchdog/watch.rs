@@ -1,6 +1,9 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
+use super::block::{Block, BlockKey, Noticed};
+use super::deputy::{self, ASKED, CAME};
 use super::end::End;
+use super::named_verdict::NamedVerdict;
 use super::sight::{Position, doing, look_at};
 use super::{deadlock, notes};
 use crate::aside::Reason;
@@ -15,12 +18,13 @@ use crate::member::Member;
 use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
 use everloop_core::watchdog::{
-    self, Action, Circumstances, Deadlock, Look, OpenReports, Pulse, SeenAside, Share, Standstill, Suspect, Timing,
+    self, Action, Circumstances, Deadlock, LongTurn, Look, OpenReport, OpenReports, PileUp, Pulse, SeenAside, Share,
+    Standstill, Suspect, Timing, TurnCounters,
 };
 use pyo3::prelude::*;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// One loop that runs.
 pub struct Watch {
@@ -30,20 +34,35 @@ pub struct Watch {
     pub seen: Mutex<Seen, { rank::SEEN }>,
 }
 
-/// A loop, as the watchdog remembers it from look to look. Locked by the watchdog, and by home when its run ends.
+/// A loop, as the watchdog remembers it from look to look. Locked by the watchdog, by its deputy, and by home when its
+/// run ends.
 #[derive(Default)]
 pub struct Seen {
     /// The time that a step has lasted.
-    pulse: Pulse,
+    pub pulse: Pulse,
+    /// Does a turn last, of many short steps?
+    pile_up: PileUp,
+    pub long_turn: Option<LongTurn>,
+    /// The step that the deputy has found, which looks in the watchdog's place.
+    pub noticed: Noticed,
+    /// What blocks the loop now, and what did before, until its report is ended.
+    pub block: Option<Block>,
+    pub finished: Option<Block>,
+    /// The report of a block that is no step's.
+    pub open: Option<(BlockKey, OpenReport)>,
+    /// The heartbeat of the step whose report does not say yet whose it is.
+    pub unnamed: Option<u64>,
+    /// Nanoseconds that the watchdog has overslept, in all.
+    pub overslept: u64,
     /// The step that lasts: is it blocked?
     suspect: Suspect<Position>,
     /// The last time at which a debugger was at the step that lasts: its time counts from then on.
-    debugged: u64,
+    pub debugged: u64,
     /// The thread whose next instruction is to be noted.
     probed: Option<Arc<Member>>,
     /// The thread whose step is to be divided.
     asked: Option<Arc<Member>>,
-    reports: OpenReports,
+    pub reports: OpenReports,
     /// Does nobody turn the loop?
     standstill: Standstill,
     /// Do its steps wait for each other for ever?
@@ -56,10 +75,8 @@ pub struct Seen {
     end: End,
 }
 
-/// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
-/// late. Written by the watchdog; home reads them when its run ends.
-static ASKED: AtomicU64 = AtomicU64::new(0);
-static CAME: AtomicU64 = AtomicU64::new(0);
+/// While a report is open, the watchdog looks at least so often, in nanoseconds: its end is told of soon.
+const END_PERIOD: u64 = 4_000_000;
 
 impl Seen {
     /// A debugger is at the step of `member`, which is left alone.
@@ -74,6 +91,18 @@ impl Seen {
         let probing = self.probed.as_ref().is_some_and(|member| member.is_probing());
         self.suspect.awaits_answer(probing, now)
     }
+
+    /// True if a report of what blocks the loop is open.
+    fn tells_of_stall(&self) -> bool {
+        self.reports.has_any_stall() || self.open.is_some()
+    }
+
+    /// Judges the step of this heartbeat, as of now; None: nobody has looked closer at it.
+    fn judge(&self, tick: u64, now: u64, report_after: u64) -> Option<NamedVerdict> {
+        let is_it = |block: &&Block| block.who.key == BlockKey::Step(tick);
+        let block = self.block.as_ref().filter(is_it).or_else(|| self.finished.as_ref().filter(is_it))?;
+        block.has_looks().then(|| NamedVerdict::new(block, now, report_after))
+    }
 }
 
 impl Watch {
@@ -83,10 +112,11 @@ impl Watch {
         let rescue_after = rescues.then(|| self.shared.rescue_after.load(Ordering::Relaxed));
         let divides = self.shared.divides.load(Ordering::Relaxed);
         let shortest = if divides { rescue_after.map(watchdog::pace) } else { rescue_after };
-        watchdog::period(self.report_after(), shortest)
+        let period = watchdog::period(self.report_after(), shortest);
+        if lock(&self.seen).tells_of_stall() { period.min(END_PERIOD) } else { period }
     }
 
-    fn report_after(&self) -> u64 {
+    pub fn report_after(&self) -> u64 {
         self.shared.report_after.load(Ordering::Relaxed)
     }
 
@@ -95,7 +125,9 @@ impl Watch {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
             && self.shared.counters.aside.load(Ordering::SeqCst)
                 == self.shared.counters.in_block_on.load(Ordering::SeqCst)
+            && self.shared.heartbeat.woken().is_none()
             && gates::left_open().is_none()
+            && !lock(&self.seen).tells_of_stall()
     }
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
@@ -103,9 +135,18 @@ impl Watch {
         self.shared.heartbeat.note_look();
         let now = clock::now();
         let tick = self.shared.heartbeat.tick();
+        let (report_after, period) = (self.report_after(), self.period());
         let mut seen = lock(&self.seen);
+        seen.overslept += overslept;
+        let counts = TurnCounters {
+            turns: self.shared.counters.turns.load(Ordering::Relaxed),
+            steps: self.shared.heartbeat.steps(),
+            slept: self.shared.heartbeat.slept(),
+            rests: !self.shared.baton.is_open() || self.shared.baton.is_polling(),
+        };
+        seen.long_turn = seen.pile_up.look(counts, now, last, report_after);
         let unseen = self.unseen(&seen, tick, CAME.load(Ordering::Relaxed));
-        let look = seen.pulse.look(tick, Timing { now, last, overslept, period: self.period() });
+        let look = seen.pulse.look(tick, Timing { now, last, overslept, period });
         match look {
             Look::Beats { before } | Look::Starved { before } => {
                 if let (Look::Beats { .. }, Some(lasted)) = (look, unseen) {
@@ -115,7 +156,7 @@ impl Watch {
                 let probed = seen.probed.take().filter(|member| member.is_probing());
                 let asked = seen.asked.take().filter(|member| member.is_dividing());
                 if tick != before {
-                    seen.reports.end_stall(before).into_iter().for_each(|open| notes::end(open, now));
+                    self.ended(&mut seen, before, now - overslept.min(now));
                 }
                 drop(seen);
                 if let Some(member) = probed {
@@ -140,6 +181,27 @@ impl Watch {
         self.look_aside(now);
         self.look_for_deadlock(tick, now);
         self.settle_gates();
+    }
+
+    /// The step of this heartbeat has ended.
+    fn ended(&self, seen: &mut Seen, tick: u64, now: u64) {
+        let report_after = self.report_after();
+        let since = seen.block.as_ref().or(seen.finished.as_ref()).map_or(now, |block| block.who.since);
+        let open = seen.reports.end_stall(tick);
+        if open.is_none() && now.saturating_sub(since) < report_after {
+            return;
+        }
+        let verdict = seen.judge(tick, now, report_after);
+        if let Some(open) = open {
+            notes::end(open, now, verdict);
+        } else if let Some(verdict) = verdict.filter(NamedVerdict::blames_nobody)
+            && let Some(block) = seen.block.as_ref().or(seen.finished.as_ref())
+        {
+            // It has lasted, and nobody is to blame: that is what is told.
+            let open = notes::begin_blind(block, verdict.clone(), now, false);
+            notes::end(open, now, Some(verdict));
+        }
+        seen.finished = None;
     }
 
     /// Closes gates that nobody has needed since the last look.
@@ -178,20 +240,31 @@ impl Watch {
         if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came) {
             notes::unseen(lasted);
         }
-        seen.reports.take_all().into_iter().for_each(|open| notes::end(open, now));
+        if let Some((_, open)) = seen.open.take() {
+            notes::end(open, now, None);
+        }
+        seen.reports.take_all().into_iter().for_each(|open| notes::end(open, now, None));
     }
 
     /// A step has lasted since `since`.
     fn stalled(&self, tick: u64, since: u64, now: u64) {
         let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
-        let is_due =
-            |seen: &Seen, now| seen.reports.is_stall_due(tick, since.max(seen.debugged), now, self.report_after());
-        let (due, awaits_answer) = {
+        let report_after = self.report_after();
+        // By the time that the step answers for, as far as that is known.
+        let due = |seen: &Seen, now| -> Option<Option<NamedVerdict>> {
+            if !seen.reports.is_stall_due(tick, since.max(seen.debugged), now, report_after) {
+                return None;
+            }
+            let verdict = seen.judge(tick, now, report_after);
+            let is_charged = verdict.as_ref().is_none_or(|verdict| verdict.charged >= report_after);
+            is_charged.then_some(verdict)
+        };
+        let (is_due, awaits_answer, is_unnamed) = {
             let seen = lock(&self.seen);
-            (is_due(&seen, now), seen.awaits_answer(now))
+            (due(&seen, now).is_some(), seen.awaits_answer(now), seen.unnamed == Some(tick))
         };
         // While a probe is out, every look with the GIL would keep the step from getting it.
-        if (!rescue_on || awaits_answer) && !due {
+        if (!rescue_on || awaits_answer) && !is_due && !is_unnamed {
             return;
         }
         let asked = times_slept();
@@ -203,11 +276,23 @@ impl Watch {
             if rescue_on {
                 self.consider_rescue(core, &member, seen, times_slept() != asked, now)?;
             }
-            if is_due(seen, clock::now()) && self.shared.heartbeat.tick() == tick {
+            if self.shared.heartbeat.tick() != tick {
+                return Ok(());
+            }
+            if seen.unnamed.take_if(|of| *of == tick).is_some()
+                && let Some(open) = seen.reports.stall(tick)
+            {
+                notes::name(core, &member, open)?;
+            }
+            if let Some(block) = seen.block.as_mut().filter(|block| block.who.key == BlockKey::Step(tick)) {
+                block.lock_came(clock::now().saturating_sub(now));
+            }
+            if let Some(verdict) = due(seen, clock::now()) {
                 if debugger::is_at(core.py(), &member)? {
                     return seen.leave_to_debugger(core.py(), &member);
                 }
-                seen.reports.begin_stall(tick, notes::begin(core, &member, since.max(seen.debugged), None)?);
+                let open = notes::begin(core, &member, since.max(seen.debugged), None, verdict)?;
+                seen.reports.begin_stall(tick, open);
             }
             Ok(())
         });
@@ -295,11 +380,12 @@ impl Watch {
                 let found = SeenAside { serial: times.serial, since: times.since };
                 aside.push(found);
                 if !is_quiet && seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
-                    let open = notes::begin(core, member, times.since, Some(times.released))?;
+                    let verdict = NamedVerdict::of_aside(member.thread, times.since, now, self.report_after());
+                    let open = notes::begin(core, member, times.since, Some(times.released), Some(verdict))?;
                     seen.reports.begin_aside(times.serial, open);
                 }
             }
-            seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now));
+            seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now, None));
             if is_quiet { Ok(()) } else { seen.end.look(core, &members, now) }
         });
     }
@@ -328,10 +414,10 @@ impl Watch {
             return;
         }
         let asked = clock::now();
-        ASKED.store(asked, Ordering::Relaxed);
+        deputy::ask(asked);
         ffi::attach_quietly(|py| {
             let came = clock::now();
-            ASKED.store(0, Ordering::Relaxed);
+            deputy::answered();
             if watchdog::came_late(asked, came) {
                 CAME.store(came, Ordering::Relaxed);
             }
@@ -340,12 +426,8 @@ impl Watch {
                 notes::failed(error);
             }
         });
+        deputy::answered(); // also where there is no interpreter any more
     }
-}
-
-/// In a forked child nobody waits for the GIL.
-pub fn after_fork() {
-    ASKED.store(0, Ordering::Relaxed);
 }
 
 /// The thread that runs a step now.

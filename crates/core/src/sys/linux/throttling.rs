@@ -1,22 +1,22 @@
 //! The time that a control group was kept from running, as it had used up its share of the processors.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A group lies in no more groups than this.
 const DEEPEST: usize = 16;
 
-/// The counts of the groups that this process is in. They are found and opened once.
+/// The counts of the groups that this process is in. They are found once, and opened for each look: nothing is left open.
 #[derive(Debug, Default)]
-pub struct Throttling(Vec<File>);
+pub struct Throttling(Vec<PathBuf>);
 
 impl Throttling {
     /// Finds the groups of this process.
-    pub fn open() -> Self {
+    pub fn find() -> Self {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let paths = groups.lines().flat_map(folders).take(DEEPEST * 4);
         let counts = |folder: String| {
-            let file = File::open(format!("{folder}/cpu.stat")).ok()?;
+            let file = PathBuf::from(format!("{folder}/cpu.stat"));
             throttled(&read(&file)?).map(|_| file)
         };
         Self(paths.filter_map(counts).collect())
@@ -29,10 +29,8 @@ impl Throttling {
     }
 }
 
-fn read(file: &File) -> Option<String> {
-    let mut bytes = [0; 1024];
-    let count = file.read_at(&mut bytes, 0).ok()?;
-    Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
+fn read(file: &Path) -> Option<String> {
+    fs::read_to_string(file).ok()
 }
 
 /// The folders in which the group of a line of cgroups(7)'s `/proc/self/cgroup`, and all that it lies in, may be found.
@@ -100,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_counts_of_this_process_never_go_back() {
-        let throttling = Throttling::open();
+        let throttling = Throttling::find();
         let before = throttling.total();
         assert!(throttling.total() >= before);
     }

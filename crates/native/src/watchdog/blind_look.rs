@@ -1,0 +1,132 @@
+//! A closer look at what blocks a loop: evidence is collected, a report is begun where nobody gets the GIL, and what
+//! lasts is told of again. Nothing here needs the GIL: the watchdog does it at each look, and its deputy while the
+//! watchdog waits for the GIL.
+
+use super::block::{self, Block, BlockKey, Suspected, own};
+use super::named_verdict::NamedVerdict;
+use super::watch::{Seen, Watch};
+use super::{deputy, notes, plain};
+use crate::outbox;
+use everloop_core::sync::lock;
+use std::sync::atomic::Ordering;
+
+/// The form of reports that says that nobody wants any, and that of JSON: see outbox.rs.
+const OFF: u8 = 0;
+const JSON: u8 = 2;
+/// Fewer steps than this in a turn are not many.
+const FEW: u64 = 3;
+
+impl Watch {
+    /// Looks closer, if something lasts. Needs no GIL.
+    pub fn look_closer(&self, now: u64) {
+        let report_after = self.report_after();
+        let (who, overslept, steps) = {
+            let mut seen = lock(&self.seen);
+            let who = self.suspected(&mut seen, now);
+            let is_it = |block: &Block| who.is_some_and(|who| block.who.key == who.key);
+            if !seen.block.as_ref().is_some_and(is_it) {
+                seen.finish_block(now, report_after);
+            }
+            let Some(who) = who else { return };
+            let overslept = seen.overslept;
+            seen.block.get_or_insert_with(|| Block::new(who, report_after, overslept));
+            if !seen.block.as_ref().is_some_and(|block| block.is_look_due(now)) {
+                return self.tell_blind(&mut seen, now, report_after);
+            }
+            (who, overslept, seen.long_turn.map_or(0, |turn| turn.new))
+        };
+        let found = block::look(&who, now, steps);
+        let seen = &mut *lock(&self.seen);
+        let Some(block) = seen.block.as_mut().filter(|block| block.who.key == who.key) else { return };
+        block.add(found, report_after, overslept);
+        self.tell_blind(seen, now, report_after);
+    }
+
+    /// What blocks the loop now, if it is more than a moment.
+    fn suspected(&self, seen: &mut Seen, now: u64) -> Option<Suspected> {
+        let thread = self.shared.turner.load(Ordering::Relaxed);
+        let tick = self.shared.heartbeat.tick();
+        if let Some(turn) = seen.long_turn {
+            let turns = self.shared.counters.turns.load(Ordering::Relaxed);
+            return Some(Suspected { key: BlockKey::Turn(turns), since: turn.since, thread });
+        }
+        if tick % 2 == 1 {
+            // The pulse stands still while the watchdog waits for the GIL.
+            let noticed = if seen.pulse.tick() == tick { seen.pulse.since() } else { seen.noticed.since(tick, now) };
+            return Some(Suspected { key: BlockKey::Step(tick), since: noticed.max(seen.debugged), thread });
+        }
+        let woken = self.shared.heartbeat.woken().filter(|_| self.shared.baton.is_polling())?;
+        Some(Suspected { key: BlockKey::Waking(woken), since: woken, thread })
+    }
+
+    /// Begins a report where the GIL does not come, and goes on with one that is open.
+    fn tell_blind(&self, seen: &mut Seen, now: u64, report_after: u64) {
+        let Some(block) = seen.block.as_mut().filter(|block| block.has_looks()) else { return };
+        let key = block.who.key;
+        let verdict = NamedVerdict::new(block, now, report_after);
+        let gil_is_kept = match key {
+            BlockKey::Step(_) => deputy::is_overdue(now),
+            BlockKey::Waking(_) => true,
+            BlockKey::Turn(_) => false,
+        };
+        let open = match key {
+            BlockKey::Step(tick) => seen.reports.stall(tick),
+            _ => seen.open.filter(|(of, _)| *of == key).map(|(_, open)| open),
+        };
+        if let Some(open) = open {
+            if block.is_telling_due(now) {
+                if gil_is_kept {
+                    say(block, &verdict, now);
+                }
+                notes::lasts(open, verdict, now);
+            }
+            return;
+        }
+        let is_due = verdict.charged >= report_after
+            && match key {
+                BlockKey::Step(_) | BlockKey::Waking(_) => gil_is_kept,
+                // A step that has had half of that time is on its way to be told of by itself.
+                BlockKey::Turn(_) => {
+                    let current = now.saturating_sub(seen.pulse.since());
+                    seen.long_turn.is_some_and(|turn| turn.steps >= FEW) && current < verdict.charged / 2
+                }
+            };
+        if !is_due {
+            return;
+        }
+        let told = gil_is_kept && say(block, &verdict, now);
+        let open = notes::begin_blind(block, verdict, now, told);
+        if let BlockKey::Step(tick) = key {
+            seen.reports.begin_stall(tick, open);
+            seen.unnamed = Some(tick);
+        } else {
+            seen.open = Some((key, open));
+        }
+    }
+}
+
+impl Seen {
+    /// What blocked the loop does so no more.
+    fn finish_block(&mut self, now: u64, report_after: u64) {
+        let Some(block) = self.block.take() else { return };
+        if let Some((_, open)) = self.open.take_if(|(of, _)| *of == block.who.key) {
+            notes::end(open, now, Some(NamedVerdict::new(&block, now, report_after)));
+        }
+        if matches!(block.who.key, BlockKey::Step(_)) {
+            self.finished = Some(block); // its report is ended at the next look
+        }
+    }
+}
+
+/// Has a report written that needs no GIL, unless nobody wants any.
+fn say(block: &Block, verdict: &NamedVerdict, now: u64) -> bool {
+    let mode = outbox::report_mode();
+    let frames = verdict.frames(block);
+    let lasted = now.saturating_sub(block.who.since);
+    match mode {
+        OFF => return false,
+        JSON => deputy::say(plain::json(verdict, own(frames), lasted)),
+        _ => deputy::say(plain::text(verdict, own(frames), frames, lasted)),
+    }
+    true
+}

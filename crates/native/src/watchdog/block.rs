@@ -1,0 +1,285 @@
+//! A block: what the watchdog and its deputy have seen of it, without the GIL.
+//!
+//! Each look asks the kernel what the thread does, and reads where it stands from memory (`reader.rs`). What the looks
+//! mean is decided in the core (`everloop_core::watchdog::Looks`).
+
+use super::deputy::{PATIENCE, is_overdue};
+use super::snapshot::{Origin, origin};
+use crate::bases::is_base;
+use crate::ffi;
+use crate::reader::reader;
+use everloop_core::sys::{self, Throttling};
+use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
+use everloop_stacks::{Frame, Process, Reader, Thread};
+use std::sync::LazyLock;
+
+/// The most frames that are read of a stack, and that are kept of it.
+const MOST_READ: usize = 256;
+const MOST_KEPT: usize = 32;
+/// So often the innermost frame is read once more, to see whether it moves.
+const READS: usize = 6;
+/// The shortest time between two looks, in nanoseconds.
+const SOONEST: u64 = 4_000_000;
+/// The places of which the names are kept.
+const MOST_PLACES: usize = 64;
+
+/// What blocks a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKey {
+    /// The step of this heartbeat.
+    Step(u64),
+    /// Whoever has the GIL, which the loop has waited for since its sleep ended at this time.
+    Waking(u64),
+    /// The many short steps of the turn of this number.
+    Turn(u64),
+}
+
+/// A thread that may block its loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Suspected {
+    pub key: BlockKey,
+    /// The time at which that began.
+    pub since: u64,
+    /// The kernel's number of the thread that turns the loop.
+    pub thread: u32,
+}
+
+/// A place in the program's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    code: usize,
+    line: u32,
+}
+
+/// A heartbeat, and when a closer look first found it.
+#[derive(Clone, Copy, Default)]
+pub struct Noticed {
+    tick: u64,
+    at: u64,
+}
+
+impl Noticed {
+    /// The time at which this heartbeat was first found, which may be now.
+    pub fn since(&mut self, tick: u64, now: u64) -> u64 {
+        if self.tick != tick {
+            *self = Self { tick, at: now };
+        }
+        self.at
+    }
+}
+
+/// What one look has found.
+pub struct Found {
+    evidence: Evidence<Option<Place>>,
+    stack: Vec<Frame>,
+    /// Another thread that has the GIL, and where it stands.
+    other_holder: Option<(u32, Vec<Frame>)>,
+}
+
+/// The processors that the process was not given.
+static THROTTLING: LazyLock<Throttling> = LazyLock::new(Throttling::find);
+
+/// Looks at the thread. Needs no GIL, and must not be called with it: then everybody would seem to wait for that.
+pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
+    let activity = sys::activity(who.thread);
+    let process = reader().and_then(Reader::process);
+    let find = |process: &Process, number| -> Option<Thread> {
+        process.threads.iter().find(|thread| thread.number == number).copied()
+    };
+    let read = |number, most| {
+        let thread = find(process.as_ref()?, number)?;
+        reader()?.stack(&thread, most)
+    };
+    let stack = read(who.thread, MOST_READ);
+    let usage = sys::usage(who.thread);
+    let state = sys::state(who.thread);
+    let stands = |frames: &[Frame]| frames.first().map(|frame| (frame.code, frame.instruction));
+    let moves = reader().map(|_| match &stack {
+        // Who is in a short loop is often found at the same instruction.
+        Some(stack) => (0..READS).any(|_| read(who.thread, 1).is_none_or(|again| stands(&again) != stands(stack))),
+        None => true,
+    });
+    let holder = match &process {
+        None => Holder::Unknown,
+        Some(process) if !process.gil_locked => Holder::Nobody,
+        Some(process) => match process.gil_holder {
+            None => Holder::Unknown,
+            Some(number) if number == who.thread => Holder::Step,
+            Some(number) => Holder::Other(number),
+        },
+    };
+    let other_holder = match holder {
+        Holder::Other(number) => Some((number, kept(read(number, MOST_READ).unwrap_or_default()))),
+        _ => None,
+    };
+    let mut stack = stack.unwrap_or_default();
+    let end = stack.iter().position(|frame| is_base(frame.code));
+    stack.truncate(if matches!(who.key, BlockKey::Waking(_)) { 0 } else { end.unwrap_or(stack.len()) });
+    let imports = stack.iter().any(|frame| frame.file.starts_with("<frozen importlib"));
+    let resolves = stack.first().is_some_and(|frame| frame.function == "getaddrinfo");
+    let evidence = Evidence {
+        moves,
+        call: activity.call(),
+        state,
+        cpu: usage.cpu,
+        delay: usage.delay,
+        holder,
+        holder_delay: if let Holder::Other(number) = holder { sys::usage(number).delay } else { None },
+        collecting: process.as_ref().is_some_and(|process| process.collecting),
+        importing: imports,
+        resolving: resolves,
+        steps,
+        // The deputy's would be another one.
+        watchdog_delay: if is_overdue(now) { None } else { sys::usage(sys::thread_number()).delay },
+        throttled: THROTTLING.total(),
+        ..Evidence::new(now, own(&stack).map(place), Doing::new(activity, ffi::is_interpreters))
+    };
+    Found { evidence, stack: kept(stack), other_holder }
+}
+
+fn kept(mut frames: Vec<Frame>) -> Vec<Frame> {
+    // The program's own frame may be far out, below a deep library: it is the one that is told of.
+    if let Some(at) = frames.iter().position(is_own).filter(|at| *at >= MOST_KEPT) {
+        frames.swap(MOST_KEPT - 1, at);
+    }
+    frames.truncate(MOST_KEPT);
+    frames
+}
+
+fn is_own(frame: &Frame) -> bool {
+    origin(&frame.file) == Origin::Own
+}
+
+/// The frame of the program's own code that a report names; another one if there is none.
+pub fn own(frames: &[Frame]) -> Option<&Frame> {
+    let generated = || frames.iter().find(|frame| origin(&frame.file) == Origin::Generated);
+    frames.iter().find(|frame| is_own(frame)).or_else(generated).or_else(|| frames.first())
+}
+
+fn place(frame: &Frame) -> Place {
+    Place { code: frame.code, line: frame.line }
+}
+
+/// All looks at a block.
+pub struct Block {
+    pub who: Suspected,
+    looks: Looks<Option<Place>>,
+    /// The time of the next look, and the time that it will have lasted when it is told of again.
+    next: u64,
+    tell_at: u64,
+    /// The names of the places: file and function.
+    names: Vec<(Place, String, String)>,
+    /// The stack at the last look that could read it, and the thread that had the GIL then, if that was another one.
+    stack: Vec<Frame>,
+    other_holder: Option<(u32, Vec<Frame>)>,
+    /// Where the step stood at the last look.
+    at: Option<Place>,
+    /// Where it stood when the GIL came soon to one who asked for it.
+    came_at: Option<Place>,
+    /// The time by which the watchdog had overslept at the last look, in all.
+    overslept: u64,
+}
+
+impl Block {
+    pub fn new(who: Suspected, report_after: u64, overslept: u64) -> Self {
+        let looks = Looks::new(who.since);
+        let (names, stack) = (Vec::new(), Vec::new());
+        Self {
+            who,
+            looks,
+            next: who.since.saturating_add(next_look(0, report_after)),
+            tell_at: next_telling(0),
+            names,
+            stack,
+            other_holder: None,
+            at: None,
+            came_at: None,
+            overslept,
+        }
+    }
+
+    /// True if it is time for another look.
+    pub fn is_look_due(&self, now: u64) -> bool {
+        now >= self.next
+    }
+
+    /// Adds a look, where the watchdog has overslept by so much in all.
+    pub fn add(&mut self, mut seen: Found, report_after: u64, overslept: u64) {
+        let now = seen.evidence.now;
+        seen.evidence.overslept = overslept.saturating_sub(self.overslept);
+        self.overslept = overslept;
+        if is_overdue(now) {
+            self.came_at = None;
+        } else if self.came_at.is_some() && self.came_at == seen.evidence.position {
+            seen.evidence.moves = Some(true); // it is there again and again, and would let go of the GIL
+        }
+        self.looks.add(seen.evidence, sys::thing);
+        let next = self.who.since + next_look(now.saturating_sub(self.who.since), report_after);
+        // As soon as it may be due for a report, but not at once again.
+        let missing = report_after.saturating_sub(self.looks.charged());
+        self.next = if missing > 0 { next.min(now + missing.max(SOONEST)) } else { next };
+        self.at = seen.evidence.position;
+        if let Some(frame) = own(&seen.stack) {
+            let at = place(frame);
+            if self.names.len() < MOST_PLACES && self.names.iter().all(|(known, ..)| *known != at) {
+                self.names.push((at, frame.file.clone(), frame.function.clone()));
+            }
+            self.stack = seen.stack;
+        }
+        if seen.other_holder.as_ref().is_some_and(|(_, frames)| !frames.is_empty()) || self.other_holder.is_none() {
+            self.other_holder = seen.other_holder;
+        }
+    }
+
+    /// The GIL has come after so long to one who asked for it: a step that runs on had it to give.
+    pub fn lock_came(&mut self, after: u64) {
+        if after < PATIENCE {
+            self.looks.lock_came();
+            self.came_at = self.at;
+        }
+    }
+
+    /// Adds a look at a step that is aside: it waits, or computes without the GIL.
+    pub fn add_aside(&mut self, now: u64) {
+        let activity = sys::activity(self.who.thread);
+        let mut evidence = Evidence::new(now, None, Doing::new(activity, ffi::is_interpreters));
+        (evidence.call, evidence.holder) = (activity.call(), Holder::Nobody);
+        self.looks.add(evidence, sys::thing);
+    }
+
+    /// True if anybody has looked at it.
+    pub fn has_looks(&self) -> bool {
+        !self.looks.is_empty()
+    }
+
+    /// Judges it, as of now.
+    pub fn judge(&self, now: u64, report_after: u64) -> Verdict<Option<Place>> {
+        self.looks.judge(now, report_after)
+    }
+
+    /// True if it is to be told of once more: it has been told of before.
+    pub fn is_telling_due(&mut self, now: u64) -> bool {
+        let lasted = now.saturating_sub(self.who.since);
+        let is_due = lasted >= self.tell_at;
+        if is_due {
+            self.tell_at = next_telling(lasted);
+        }
+        is_due
+    }
+
+    /// The innermost frames of the step.
+    pub fn stack(&self) -> &[Frame] {
+        &self.stack
+    }
+
+    /// The frames of this thread when it last had the GIL.
+    pub fn other_holder(&self, number: u32) -> &[Frame] {
+        self.other_holder.as_ref().filter(|(thread, _)| *thread == number).map_or(&[], |(_, frames)| frames)
+    }
+
+    /// The names of a place: file, line and function.
+    pub fn name(&self, at: Place) -> Option<(String, u32, String)> {
+        let (place, file, function) = self.names.iter().find(|(known, ..)| *known == at)?;
+        Some((file.clone(), place.line, function.clone()))
+    }
+}

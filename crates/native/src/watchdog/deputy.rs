@@ -1,0 +1,142 @@
+//! The deputy: a native thread that looks in the watchdog's place while that waits for the GIL, and that writes what
+//! nobody could write who needs the GIL.
+//!
+//! The watchdog asks for the GIL to act, and C code may hold that for seconds. Nobody who waits for it sees or says
+//! anything; the deputy never asks for it. It sleeps unless the watchdog has waited for longer than [`PATIENCE`].
+//!
+//! **Who touches what.** `ASKED` and `CAME`: written by the watchdog; read by the deputy, and by home when its run ends.
+//! `DEPUTY`: the watchdog, and whoever hands over a text, under its lock, for a moment.
+//!
+//! **The races.**
+//! - *Standard error is a pipe that nobody reads.* The deputy is stuck, and holds nothing meanwhile: the watchdog goes
+//!   on, texts past [`MOST`] are dropped, and nobody waits for the deputy's end.
+//! - *The watchdog asks before the deputy sleeps.* `unpark` is kept for the next `park`.
+//! - *The watchdog ends while its deputy looks.* The deputy sees that at its next look. Another watchdog has another one.
+
+use crate::clock;
+use crate::exit;
+use crate::own_threads::OwnThread;
+use everloop_core::sync::{Mutex, lock, replace_after_fork};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// The watchdog may wait for the GIL so long, in nanoseconds, before another one looks.
+pub const PATIENCE: u64 = 10_000_000;
+/// The time between two looks of the deputy.
+const PERIOD: Duration = Duration::from_millis(5);
+/// So many texts may wait to be written.
+const MOST: usize = 16;
+
+/// The time since which the watchdog waits for the GIL, 0 while it does not; and the time at which the GIL last came
+/// late.
+pub static ASKED: AtomicU64 = AtomicU64::new(0);
+pub static CAME: AtomicU64 = AtomicU64::new(0);
+
+struct Deputy {
+    /// Looks at all loops; None: there is no watchdog.
+    look: Option<fn()>,
+    /// The thread, once it was wanted, and what is true when it is to end.
+    thread: Option<(Thread, Arc<AtomicBool>)>,
+    /// The texts that it is to write.
+    texts: Vec<String>,
+}
+
+impl Deputy {
+    const fn new() -> Self {
+        Self { look: None, thread: None, texts: Vec::new() }
+    }
+
+    /// Wakes the thread, or starts it. Where the system refuses it, nobody looks and nothing is said.
+    fn wake(&mut self) {
+        if let Some((thread, _)) = &self.thread {
+            return thread.unpark();
+        }
+        let Some(look) = self.look else { return };
+        let ends = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ends);
+        let spawned = thread::Builder::new().name("everloop-deputy".to_owned()).spawn(move || serve(&seen, look));
+        self.thread = spawned.ok().map(|spawned| (spawned.thread().clone(), ends));
+    }
+}
+
+static DEPUTY: Mutex<Deputy> = Mutex::new(Deputy::new());
+
+/// A watchdog has begun: whoever looks in its place calls this.
+pub fn appoint(look: fn()) {
+    lock(&DEPUTY).look = Some(look);
+}
+
+/// The watchdog ends, and its deputy too, as soon as it can.
+pub fn dismiss() {
+    let mut deputy = lock(&DEPUTY);
+    deputy.look = None;
+    if let Some((thread, ends)) = deputy.thread.take() {
+        ends.store(true, Ordering::Relaxed);
+        thread.unpark();
+    }
+}
+
+/// The watchdog is about to wait for the GIL.
+pub fn ask(now: u64) {
+    ASKED.store(now, Ordering::SeqCst);
+    lock(&DEPUTY).wake();
+}
+
+/// The watchdog has the GIL, or gets it no more.
+pub fn answered() {
+    ASKED.store(0, Ordering::SeqCst);
+}
+
+/// True if the watchdog has waited for the GIL for so long that somebody must hold it.
+pub fn is_overdue(now: u64) -> bool {
+    let asked = ASKED.load(Ordering::SeqCst);
+    asked != 0 && now.saturating_sub(asked) >= PATIENCE
+}
+
+/// Has the deputy write a text to standard error.
+pub fn say(text: String) {
+    let mut deputy = lock(&DEPUTY);
+    if deputy.texts.len() < MOST {
+        deputy.texts.push(text);
+    }
+    deputy.wake();
+}
+
+/// In a forked child nobody waits for the GIL, and there is no deputy.
+pub fn after_fork() {
+    ASKED.store(0, Ordering::Relaxed);
+    replace_after_fork(&DEPUTY, Deputy::new());
+}
+
+/// The life of the deputy.
+fn serve(ends: &AtomicBool, look: fn()) {
+    let _own = OwnThread::enter();
+    while !ends.load(Ordering::Relaxed) && !exit::is_exiting() {
+        let asked = ASKED.load(Ordering::SeqCst);
+        let waited = clock::now().saturating_sub(asked);
+        if asked == 0 {
+            thread::park();
+        } else if waited < PATIENCE {
+            thread::park_timeout(Duration::from_nanos(PATIENCE - waited));
+        } else {
+            look();
+            write_texts();
+            thread::park_timeout(PERIOD);
+        }
+        write_texts();
+    }
+}
+
+fn write_texts() {
+    let texts = mem::take(&mut lock(&DEPUTY).texts);
+    for text in texts {
+        // Not through the library's buffer, whose lock a fork may find taken. A closed standard error is nobody's fault.
+        let mut rest = text.as_bytes();
+        while let Ok(written @ 1..) = rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stderr(), rest)) {
+            rest = &rest[written..];
+        }
+    }
+}

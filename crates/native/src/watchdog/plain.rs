@@ -1,0 +1,76 @@
+//! The report as it is written while nobody can run Python: a few lines, or one of JSON.
+
+use super::named_verdict::NamedVerdict;
+use crate::clock;
+use everloop_stacks::Frame;
+use std::fmt::Write;
+use std::process;
+
+/// So many frames are written.
+const MOST: usize = 6;
+
+/// The text for a block that has lasted for so many nanoseconds, with the frames of the thread that it is about.
+pub fn text(verdict: &NamedVerdict, line: Option<&Frame>, frames: &[Frame], lasted: u64) -> String {
+    let cause = match (verdict.kind, &verdict.other_holder) {
+        ("gil", _) => "C code of this step holds the GIL",
+        ("collector", _) => "garbage is collected",
+        ("thread", Some(_)) => "another thread holds the GIL",
+        ("thread", None) => "other threads hold the GIL",
+        ("import", _) => "a module is imported",
+        _ => "somebody holds the GIL",
+    };
+    let mut text = format!(
+        "warning[blocked]: the event loop has been blocked for {} ms (still blocked): {cause}\n",
+        lasted / 1_000_000
+    );
+    if let Some(frame) = line {
+        add(&mut text, format_args!("  --> {}:{} in {}\n", frame.file, frame.line, frame.qualified));
+    }
+    for frame in frames.iter().take(MOST) {
+        add(&mut text, format_args!("   = at: {}:{} in {}\n", frame.file, frame.line, frame.qualified));
+    }
+    if let Some((number, _)) = &verdict.other_holder {
+        add(&mut text, format_args!("   = thread: {number}\n"));
+    }
+    add(&mut text, format_args!("   = note: nothing can run Python meanwhile; the report follows in the log\n"));
+    text
+}
+
+/// The same as a line of JSON.
+pub fn json(verdict: &NamedVerdict, line: Option<&Frame>, lasted: u64) -> String {
+    let mut text = format!(
+        "{{\"state\": \"blocked\", \"told\": true, \"pid\": {}, \"seconds\": {:.3}, \"cause\": {{\"kind\": {}",
+        process::id(),
+        clock::to_seconds(lasted),
+        quoted(verdict.kind)
+    );
+    if let Some((number, _)) = &verdict.other_holder {
+        add(&mut text, format_args!(", \"thread\": {number}"));
+    }
+    text.push('}');
+    if let Some(frame) = line {
+        let (file, function) = (quoted(&frame.file), quoted(&frame.function));
+        add(&mut text, format_args!(", \"file\": {file}, \"line\": {}, \"function\": {function}", frame.line));
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn add(text: &mut String, more: std::fmt::Arguments<'_>) {
+    // Text in memory takes whatever comes.
+    let _never = text.write_fmt(more);
+}
+
+/// A string of JSON.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\0'..' ' => add(&mut quoted, format_args!("\\u{:04x}", u32::from(letter))),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
