@@ -159,6 +159,8 @@ def test_what_is_ours_too_is_used():
 # ---- Rust
 
 ROOMS = [RUST / "private.rs", RUST / "ffi/private.rs"]
+# How CPython lays out its objects in memory.
+STACKS = RUST.parent.parent / "stacks/src"
 # Names in strings that are no attributes of others: what a repr shows.
 WORDS = {"_ThreadSafeHandle"}
 # A function that is documented.
@@ -176,3 +178,10 @@ def test_rust_asks_others_for_private_names_only_in_the_rooms(path):
     foreign = attributes - PUBLIC - WORDS - INHERITED - LOOKED_UP - (OWN - FOREIGN)
     assert foreign == set(), f"{path.name}: to private.rs with it"
     assert {*re.findall(r"\b_Py[A-Z]\w+", source)} - TYPES == set(), f"{path.name}: to ffi/private.rs with it"
+
+
+@pytest.mark.parametrize("path", sorted(STACKS.glob("*.rs")), ids=lambda path: path.name)
+def test_what_the_interpreter_calls_its_fields_stands_in_one_file(path):
+    fields = r"\b(?:_Py[A-Z]\w+|co_\w+|ob_\w+|interp|instr_ptr|native_thread_id|current_frame|ceval_gil)\b"
+    found = set(re.findall(fields, re.sub("//.*", "", path.read_text())))
+    assert (found != set()) is (path.name == "layout.rs")

@@ -254,12 +254,14 @@ for _ in range(60): work_{0}(8)
     try:
         for _ in range(300):
             for thread in (_native.read_process() or {"threads": []})["threads"]:
-                for file, line, name, _span in _native.read_stack(thread) or []:
-                    if file.startswith("file_"):
-                        number = file.removeprefix("file_").removesuffix(".py")
-                        assert name in {f"work_{number}", "<module>"}
-                        assert line <= 3
-                        seen.add(number)
+                stack = [frame for frame in _native.read_stack(thread) or [] if frame[0].startswith("file_")]
+                if stack:
+                    number = stack[0][0].removeprefix("file_").removesuffix(".py")
+                    assert names(stack) == [*[f"work_{number}"] * (len(stack) - 1), names(stack)[-1]]
+                    assert names(stack)[-1] == "<module>"
+                    assert {frame[0] for frame in stack} == {f"file_{number}.py"}
+                    assert {frame[1] for frame in stack} <= {0, 1, 2, 3}
+                    seen.add(number)
     finally:
         stop.set()
         for maker in makers:

@@ -45,7 +45,7 @@ impl Reader {
         let bytes = self.pieces(&addresses.iter().map(|at| (*at, length)).collect::<Vec<_>>())?;
         let (mut referred, mut first_lines) = (Vec::new(), Vec::new());
         for code in bytes.chunks(length) {
-            if word(code, self.layout.ob_type)? != self.code_type {
+            if word(code, self.layout.class)? != self.code_type {
                 return None;
             }
             for part in [layout.file, layout.name, layout.qualified, layout.lines] {

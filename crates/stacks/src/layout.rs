@@ -31,8 +31,8 @@ pub struct Layout {
     pub thread: ThreadState,
     pub frame: FrameObject,
     pub code: CodeObject,
-    /// In every object.
-    pub ob_type: usize,
+    /// In every object: its class.
+    pub class: usize,
     /// The number of bytes of a `bytes` object, and its first one.
     pub bytes: [usize; 2],
     /// The state and the length of a string, and the size of its head: of ASCII, and of other text.
@@ -87,7 +87,7 @@ const KNOWN_3_12: Layout = Layout {
     thread: ThreadState { previous: 0, next: 8, interpreter: 16, frame: 56, frame_is_indirect: true, number: 144 },
     frame: FrameObject { previous: 8, code: 0, instruction: 56, owner: 70 },
     code: CodeObject { file: 112, name: 120, qualified: 128, lines: 136, first_line: 68, instructions: 192 },
-    ob_type: 8,
+    class: 8,
     bytes: [16, 32],
     text: [32, 16, 40, 56],
 };
@@ -251,13 +251,13 @@ impl<'a> Published<'a> {
                 first_line: code("firstlineno")?,
                 instructions: code("co_code_adaptive")?,
             },
-            ob_type: self.offset("pyobject", "ob_type", SMALL)?,
+            class: self.offset("pyobject", "ob_type", SMALL)?,
             bytes: [bytes("ob_size")?, bytes("ob_sval")?],
             // The head of text that is not ASCII has a length and a pointer more (published from 3.15 on).
             text: [text("state")?, text("length")?, ascii, ascii + 16],
         };
         let CodeObject { file, name, qualified, lines, first_line, instructions } = layout.code;
-        if [file, name, qualified, lines, first_line, layout.ob_type].iter().any(|part| part + 8 > instructions) {
+        if [file, name, qualified, lines, first_line, layout.class].iter().any(|part| part + 8 > instructions) {
             return Err("the published layout of code objects is wrong".to_owned());
         }
         Ok(layout)
