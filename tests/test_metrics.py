@@ -258,6 +258,30 @@ def test_the_lines_that_have_blocked_are_told_of_up_to_32_and_the_others_togethe
     assert samples["everloop_blocked_total", labels] == 1
 
 
+BLOCKS = """
+import json, os
+import everloop
+reader, writer = os.pipe()
+everloop.on_block(lambda record: record["state"] == "blocked" and os.write(writer, b"o"))
+
+async def main():
+    os.read(reader, 1)
+
+loop = everloop.EventLoop(rescue=False)
+loop.slow_callback_duration = 0.001
+loop.run_until_complete(main())
+loop.close()  # what is to be reported has been by then
+print(json.dumps(everloop.statistics()["blocked_lines"]))
+"""
+
+
+def test_a_line_at_which_a_step_has_blocked_is_told_of():
+    done = run_script(BLOCKS, EVERLOOP_REPORT="off")
+    [line] = json.loads(done.stdout)
+    assert (line["file"], line["function"], line["count"], line["cause"] != "") == ("<string>", "main", 1, True)
+    assert line["seconds"] >= 0.001
+
+
 # ---- the page
 
 

@@ -228,11 +228,14 @@ class ReportWriter:
         _, own = shares.pop((step.file or "", step.line or 0), (None, seconds))
         step.source_line.function, step.source_line.span = step.function, step.span
         step.source_line.add(own, kind, rescued)
+        # For who looks in from outside.
+        _native.note_blocked_line(step.file or UNSEEN, step.line or 0, step.function or "", kind, own, True)
         for (file, line), (function, share) in shares.items():
             if share >= LEAST_SHARE:
                 other = self._line(file, line)
                 other.function = function
                 other.add(share, kind, rescued)
+                _native.note_blocked_line(file, line, function, kind, share, True)
 
     def lines(self) -> list[tuple[str | None, int, SourceLine]]:
         """The lines at which blocks have ended. May be called on any thread."""
