@@ -17,19 +17,11 @@ pub struct Heartbeat {
     looked: AtomicBool,
     /// The time at which the loop last lay down to sleep. Written by the holder, which has just looked at the clock.
     slept: AtomicU64,
-    /// The time at which the sleep of the loop ended, until it goes on; 0: it sleeps, or goes on. Written by the thread
-    /// that slept; read by the watchdog.
-    woke: AtomicU64,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self {
-            tick: AtomicU64::new(0),
-            looked: AtomicBool::new(false),
-            slept: AtomicU64::new(0),
-            woke: AtomicU64::new(0),
-        }
+        Self { tick: AtomicU64::new(0), looked: AtomicBool::new(false), slept: AtomicU64::new(0) }
     }
 }
 
@@ -66,21 +58,6 @@ impl Heartbeat {
         self.slept.load(Ordering::Relaxed)
     }
 
-    /// The sleep of the loop is over, but whoever slept has to wait for the global lock still.
-    pub fn wake_up(&self, now: u64) {
-        self.woke.store(now, Ordering::Relaxed);
-    }
-
-    /// It has that, and goes on.
-    pub fn get_up(&self) {
-        self.woke.store(0, Ordering::Relaxed);
-    }
-
-    /// The time at which the sleep of the loop ended, if it could not go on yet.
-    pub fn woken(&self) -> Option<u64> {
-        Some(self.woke.load(Ordering::Relaxed)).filter(|at| *at != 0)
-    }
-
     /// The watchdog has looked.
     pub fn note_look(&self) {
         self.looked.store(true, Ordering::Relaxed);
@@ -110,16 +87,6 @@ mod tests {
         heart.begin_step();
         assert!(first % 2 == 1 && heart.tick() % 2 == 1 && heart.tick() > first);
         assert_eq!(heart.steps(), 2);
-    }
-
-    #[test]
-    fn who_has_woken_is_seen_until_it_gets_up() {
-        let heart = Heartbeat::default();
-        assert_eq!(heart.woken(), None);
-        heart.wake_up(7);
-        assert_eq!(heart.woken(), Some(7));
-        heart.get_up();
-        assert_eq!(heart.woken(), None);
     }
 
     #[test]

@@ -80,8 +80,8 @@ class ReportWriter:
         function: str,
         columns: tuple[int, int] | None,
         inside: tuple[str, int, str] | None,
-        kind: str,
-        task: str,
+        kind: str | None,
+        task: str | None,
         waiting: int,
         rescued_after: float | None,
         relief: str | None,
@@ -141,15 +141,16 @@ class ReportWriter:
         seconds: float,
         cause: dict[str, Any] | None = None,
         lines: tuple[LineShare, ...] = (),
-        waiting: int = 0,
-        due: int = 0,
-        ready: int = 0,
+        waiting: int | None = None,
+        due: int | None = None,
+        ready: int | None = None,
         told: bool = False,
     ) -> None:
-        """The step has blocked for `seconds` by now, and still does."""
+        """The step has blocked for `seconds` by now, and still does. What waits is unknown while the GIL is held."""
         if (step := self._blocked.get(number)) is None:
             return
-        step.waiting, step.due, step.ready = waiting, due, ready
+        if waiting is not None:
+            step.waiting, step.due, step.ready = waiting, due or 0, ready or 0
         step.told |= told
         self._judge(step, None, cause, lines)
         holds_up = not _is_free(step)

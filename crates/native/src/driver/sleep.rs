@@ -65,12 +65,10 @@ impl Driver<'_> {
                 };
                 let woke = clock::now();
                 this.shared.meter.wake_up(asleep, woke);
-                this.shared.heartbeat.wake_up(woke);
                 // Somebody may keep the GIL for long: the watchdog is to see that.
                 watchdog_sleep::wake();
                 (outcome, woke)
             });
-            this.shared.heartbeat.get_up();
             self.adaptive_spin.learn(spins, Duration::from_nanos(woke - now), poller.is_woken());
             self.sleeps_at_once = woke - now > SHORT_SLEEP;
             self.turns_awake = 0;

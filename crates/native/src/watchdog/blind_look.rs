@@ -55,7 +55,7 @@ impl Watch {
             let noticed = if seen.pulse.tick() == tick { seen.pulse.since() } else { seen.noticed.since(tick, now) };
             return Some(Suspected { key: BlockKey::Step(tick), since: noticed.max(seen.debugged), thread });
         }
-        let woken = self.shared.heartbeat.woken().filter(|_| self.shared.baton.is_polling())?;
+        let woken = self.wakes()?;
         Some(Suspected { key: BlockKey::Waking(woken), since: woken, thread })
     }
 
@@ -69,16 +69,24 @@ impl Watch {
             BlockKey::Waking(_) => true,
             BlockKey::Turn(_) => false,
         };
+        if let BlockKey::Step(tick) = key {
+            let at = own(verdict.frames(block));
+            self.shared.sighting.judge(tick, plain::line(&verdict, at));
+        }
         let open = match key {
             BlockKey::Step(tick) => seen.reports.stall(tick),
             _ => seen.open.filter(|(of, _)| *of == key).map(|(_, open)| open),
         };
         if let Some(open) = open {
             if block.is_telling_due(now) {
-                if gil_is_kept {
-                    say(block, &verdict, now);
+                match key {
+                    // With the GIL, which can say who waits.
+                    BlockKey::Step(tick) if !gil_is_kept => seen.again = Some(tick),
+                    _ => {
+                        let told = gil_is_kept && say(block, &verdict, now);
+                        notes::lasts(open, verdict, now, told, None);
+                    }
                 }
-                notes::lasts(open, verdict, now);
             }
             return;
         }
@@ -94,8 +102,8 @@ impl Watch {
         if !is_due {
             return;
         }
-        let told = gil_is_kept && say(block, &verdict, now);
-        let open = notes::begin_blind(block, verdict, now, told);
+        let told = gil_is_kept && block.line_is_news(now) && say(block, &verdict, now);
+        let open = notes::begin_blind(&self.reference, block, verdict, now, told);
         if let BlockKey::Step(tick) = key {
             seen.reports.begin_stall(tick, open);
             seen.unnamed = Some(tick);

@@ -8,6 +8,7 @@ use super::snapshot::{Origin, origin};
 use crate::bases::is_base;
 use crate::ffi;
 use crate::reader::reader;
+use everloop_core::sync::{Mutex, lock, replace_after_fork};
 use everloop_core::sys::{self, Throttling};
 use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
 use everloop_stacks::{Frame, Process, Reader, Thread};
@@ -160,6 +161,17 @@ fn place(frame: &Frame) -> Place {
     Place { code: frame.code, line: frame.line }
 }
 
+/// A line that was written of is quiet for so many nanoseconds, as in the log (`watch/report_writer.py`).
+const QUIET: u64 = 10_000_000_000;
+
+/// The lines that were written of lately, and when. Written and read by the watchdog and its deputy.
+static WRITTEN: Mutex<Vec<(Place, u64)>> = Mutex::new(Vec::new());
+
+/// In a forked child: the watchdog of the parent may have held the lock.
+pub fn after_fork() {
+    replace_after_fork(&WRITTEN, Vec::new());
+}
+
 /// All looks at a block.
 pub struct Block {
     pub who: Suspected,
@@ -265,6 +277,19 @@ impl Block {
             self.tell_at = next_telling(lasted);
         }
         is_due
+    }
+
+    /// True if the line at which it stands, or stood at the last look, was not written of lately: then it is now.
+    pub fn line_is_news(&self, now: u64) -> bool {
+        let frames = self.other_holder.as_ref().map_or(&self.stack, |(_, frames)| frames);
+        let Some(at) = own(frames).map(place) else { return true };
+        let mut written = lock(&WRITTEN);
+        written.retain(|(_, when)| now.saturating_sub(*when) < QUIET);
+        let is_news = written.len() < MOST_PLACES && written.iter().all(|(known, _)| *known != at);
+        if is_news {
+            written.push((at, now));
+        }
+        is_news
     }
 
     /// The innermost frames of the step.

@@ -55,6 +55,7 @@ use everloop_core::sync::{Mutex, lock, rank, replace_after_fork};
 use everloop_core::wait::Wake;
 use everloop_core::watchdog::Timing;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -118,6 +119,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     let watch = Arc::new(Watch {
         shared: Arc::clone(&core.get().shared),
         core: Mutex::new(Some(core.clone().unbind())),
+        reference: Arc::new(PyWeakrefReference::new(core)?.unbind()),
         seen: Mutex::new(Seen::default()),
     });
     let mut watchdog = lock(&WATCHDOG);
@@ -195,6 +197,7 @@ pub fn after_fork() {
     replace_after_fork(&WATCHDOG, Watchdog::new());
     IDLE_SLEEP.after_fork();
     deputy::after_fork();
+    block::after_fork();
 }
 
 /// The life of the watchdog.

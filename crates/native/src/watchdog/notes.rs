@@ -16,6 +16,7 @@ use everloop_core::watchdog::OpenReport;
 use everloop_stacks::Frame;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -48,22 +49,28 @@ pub fn begin(
 }
 
 /// Begins a report of a block that nobody could look at with the GIL; `told` if its text was written already.
-pub fn begin_blind(block: &Block, verdict: NamedVerdict, now: u64, told: bool) -> OpenReport {
+pub fn begin_blind(
+    reference: &Arc<Py<PyWeakrefReference>>,
+    block: &Block,
+    verdict: NamedVerdict,
+    now: u64,
+    told: bool,
+) -> OpenReport {
     let since = block.who.since;
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let seconds = clock::to_seconds(now.saturating_sub(since));
     let frames = verdict.frames(block).to_vec();
     let thread = verdict.other_holder.as_ref().map_or(block.who.thread, |(number, _)| *number);
+    let reference = Arc::clone(reference);
     outbox::leave("blocked", move |details| {
         details.set_item("number", number)?;
         details.set_item("seconds", seconds)?;
         details.set_item("told", told)?;
+        details.set_item("loop", &*reference)?;
         details.set_item("thread", thread)?;
         // Whose step it is nobody can say without the GIL: `named` says that.
-        details.set_item("kind", "callback")?;
-        details.set_item("task", "")?;
         details.set_item("waiting", 0)?;
-        for unknown in ["columns", "inside", "relief", "rescued_after"] {
+        for unknown in ["kind", "task", "columns", "inside", "relief", "rescued_after"] {
             details.set_item(unknown, None::<u32>)?;
         }
         verdict.tell(details)?;
@@ -72,12 +79,19 @@ pub fn begin_blind(block: &Block, verdict: NamedVerdict, now: u64, told: bool) -
     OpenReport { number, since }
 }
 
-/// A block that has begun to be told of goes on.
-pub fn lasts(open: OpenReport, verdict: NamedVerdict, now: u64) {
+/// A block that has begun to be told of goes on. `told` if its text was written already; who waits is known from `seen`.
+pub fn lasts(open: OpenReport, verdict: NamedVerdict, now: u64, told: bool, seen: Option<&Snapshot>) {
     let seconds = clock::to_seconds(now.saturating_sub(open.since));
+    let waiting = seen.map(Snapshot::waiting);
     outbox::leave("lasts", move |details| {
         details.set_item("number", open.number)?;
         details.set_item("seconds", seconds)?;
+        details.set_item("told", told)?;
+        if let Some((waiting, due, ready)) = waiting {
+            details.set_item("waiting", waiting)?;
+            details.set_item("due", due)?;
+            details.set_item("ready", ready)?;
+        }
         verdict.tell(details)
     });
 }

@@ -11,14 +11,7 @@ const MOST: usize = 6;
 
 /// The text for a block that has lasted for so many nanoseconds, with the frames of the thread that it is about.
 pub fn text(verdict: &NamedVerdict, line: Option<&Frame>, frames: &[Frame], lasted: u64) -> String {
-    let cause = match (verdict.kind, &verdict.other_holder) {
-        ("gil", _) => "C code of this step holds the GIL",
-        ("collector", _) => "garbage is collected",
-        ("thread", Some(_)) => "another thread holds the GIL",
-        ("thread", None) => "other threads hold the GIL",
-        ("import", _) => "a module is imported",
-        _ => "somebody holds the GIL",
-    };
+    let cause = cause(verdict);
     let mut text = format!(
         "warning[blocked]: the event loop has been blocked for {} ms (still blocked): {cause}\n",
         lasted / 1_000_000
@@ -34,6 +27,32 @@ pub fn text(verdict: &NamedVerdict, line: Option<&Frame>, frames: &[Frame], last
     }
     add(&mut text, format_args!("   = note: nothing can run Python meanwhile; the report follows in the log\n"));
     text
+}
+
+/// The cause, and the place, in one line.
+pub fn line(verdict: &NamedVerdict, frame: Option<&Frame>) -> String {
+    let at = frame.map(|frame| format!(", at {}:{} in {}", frame.file, frame.line, frame.qualified));
+    format!("{}{}", cause(verdict), at.unwrap_or_default())
+}
+
+fn cause(verdict: &NamedVerdict) -> String {
+    let kind = match (verdict.kind, &verdict.other_holder) {
+        ("gil", _) => "C code of this step holds the GIL",
+        ("collector", _) => "garbage is collected",
+        ("thread", Some(_)) => "another thread holds the GIL",
+        ("thread", None) => "other threads hold the GIL",
+        ("import", _) => "a module is imported",
+        ("python", _) => "it computes in Python",
+        ("native", _) => "C code computes, without the GIL",
+        ("steps", _) => "many short steps run, one after the other",
+        ("host", _) => "the machine gave no processor to this process",
+        ("sleep", _) => "it waits until a time has passed",
+        ("unknown", _) => "a step of it has not ended",
+        (kind, _) => {
+            return format!("it waits: {kind}{}", verdict.on.as_ref().map(|on| format!(" {on}")).unwrap_or_default());
+        }
+    };
+    kind.to_owned()
 }
 
 /// The same as a line of JSON.

@@ -136,6 +136,11 @@ impl Snapshot {
         self.tell_names(details)
     }
 
+    /// The callbacks that wait, timers that are due, and files that are ready.
+    pub fn waiting(&self) -> (usize, usize, usize) {
+        (self.waiting, self.due, self.ready)
+    }
+
     /// Tells whose step it is, and what waits.
     pub fn tell_names(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
         details.set_item("kind", if self.task.is_some() { "task" } else { "callback" })?;

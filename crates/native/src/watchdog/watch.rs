@@ -5,6 +5,7 @@ use super::deputy::{self, ASKED, CAME};
 use super::end::End;
 use super::named_verdict::NamedVerdict;
 use super::sight::{Position, doing, look_at};
+use super::snapshot::Snapshot;
 use super::{deadlock, notes};
 use crate::aside::Reason;
 use crate::clock;
@@ -22,6 +23,7 @@ use everloop_core::watchdog::{
     Standstill, Suspect, Timing, TurnCounters,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +33,8 @@ pub struct Watch {
     pub shared: Arc<Shared>,
     /// The loop itself, until its run ends. Taken only under the GIL, so that no reference is dropped without it.
     pub core: Mutex<Option<Py<LoopCore>>>,
+    /// A weak reference to it, for notes that are left without the GIL.
+    pub reference: Arc<Py<PyWeakrefReference>>,
     pub seen: Mutex<Seen, { rank::SEEN }>,
 }
 
@@ -52,6 +56,8 @@ pub struct Seen {
     pub open: Option<(BlockKey, OpenReport)>,
     /// The heartbeat of the step whose report does not say yet whose it is.
     pub unnamed: Option<u64>,
+    /// The heartbeat of the step that is to be told of again.
+    pub again: Option<u64>,
     /// Nanoseconds that the watchdog has overslept, in all.
     pub overslept: u64,
     /// The step that lasts: is it blocked?
@@ -125,9 +131,14 @@ impl Watch {
         (self.shared.baton.is_polling() || !self.shared.baton.is_open())
             && self.shared.counters.aside.load(Ordering::SeqCst)
                 == self.shared.counters.in_block_on.load(Ordering::SeqCst)
-            && self.shared.heartbeat.woken().is_none()
+            && self.wakes().is_none()
             && gates::left_open().is_none()
             && !lock(&self.seen).tells_of_stall()
+    }
+
+    /// The time since which the loop, whose sleep is over, waits for the GIL; None: it does not.
+    pub fn wakes(&self) -> Option<u64> {
+        self.shared.meter.waits_for_lock().filter(|_| self.shared.baton.is_polling())
     }
 
     /// One look. The one before was at `last`; `overslept` nanoseconds too many lie between.
@@ -198,7 +209,7 @@ impl Watch {
             && let Some(block) = seen.block.as_ref().or(seen.finished.as_ref())
         {
             // It has lasted, and nobody is to blame: that is what is told.
-            let open = notes::begin_blind(block, verdict.clone(), now, false);
+            let open = notes::begin_blind(&self.reference, block, verdict.clone(), now, false);
             notes::end(open, now, Some(verdict));
         }
         seen.finished = None;
@@ -259,12 +270,12 @@ impl Watch {
             let is_charged = verdict.as_ref().is_none_or(|verdict| verdict.charged >= report_after);
             is_charged.then_some(verdict)
         };
-        let (is_due, awaits_answer, is_unnamed) = {
+        let (is_due, awaits_answer, is_more_told) = {
             let seen = lock(&self.seen);
-            (due(&seen, now).is_some(), seen.awaits_answer(now), seen.unnamed == Some(tick))
+            (due(&seen, now).is_some(), seen.awaits_answer(now), seen.unnamed == Some(tick) || seen.again == Some(tick))
         };
         // While a probe is out, every look with the GIL would keep the step from getting it.
-        if (!rescue_on || awaits_answer) && !is_due && !is_unnamed {
+        if (!rescue_on || awaits_answer) && !is_due && !is_more_told {
             return;
         }
         let asked = times_slept();
@@ -283,6 +294,11 @@ impl Watch {
                 && let Some(open) = seen.reports.stall(tick)
             {
                 notes::name(core, &member, open)?;
+            }
+            if seen.again.take_if(|of| *of == tick).is_some()
+                && let (Some(open), Some(verdict)) = (seen.reports.stall(tick), seen.judge(tick, now, report_after))
+            {
+                notes::lasts(open, verdict, now, false, Some(&Snapshot::take(core, &member)?));
             }
             if let Some(block) = seen.block.as_mut().filter(|block| block.who.key == BlockKey::Step(tick)) {
                 block.lock_came(clock::now().saturating_sub(now));
