@@ -216,7 +216,7 @@ def test_reports_that_a_stuck_handler_leaves_no_room_for_are_counted(loop, stuck
         spin(0.1)
         while not stuck.begun.is_set():
             await asyncio.sleep(0.001)
-        for _ in range(700):  # two notes each, and there is room for a thousand
+        for _ in range(1500):  # two notes each as a rule, and there is room for a thousand
             exec(code, {"time": time})
             await asyncio.sleep(0)
         stuck.set()

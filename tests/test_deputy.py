@@ -1,0 +1,199 @@
+"""The deputy: what it writes while nobody can run Python, since C code holds the GIL."""
+
+import ast
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# Each program holds the GIL, in `hold`, until this one writes a byte.
+HEAD = """
+import asyncio, ctypes, everloop, os, sys, threading
+place = ctypes.create_string_buffer(1)
+
+def hold():
+    ctypes.PyDLL(None).read(0, place, 1)
+
+def run(main):
+    loop = everloop.new_event_loop()
+    loop.slow_callback_duration = 0.05
+    loop.run_until_complete(main())
+    loop.close()
+    print("over", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def holding(program, **variables):
+    """Runs a program that begins with `HEAD`; its standard input ends what holds the GIL."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD + textwrap.dedent(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=variables.pop("stderr", subprocess.PIPE),
+        text=True,
+        env=os.environ | variables,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def let_go(process):
+    process.stdin.write(".")
+    process.stdin.flush()
+
+
+QUIET_LOG = """
+    import logging
+    logging.getLogger("everloop").addHandler(logging.NullHandler())
+    logging.getLogger("everloop").propagate = False
+"""
+
+IN_A_STEP = """
+async def main():
+    hold()
+run(main)
+"""
+
+
+@pytest.mark.parametrize("rescue", ["0", "1"])
+def test_a_step_whose_c_code_holds_the_gil_is_told_of_while_it_does(rescue):
+    with holding(IN_A_STEP, EVERLOOP_RESCUE=rescue) as process:
+        head, place = process.stderr.readline(), process.stderr.readline()
+        let_go(process)
+        assert process.stdout.read() == "over\n"
+    assert head.startswith("warning[blocked]: the event loop has been blocked for ")
+    assert head.endswith(" (still blocked): C code of this step holds the GIL\n")
+    assert place == "  --> <string>:6 in hold\n"
+
+
+def test_as_json_it_is_one_line():
+    with holding(IN_A_STEP, EVERLOOP_REPORT="json") as process:
+        record = json.loads(process.stderr.readline())
+        let_go(process)
+        assert process.stdout.read() == "over\n"
+        assert record.pop("seconds") > 0
+        assert record == {
+            "state": "blocked",
+            "told": True,
+            "pid": process.pid,
+            "cause": {"kind": "gil"},
+            "file": "<string>",
+            "line": 6,
+            "function": "hold",
+        }
+
+
+def test_another_thread_that_holds_the_gil_while_the_loop_has_something_to_do_is_told_of():
+    program = """
+    async def main():
+        thread = threading.Thread(target=hold)
+        asyncio.get_running_loop().call_later(0.05, lambda: None)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+    run(main)
+    """
+    with holding(program) as process:
+        head, place = process.stderr.readline(), process.stderr.readline()
+        let_go(process)
+        assert process.stdout.read() == "over\n"
+    assert head.endswith(": another thread holds the GIL\n")
+    assert place == "  --> <string>:6 in hold\n"
+
+
+def test_the_log_has_the_report_as_well_and_says_that_it_was_told():
+    program = """
+    import logging
+    class Keep(logging.Handler):
+        def emit(self, record):
+            told.append((record.everloop["state"], record.everloop["told"], record.everloop["task"]))
+    told = []
+    logging.getLogger("everloop").addHandler(Keep())
+
+    async def main():
+        task = asyncio.create_task(other(), name="the other")
+        await task
+        while len(told) < 2:
+            await asyncio.sleep(0.001)
+        print(told)
+
+    async def other():
+        hold()
+    run(main)
+    """
+    with holding(program) as process:
+        process.stderr.readline()
+        let_go(process)
+        first, *rest = process.stdout.read().splitlines()
+    assert rest == ["over"]
+    [blocked, ended] = ast.literal_eval(first)
+    assert blocked[:2] == ("blocked", True)
+    assert ended == ("ended", True, "the other")
+
+
+def test_one_line_is_written_of_once_in_a_while():
+    program = (
+        QUIET_LOG
+        + """
+    async def main():
+        nap()
+        await asyncio.sleep(0)
+        nap()
+        await asyncio.sleep(0)
+        hold()
+
+    def nap():
+        ctypes.PyDLL(None).usleep(300_000)
+    run(main)
+    """
+    )
+    with holding(program) as process:
+        places = []
+        while len(places) < 2:
+            line = process.stderr.readline()
+            if line.startswith("  --> "):
+                places.append(line.split()[-1])
+        let_go(process)
+        assert process.stdout.read() == "over\n"
+    assert places == ["nap", "hold"]
+
+
+def test_a_standard_error_that_nobody_reads_holds_nobody_up():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    program = (
+        QUIET_LOG
+        + """
+    async def main():
+        hold()
+        print("goes on", flush=True)
+    run(main)
+    """
+    )
+    try:
+        with holding(program, stderr=writer) as process:
+            let_go(process)
+            assert process.stdout.read() == "goes on\nover\n"
+            process.wait()
+            assert process.returncode == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_who_wants_no_reports_gets_none():
+    with holding(IN_A_STEP + "sys.stderr.write('the end')", EVERLOOP_REPORT="off") as process:
+        let_go(process)
+        assert process.stdout.read() == "over\n"
+        assert process.stderr.read() == "the end"
