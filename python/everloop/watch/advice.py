@@ -22,6 +22,7 @@ class Entry:
     modules: frozenset[str] = frozenset()  # all their functions; frames inside them too
     methods: frozenset[str] = frozenset()  # of objects of which only the variable's name is known
     kinds: frozenset[str] = frozenset()  # of causes: if no name says more
+    not_for: frozenset[str] = frozenset()  # of causes that the names do not fit
 
 
 def _names(text: str) -> frozenset[str]:
@@ -34,7 +35,7 @@ _ENTRIES = (
     Entry("make one client when the program starts, and keep it: each new one reads all certificates",
           calls=_names("httpx.AsyncClient httpx.Client AsyncClient ssl.create_default_context create_default_context")),
     Entry("`await asyncio.sleep(...)`, or `await asyncio.to_thread(time.sleep, ...)`",
-          calls=_names("time.sleep sleep")),
+          calls=_names("time.sleep sleep"), methods=_names("sleep usleep nanosleep"), kinds=_names("sleep")),
     Entry("an asynchronous client (`await httpx.AsyncClient().get(...)`), or "
           "`await asyncio.to_thread(requests.get, ...)`",
           modules=_names("requests")),
@@ -60,7 +61,7 @@ _ENTRIES = (
     Entry("asyncio's streams or `loop.sock_...`, or `await asyncio.to_thread(...)`",
           modules=_names("socket ssl select selectors"),
           methods=_names("recv recv_into recvfrom recvmsg send sendall sendto sendmsg accept connect do_handshake"),
-          kinds=_names("socket poll")),
+          kinds=_names("socket poll"), not_for=_names("sleep")),
     Entry("`await asyncio.to_thread(...)` for files and pipes",
           calls=_names("open input print os.read os.write os.pread os.pwrite os.readv os.writev os.open os.close "
                        "os.fsync os.fdatasync os.sync os.listdir os.scandir os.walk os.stat os.lstat os.rename "
@@ -106,15 +107,17 @@ def advice(call: str, inside: str | Iterable[str] = (), cause: str = "unknown") 
     packages = [found.group() for file in ([inside] if isinstance(inside, str) else inside)
                 if (found := _FIRST_PART.match(file))]  # fmt: skip
     name = call.replace("(...)", "")
+    called = {name, call.partition("(...)")[0]}  # in `os.popen(...).read` that is what says most
+    entries = [entry for entry in _ENTRIES if cause not in entry.not_for]
     if _DOTTED.fullmatch(name):
         first, _, rest = name.partition(".")
-        for entry in _ENTRIES:
-            if name in entry.calls or (rest and first in entry.modules):
+        for entry in entries:
+            if called & entry.calls or (rest and first in entry.modules):
                 return _with_endpoint(entry.text)
         if first in _COMPUTES and rest and cause == "unknown":
             return _PROCESS
     for package in packages:
-        for entry in _ENTRIES:
+        for entry in entries:
             if package in entry.modules:
                 return _with_endpoint(entry.text)
     if packages and packages[0] in _COMPUTES and cause == "unknown":
@@ -124,7 +127,7 @@ def advice(call: str, inside: str | Iterable[str] = (), cause: str = "unknown") 
         if method in entry.methods and (not entry.kinds or cause in entry.kinds or cause == "unknown"):
             return _with_endpoint(entry.text)
     for entry in _ENTRIES:
-        if cause in entry.kinds:
+        if cause in entry.kinds and cause != "sleep":  # what a library waits for is more than its sleep
             return _with_endpoint(entry.text)
     return _with_endpoint("`await asyncio.to_thread(...)`, or `with everloop.blocking():` around the call") + (
         "; for long computations `await everloop.to_process(...)`"
