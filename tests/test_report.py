@@ -16,6 +16,7 @@ import pytest
 import requests
 
 import everloop
+from everloop import _native
 from support import SlowServer, hand_offs, spin, wait_aside, wait_until
 
 
@@ -232,6 +233,32 @@ def test_code_that_holds_the_gil_is_reported(loop, reports, gate, rescue, then):
     # Its line is seen where the GIL is let go of before the step ends.
     wait_until(lambda: any(report["function"] in ("hold", None) for report in reports("ended")), "the report")
     assert all(report["seconds"] >= 0.05 for report in reports())
+
+
+@pytest.mark.parametrize("rescue", [False, True])
+@pytest.mark.parametrize("before", ["a step as long", "a few short steps"])
+def test_code_that_holds_the_gil_is_told_of_while_it_lasts_whatever_ran_before_it(loop, rescue, before):
+    """The watchdog waits for the GIL since a step before it, and its deputy finds the next one."""
+    loop.rescue, loop.slow_callback_duration = rescue, 0.05
+    usleep = ctypes.PyDLL(None).usleep
+    lasts = [70_000] if before == "a step as long" else [8_000] * 5
+    records = []
+
+    async def main():
+        # No Python code between them, where the GIL could be had.
+        for microseconds in [*lasts, 400_000]:
+            asyncio.get_running_loop().call_soon(usleep, microseconds)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert _native.write_notes()
+        told = {of: [record["number"] for record in records if record["state"] == of] for of in ("blocked", "ended")}
+        assert told["blocked"] == told["ended"], "each ends with its step, and none is told of twice"
+
+    with everloop.on_block(records.append):
+        loop.run_until_complete(main())
+    longest = max(records, key=lambda record: record["seconds"])
+    assert longest["cause"]["kind"] == "gil"
+    assert longest["told"]
 
 
 def test_busy_python_is_reported_though_it_cannot_be_rescued(rescuing_loop, reports):

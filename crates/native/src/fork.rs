@@ -9,7 +9,7 @@
 //!    the GIL, and never held while the GIL is let go of, is free in the child. That holds for all locks below but four
 //!    kinds.
 //! 2. *Replaced without a look* (`replace_after_fork`): the watchdog's list, the list of loops that run, what was last
-//!    seen of a loop, the lines that have blocked, the outbox, and the queue of a baton.
+//!    seen of a loop, the lines that have blocked, the outbox, the deputy's texts, and the queue of a baton.
 //!    Threads without the GIL take these. What was in them is the parent's, so nothing of it is needed.
 //! 3. *Held by nobody over the fork*, not by us either: other packages have hooks at a fork, which run between ours and
 //!    the fork, and let go of the GIL. To hold locks meanwhile was tried: a thread that had the GIL by then waited for
@@ -46,8 +46,8 @@
 //! 4. the queue of a baton (`Baton`): the thread that is granted the baton is woken under it;
 //! 5. all others, under which no lock is taken: members, pins, steps in `block_on`, deferred handles and the state of a
 //!    run (`event_loop/state.rs`), the poller (`Shared`), a member's own (`member.rs`), the inbox, learned sites, the
-//!    frame evaluator, children, foreign files, the file for signals, the report writer and the maker of deadlock
-//!    errors, the outbox, parkers.
+//!    frame evaluator, children, the file for signals, the report writer and the maker of deadlock errors, the outbox,
+//!    the deputy's texts, parkers.
 
 use crate::aside::Reason;
 use crate::event_loop::LoopCore;

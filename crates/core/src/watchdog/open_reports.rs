@@ -33,6 +33,8 @@ pub struct SeenAside {
 pub struct OpenReports {
     /// The step that blocks the loop itself, by its heartbeat.
     stall: Option<(u64, OpenReport)>,
+    /// The heartbeat of the last such step.
+    told: u64,
     /// Steps that were put aside, by the number of their release.
     asides: HashMap<u64, OpenReport>,
     /// The time of the last look at the steps that are aside.
@@ -51,9 +53,9 @@ impl OpenReports {
     }
 
     /// True if the step with this heartbeat, which has ended after `lasted` nanoseconds, is to be told of: no look
-    /// found it.
+    /// found it, nor one that came after it in that time.
     pub fn is_unseen_due(&self, tick: u64, lasted: u64, report_after: u64) -> bool {
-        !self.has_stall(tick) && lasted >= report_after
+        self.told < tick && lasted >= report_after
     }
 
     fn has_stall(&self, tick: u64) -> bool {
@@ -65,14 +67,15 @@ impl OpenReports {
         self.stall.filter(|(of, _)| *of == tick).map(|(_, open)| open)
     }
 
-    /// True if a step is told of that blocks the loop.
-    pub fn has_any_stall(&self) -> bool {
-        self.stall.is_some()
+    /// The heartbeat of the step that is told of, if one is that blocks the loop.
+    pub fn stall_tick(&self) -> Option<u64> {
+        self.stall.map(|(tick, _)| tick)
     }
 
     /// The report of the step with this heartbeat has begun.
     pub fn begin_stall(&mut self, tick: u64, open: OpenReport) {
         self.stall = Some((tick, open));
+        self.told = tick;
     }
 
     /// The step with this heartbeat has ended: so has its report, if there is one.
@@ -154,9 +157,11 @@ mod tests {
     fn a_step_that_no_look_found_is_told_of_if_it_was_long_and_has_no_report() {
         let mut reports = OpenReports::default();
         reports.begin_stall(3, open(1));
-        for (tick, lasted, is_due) in [(3, AFTER, false), (5, AFTER, true), (5, AFTER - 1, false)] {
+        for (tick, lasted, is_due) in [(1, AFTER, false), (3, AFTER, false), (5, AFTER, true), (5, AFTER - 1, false)] {
             assert_eq!(reports.is_unseen_due(tick, lasted, AFTER), is_due, "{tick} {lasted}");
         }
+        assert_eq!(reports.end_stall(3), Some(open(1)));
+        assert!(!reports.is_unseen_due(3, AFTER, AFTER), "it was told of");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct TurnCounters {
 /// A turn that lasts, in which several steps have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LongTurn {
+    /// Its number.
+    pub turn: u64,
     /// The time since which steps of it run, early by the time between two looks at the most.
     pub since: u64,
     /// The steps since then, and those since the look before.
@@ -60,7 +62,7 @@ impl PileUp {
         }
         let steps = counts.steps - self.first + 1;
         let new = counts.steps - before;
-        (steps > 1).then_some(LongTurn { since: self.since, steps, new })
+        (steps > 1).then_some(LongTurn { turn: self.turns, since: self.since, steps, new })
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     }
 
     fn long(steps: u64, new: u64) -> Option<LongTurn> {
-        Some(LongTurn { since: 80 * MS, steps, new })
+        Some(LongTurn { turn: 7, since: 80 * MS, steps, new })
     }
 
     #[test]

@@ -22,10 +22,13 @@ impl Watch {
         let report_after = self.report_after();
         let (who, overslept, steps) = {
             let mut seen = lock(&self.seen);
+            if seen.over {
+                return;
+            }
             let who = self.suspected(&mut seen, now);
             let is_it = |block: &Block| who.is_some_and(|who| block.who.key == who.key);
             if !seen.block.as_ref().is_some_and(is_it) {
-                seen.finish_block(now, report_after);
+                seen.finish_block(self.shared.heartbeat.tick(), now, report_after);
             }
             let Some(who) = who else { return };
             let overslept = seen.overslept;
@@ -37,7 +40,8 @@ impl Watch {
         };
         let found = block::look(&who, now, steps);
         let seen = &mut *lock(&self.seen);
-        let Some(block) = seen.block.as_mut().filter(|block| block.who.key == who.key) else { return };
+        let is_it = |block: &&mut Block| block.who.key == who.key && !seen.over;
+        let Some(block) = seen.block.as_mut().filter(is_it) else { return };
         block.add(found, report_after, overslept);
         self.tell_blind(seen, now, report_after);
     }
@@ -46,14 +50,16 @@ impl Watch {
     fn suspected(&self, seen: &mut Seen, now: u64) -> Option<Suspected> {
         let thread = self.shared.turner.load(Ordering::Relaxed);
         let tick = self.shared.heartbeat.tick();
-        if let Some(turn) = seen.long_turn {
-            let turns = self.shared.counters.turns.load(Ordering::Relaxed);
+        // The pulse stands still while the watchdog waits for the GIL.
+        let since = if seen.pulse.tick() == tick { seen.pulse.since() } else { seen.noticed.since(tick, now) };
+        // As does what is known of the turn. A step of it that has lasted is told of by itself.
+        let is_told = tick % 2 == 1 && now.saturating_sub(since) >= self.report_after();
+        let turns = self.shared.counters.turns.load(Ordering::Relaxed);
+        if let Some(turn) = seen.long_turn.filter(|turn| turn.turn == turns && !is_told) {
             return Some(Suspected { key: BlockKey::Turn(turns), since: turn.since, thread });
         }
         if tick % 2 == 1 {
-            // The pulse stands still while the watchdog waits for the GIL.
-            let noticed = if seen.pulse.tick() == tick { seen.pulse.since() } else { seen.noticed.since(tick, now) };
-            return Some(Suspected { key: BlockKey::Step(tick), since: noticed.max(seen.debugged), thread });
+            return Some(Suspected { key: BlockKey::Step(tick), since: since.max(seen.debugged), thread });
         }
         let woken = self.wakes()?;
         Some(Suspected { key: BlockKey::Waking(woken), since: woken, thread })
@@ -115,13 +121,17 @@ impl Watch {
 
 impl Seen {
     /// What blocked the loop does so no more.
-    fn finish_block(&mut self, now: u64, report_after: u64) {
+    fn finish_block(&mut self, tick: u64, now: u64, report_after: u64) {
         let Some(block) = self.block.take() else { return };
         if let Some((_, open)) = self.open.take_if(|(of, _)| *of == block.who.key) {
             notes::end(open, now, Some(NamedVerdict::new(&block, now, report_after)));
         }
-        if matches!(block.who.key, BlockKey::Step(_)) {
-            self.finished = Some(block); // its report is ended at the next look
+        let BlockKey::Step(of) = block.who.key else { return };
+        // While the watchdog waits for the GIL, nobody else ends the report before the next one begins.
+        let ended = if of == tick { None } else { self.reports.end_stall(of) };
+        match ended {
+            Some(open) => notes::end(open, now, Some(NamedVerdict::new(&block, now, report_after))),
+            None => self.finished = Some(block), // the next look judges it
         }
     }
 }

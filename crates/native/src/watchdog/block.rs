@@ -80,6 +80,13 @@ pub struct Found {
 /// The processors that the process was not given.
 static THROTTLING: LazyLock<Throttling> = LazyLock::new(Throttling::find);
 
+/// Finds what looks need, with the GIL: a fork that came while a thread without it does so would leave the child where
+/// nobody ever ends that.
+pub fn prepare() {
+    LazyLock::force(&THROTTLING);
+    let _looked_up = ffi::is_interpreters(0);
+}
+
 /// Looks at the thread. Needs no GIL, and must not be called with it: then everybody would seem to wait for that.
 pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let activity = sys::activity(who.thread);

@@ -128,6 +128,7 @@ fn serve(ends: &AtomicBool, look: fn()) {
         }
         write_texts();
     }
+    write_texts();
 }
 
 fn write_texts() {

@@ -116,6 +116,7 @@ pub fn begin(core: &Bound<'_, LoopCore>) -> PyResult<()> {
     }
     snapshot::prepare(core.py())?;
     reader::prepare(core.py());
+    block::prepare();
     let watch = Arc::new(Watch {
         shared: Arc::clone(&core.get().shared),
         core: Mutex::new(Some(core.clone().unbind())),

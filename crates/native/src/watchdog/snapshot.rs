@@ -7,10 +7,11 @@ use crate::event_loop::LoopCore;
 use crate::ffi::{self, name};
 use crate::handle::Handle;
 use crate::member::Member;
-use everloop_core::sync::{Mutex, lock};
+use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrame, PyString, PyTuple, PyType};
+use std::sync::OnceLock;
 
 /// A line of Python code.
 struct Line {
@@ -66,13 +67,14 @@ pub struct Snapshot {
     relief: Option<String>,
 }
 
-/// The beginnings of the names of files that are not the program's own.
-static FOREIGN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// The beginnings of the names of files that are not the program's own. Written once, when everloop is imported. No
+/// lock: threads without the GIL ask, and one that a fork finds taken is taken for ever.
+static FOREIGN: OnceLock<Vec<String>> = OnceLock::new();
 
 /// Says how the names of files begin that are not the program's own: they are passed over in reports.
 #[pyfunction]
 pub fn set_foreign_files(prefixes: Vec<String>) {
-    *lock(&FOREIGN) = prefixes;
+    FOREIGN.get_or_init(|| prefixes);
 }
 
 /// asyncio's class of tasks, and its method that tells their names. Where those are Python code, tasks have no name
@@ -187,7 +189,7 @@ pub enum Origin {
 
 /// Where code comes from, by the name of its file.
 pub fn origin(file: &str) -> Origin {
-    if lock(&FOREIGN).iter().any(|prefix| file.starts_with(prefix)) {
+    if FOREIGN.get().is_some_and(|foreign| foreign.iter().any(|prefix| file.starts_with(prefix))) {
         Origin::Foreign
     } else if file.starts_with('<') {
         Origin::Generated

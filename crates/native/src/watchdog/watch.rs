@@ -69,6 +69,8 @@ pub struct Seen {
     /// The thread whose step is to be divided.
     asked: Option<Arc<Member>>,
     pub reports: OpenReports,
+    /// True once the run has ended: nothing is told of any more.
+    pub over: bool,
     /// Does nobody turn the loop?
     standstill: Standstill,
     /// Do its steps wait for each other for ever?
@@ -100,14 +102,18 @@ impl Seen {
 
     /// True if a report of what blocks the loop is open.
     fn tells_of_stall(&self) -> bool {
-        self.reports.has_any_stall() || self.open.is_some()
+        self.reports.stall_tick().is_some() || self.open.is_some()
+    }
+
+    /// What was seen of the step of this heartbeat; None: nobody has looked closer at it.
+    fn block_of(&self, tick: u64) -> Option<&Block> {
+        let is_it = |block: &&Block| block.who.key == BlockKey::Step(tick);
+        self.block.iter().chain(&self.finished).find(is_it).filter(|block| block.has_looks())
     }
 
     /// Judges the step of this heartbeat, as of now; None: nobody has looked closer at it.
     fn judge(&self, tick: u64, now: u64, report_after: u64) -> Option<NamedVerdict> {
-        let is_it = |block: &&Block| block.who.key == BlockKey::Step(tick);
-        let block = self.block.as_ref().filter(is_it).or_else(|| self.finished.as_ref().filter(is_it))?;
-        block.has_looks().then(|| NamedVerdict::new(block, now, report_after))
+        Some(NamedVerdict::new(self.block_of(tick)?, now, report_after))
     }
 }
 
@@ -148,6 +154,9 @@ impl Watch {
         let tick = self.shared.heartbeat.tick();
         let (report_after, period) = (self.report_after(), self.period());
         let mut seen = lock(&self.seen);
+        if seen.over {
+            return;
+        }
         seen.overslept += overslept;
         let counts = TurnCounters {
             turns: self.shared.counters.turns.load(Ordering::Relaxed),
@@ -158,6 +167,10 @@ impl Watch {
         seen.long_turn = seen.pile_up.look(counts, now, last, report_after);
         let unseen = self.unseen(&seen, tick, CAME.load(Ordering::Relaxed));
         let look = seen.pulse.look(tick, Timing { now, last, overslept, period });
+        // The deputy may have told of a step that this thread has not seen.
+        if let Some(told) = seen.reports.stall_tick().filter(|told| *told != tick) {
+            self.ended(&mut seen, told, now - overslept.min(now));
+        }
         match look {
             Look::Beats { before } | Look::Starved { before } => {
                 if let (Look::Beats { .. }, Some(lasted)) = (look, unseen) {
@@ -197,20 +210,17 @@ impl Watch {
     /// The step of this heartbeat has ended.
     fn ended(&self, seen: &mut Seen, tick: u64, now: u64) {
         let report_after = self.report_after();
-        let since = seen.block.as_ref().or(seen.finished.as_ref()).map_or(now, |block| block.who.since);
-        let open = seen.reports.end_stall(tick);
-        if open.is_none() && now.saturating_sub(since) < report_after {
-            return;
-        }
-        let verdict = seen.judge(tick, now, report_after);
-        if let Some(open) = open {
-            notes::end(open, now, verdict);
-        } else if let Some(verdict) = verdict.filter(NamedVerdict::blames_nobody)
-            && let Some(block) = seen.block.as_ref().or(seen.finished.as_ref())
+        if let Some(open) = seen.reports.end_stall(tick) {
+            notes::end(open, now, seen.judge(tick, now, report_after));
+        } else if let Some(block) = seen.block_of(tick)
+            && now.saturating_sub(block.who.since) >= report_after
         {
-            // It has lasted, and nobody is to blame: that is what is told.
-            let open = notes::begin_blind(&self.reference, block, verdict.clone(), now, false);
-            notes::end(open, now, Some(verdict));
+            let verdict = NamedVerdict::new(block, now, report_after);
+            if verdict.blames_nobody() {
+                // It has lasted, and nobody is to blame: that is what is told.
+                let open = notes::begin_blind(&self.reference, block, verdict.clone(), now, false);
+                notes::end(open, now, Some(verdict));
+            }
         }
         seen.finished = None;
     }
@@ -247,6 +257,8 @@ impl Watch {
     pub fn finish(&self) {
         let now = clock::now();
         let mut seen = lock(&self.seen);
+        // The watchdog, or its deputy, may be looking still.
+        seen.over = true;
         let came = watchdog::last_came(ASKED.load(Ordering::Relaxed), CAME.load(Ordering::Relaxed), now);
         if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came) {
             notes::unseen(lasted);
@@ -284,12 +296,7 @@ impl Watch {
                 return Ok(()); // it ended while we waited for the GIL: the next look judges it
             }
             let Some(member) = holder(core) else { return Ok(()) };
-            if rescue_on {
-                self.consider_rescue(core, &member, seen, times_slept() != asked, now)?;
-            }
-            if self.shared.heartbeat.tick() != tick {
-                return Ok(());
-            }
+            let contended = times_slept() != asked;
             if seen.unnamed.take_if(|of| *of == tick).is_some()
                 && let Some(open) = seen.reports.stall(tick)
             {
@@ -299,6 +306,12 @@ impl Watch {
                 && let (Some(open), Some(verdict)) = (seen.reports.stall(tick), seen.judge(tick, now, report_after))
             {
                 notes::lasts(open, verdict, now, false, Some(&Snapshot::take(core, &member)?));
+            }
+            if rescue_on {
+                self.consider_rescue(core, &member, seen, contended, now)?;
+            }
+            if self.shared.heartbeat.tick() != tick {
+                return Ok(());
             }
             if let Some(block) = seen.block.as_mut().filter(|block| block.who.key == BlockKey::Step(tick)) {
                 block.lock_came(clock::now().saturating_sub(now));
