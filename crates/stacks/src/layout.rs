@@ -51,6 +51,14 @@ pub struct Interpreter {
     pub holder: usize,
 }
 
+impl Interpreter {
+    /// Where the GIL's record counts how often it has gone to another thread (`switch_number`): it is not published, and
+    /// follows `locked`, an int, as an unsigned long.
+    pub fn switches(&self) -> usize {
+        self.locked + 8
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadState {
     pub previous: usize,

@@ -14,6 +14,8 @@ pub struct Process {
     pub gil_locked: bool,
     /// The kernel's number of the thread that holds the GIL. None: nobody does, or it is just changing hands.
     pub gil_holder: Option<u32>,
+    /// How often the GIL has gone to another thread so far.
+    pub gil_switches: Option<u64>,
     /// True while garbage is collected.
     pub collecting: bool,
 }
@@ -41,7 +43,8 @@ impl Reader {
     fn try_process(&self) -> Option<Process> {
         let layout = &self.layout.interpreter;
         let mut at = self.word(self.runtime.checked_add(self.layout.newest)?)?;
-        let mut process = Process { threads: Vec::new(), gil_locked: false, gil_holder: None, collecting: false };
+        let mut process =
+            Process { threads: Vec::new(), gil_locked: false, gil_holder: None, gil_switches: None, collecting: false };
         for _ in 0..MOST_INTERPRETERS {
             let offsets = [layout.id, layout.next, layout.threads, layout.gil, layout.collecting];
             let words = self.words(at, &offsets)?;
@@ -56,6 +59,8 @@ impl Reader {
             process.threads = threads;
             // The collector's is an int.
             process.collecting = words[4] as u32 != 0;
+            process.gil_switches =
+                gil.checked_add(layout.switches()).and_then(|at| self.word(at)).map(|count| count as u64);
             let gil = self.words(gil, &[layout.locked, layout.holder])?;
             process.gil_locked = gil[0] as u32 == 1;
             let holder = process.threads.iter().find(|thread| thread.state == gil[1]);

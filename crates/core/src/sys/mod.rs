@@ -9,6 +9,7 @@
 //! | `Park` | `park`, `unpark`, `is_unparked` | futex |
 //! | `now` | the only clock of this crate; only threads that spin (`wait/`) read it | CLOCK_MONOTONIC |
 //! | `CpuClock` | `of_this_thread`, `of_thread`, `now` | `pthread_getcpuclockid` |
+//! | `process_cpu` | CPU time of all threads | CLOCK_PROCESS_CPUTIME_ID |
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
 //! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //! | `thread_numbers` | of all threads of the process | `/proc/self/task` |
@@ -36,8 +37,8 @@ pub use wake::Wake;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    CpuClock, Throttling, activity, call_name, now, read_memory, state, thing, thread_number, thread_numbers,
-    times_slept, usage, waits_without_end,
+    CpuClock, Throttling, activity, call_name, now, process_cpu, read_memory, state, thing, thread_number,
+    thread_numbers, times_slept, usage, waits_without_end,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Events, Poller};

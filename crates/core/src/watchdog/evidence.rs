@@ -41,6 +41,12 @@ pub struct Evidence<Position> {
     pub holder: Holder,
     /// The time so far that the holder has waited for a processor, if it is another thread.
     pub holder_delay: Option<u64>,
+    /// That other thread waits in a system call, and keeps the lock meanwhile.
+    pub holder_waits: bool,
+    /// How often the global lock has gone to another thread so far.
+    pub changes: Option<u64>,
+    /// CPU time of all threads of the process so far.
+    pub process_cpu: Option<u64>,
     /// Garbage is being collected.
     pub collecting: bool,
     /// The innermost code that matters is the one that imports.
@@ -72,6 +78,9 @@ impl<Position> Evidence<Position> {
             delay: None,
             holder: Holder::Unknown,
             holder_delay: None,
+            holder_waits: false,
+            changes: None,
+            process_cpu: None,
             collecting: false,
             importing: false,
             resolving: false,
@@ -80,6 +89,13 @@ impl<Position> Evidence<Position> {
             watchdog_delay: None,
             throttled: None,
         }
+    }
+
+    /// The other thread that had the global lock at the look `before`, has it now, and let go of it for nobody in between.
+    pub fn keeper(&self, before: Option<&Self>) -> Option<u32> {
+        let Holder::Other(thread) = self.holder else { return None };
+        let has_kept = |before: &Self| before.holder == self.holder && before.changes == self.changes;
+        before.is_some_and(has_kept).then_some(thread)
     }
 }
 
@@ -129,12 +145,16 @@ impl Stretch {
             // It could run, and did not: the kernel counts that once it is over.
             Doing::Runs if before.is_none_or(|before| before.doing == Doing::Runs) => rest,
             // Or it has waited, and got up. Who knows when, if the watchdog did not see it.
-            Doing::Runs => late,
+            Doing::Runs if before.is_none_or(|before| before.doing != Doing::WaitsForGlobalLock) => late,
             // Whoever has the lock had no processor.
-            Doing::WaitsForGlobalLock => {
+            Doing::Runs | Doing::WaitsForGlobalLock => {
                 let is_same = before.is_some_and(|before| before.holder == seen.holder);
                 let delay = if is_same { growth(|of| of.holder_delay).unwrap_or(0) } else { 0 };
-                delay.max(throttled).max(late)
+                // Nor had any other thread of the process, which the lock may have gone to.
+                let waits = seen.holder_waits && seen.keeper(before).is_some();
+                let used = growth(|of| of.process_cpu).filter(|_| !waits && seen.holder != Holder::Unknown);
+                let idle = used.map_or(0, |used| rest.saturating_sub(used.saturating_sub(ran)));
+                delay.max(throttled).max(late).max(idle)
             }
             Doing::Waits | Doing::Unknown => 0,
         };

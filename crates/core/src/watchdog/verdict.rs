@@ -119,9 +119,14 @@ impl<Position: Copy + Eq> Looks<Position> {
         self.steps += seen.steps;
         let is_first = self.first.is_none();
         self.first.get_or_insert(seen);
-        // Nothing is known of the time before the first look to a step that runs: what the next ones show holds for
-        // it, too.
-        if !is_first || seen.doing == Doing::Waits || seen.doing == Doing::WaitsForGlobalLock {
+        if let (Class::WaitsForLock(Some(_)), Some((before, was @ Class::WaitsForLock(None)))) = (class, &mut self.last)
+            && before.holder == seen.holder
+        {
+            *was = class; // that one had it all the time
+        }
+        // Nothing is known of the time before the first look to a step that runs, or waits for one that does: what the
+        // next ones show holds for it, too.
+        if !is_first || seen.doing == Doing::Waits {
             let stretch = Stretch::new(&seen, self.last.as_ref().map(|(before, _)| before), self.until);
             self.put_down(stretch, &seen, class);
             self.until = seen.now.max(self.until);
@@ -159,10 +164,7 @@ impl<Position: Copy + Eq> Looks<Position> {
                 at => Class::Waits(at),
             },
             Doing::WaitsForGlobalLock if seen.collecting => Class::Collects,
-            Doing::WaitsForGlobalLock => match seen.holder {
-                Holder::Other(thread) => Class::WaitsForLock(Some(thread)),
-                _ => Class::WaitsForLock(None),
-            },
+            Doing::WaitsForGlobalLock => Class::WaitsForLock(seen.keeper(self.last.as_ref().map(|(before, _)| before))),
             Doing::Runs if seen.collecting && !matches!(seen.holder, Holder::Other(_)) => Class::Collects,
             Doing::Runs if seen.importing => Class::Imports,
             Doing::Runs | Doing::Unknown if seen.holder == Holder::Step => match seen.moves {
@@ -180,8 +182,9 @@ impl<Position: Copy + Eq> Looks<Position> {
             }
             // A call that goes on after the process was stopped has lost its name.
             Doing::Unknown => match (before, seen.holder) {
+                (Some((_, class)), _) if !matches!(class, Class::WaitsForLock(_)) => class,
+                (_, Holder::Other(_)) => Class::WaitsForLock(seen.keeper(self.last.as_ref().map(|(before, _)| before))),
                 (Some((_, class)), _) => class,
-                (None, Holder::Other(thread)) => Class::WaitsForLock(Some(thread)),
                 (None, _) => Class::Unknown,
             },
         }
@@ -361,6 +364,11 @@ mod tests {
         Evidence { holder, ..seen(now, Doing::WaitsForGlobalLock, 0, 0) }
     }
 
+    fn by_other(now: u64, changes: u64, process_cpu: u64, holder_waits: bool) -> Evidence<char> {
+        let (changes, process_cpu) = (Some(changes), Some(process_cpu * MS));
+        Evidence { changes, process_cpu, holder_waits, ..waits_for_lock(now, Holder::Other(7)) }
+    }
+
     /// A look each 20 ms for 200 ms.
     fn block(look: impl Fn(u64) -> Evidence<char>) -> Looks<char> {
         let mut looks = Looks::new(0);
@@ -412,6 +420,11 @@ mod tests {
             (|now| waits_for_lock(now, Holder::Other(7)), Cause::GlobalLockHeldBy(Some(7))),
             (|now| waits_for_lock(now, Holder::Other((now / 20 % 5) as u32)), Cause::GlobalLockHeldBy(None)),
             (|now| waits_for_lock(now, Holder::Unknown), Cause::GlobalLockHeldBy(None)),
+            // It gave the lock to others between the looks; it kept it, computes, has no processor, or sleeps.
+            (|now| by_other(now, now, now, false), Cause::GlobalLockHeldBy(None)),
+            (|now| by_other(now, 5, now, false), Cause::GlobalLockHeldBy(Some(7))),
+            (|now| by_other(now, 5, now / 10, false), Cause::Starved(Shortage::NoProcessor)),
+            (|now| by_other(now, 5, 0, true), Cause::GlobalLockHeldBy(Some(7))),
             // It computes whenever it has its turn.
             (|now| Evidence { cpu: Some(now * MS * 3 / 4), ..waits_for_lock(now, Holder::Other(7)) }, Cause::Computes),
             (|now| Evidence { collecting: true, ..runs(now) }, Cause::Collects),

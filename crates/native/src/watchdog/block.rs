@@ -9,7 +9,7 @@ use crate::bases::is_base;
 use crate::ffi;
 use crate::reader::reader;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
-use everloop_core::sys::{self, Throttling};
+use everloop_core::sys::{self, Activity, Throttling};
 use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
 use everloop_stacks::{Frame, Process, Reader, Thread};
 use std::sync::LazyLock;
@@ -19,6 +19,8 @@ const MOST_READ: usize = 256;
 const MOST_KEPT: usize = 32;
 /// So often the innermost frame is read once more, to see whether it moves.
 const READS: usize = 6;
+/// The innermost frames of a thread that starts another one: it waits for a condition, of an event.
+const FRAMES_OF_A_START: usize = 3;
 /// The shortest time between two looks, in nanoseconds.
 const SOONEST: u64 = 4_000_000;
 /// The places of which the names are kept.
@@ -124,6 +126,12 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let end = stack.iter().position(|frame| is_base(frame.code));
     stack.truncate(if matches!(who.key, BlockKey::Waking(_)) { 0 } else { end.unwrap_or(stack.len()) });
     let imports = stack.iter().any(|frame| frame.file.starts_with("<frozen importlib"));
+    // A thread that starts another one waits until that has had the GIL.
+    let starts = stack.iter().take(FRAMES_OF_A_START).any(|frame| frame.qualified == "Thread.start");
+    let doing = match Doing::new(activity, ffi::is_interpreters) {
+        Doing::Waits if starts && matches!(activity, Activity::WaitsForLock(_)) => Doing::WaitsForGlobalLock,
+        doing => doing,
+    };
     let resolves = stack.first().is_some_and(|frame| frame.function == "getaddrinfo");
     let evidence = Evidence {
         moves,
@@ -133,6 +141,10 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         delay: usage.delay,
         holder,
         holder_delay: if let Holder::Other(number) = holder { sys::usage(number).delay } else { None },
+        holder_waits: matches!(holder, Holder::Other(number)
+            if Doing::new(sys::activity(number), ffi::is_interpreters) == Doing::Waits),
+        changes: process.as_ref().and_then(|process| process.gil_switches),
+        process_cpu: sys::process_cpu(),
         collecting: process.as_ref().is_some_and(|process| process.collecting),
         importing: imports,
         resolving: resolves,
@@ -140,7 +152,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         // The deputy's would be another one.
         watchdog_delay: if is_overdue(now) { None } else { sys::usage(sys::thread_number()).delay },
         throttled: THROTTLING.total(),
-        ..Evidence::new(now, own(&stack).map(place), Doing::new(activity, ffi::is_interpreters))
+        ..Evidence::new(now, own(&stack).map(place), doing)
     };
     Found { evidence, stack: kept(stack), other_holder }
 }

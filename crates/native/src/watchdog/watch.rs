@@ -274,13 +274,12 @@ impl Watch {
         let rescue_on = self.shared.rescue.load(Ordering::Relaxed);
         let report_after = self.report_after();
         // By the time that the step answers for, as far as that is known.
-        let due = |seen: &Seen, now| -> Option<Option<NamedVerdict>> {
+        let due = |seen: &Seen, now| -> Option<NamedVerdict> {
             if !seen.reports.is_stall_due(tick, since.max(seen.debugged), now, report_after) {
                 return None;
             }
-            let verdict = seen.judge(tick, now, report_after);
-            let is_charged = verdict.as_ref().is_none_or(|verdict| verdict.charged >= report_after);
-            is_charged.then_some(verdict)
+            // Nobody is told of who was not looked at: a watchdog that comes late finds much that has lasted.
+            seen.judge(tick, now, report_after).filter(|verdict| verdict.charged >= report_after)
         };
         let (is_due, awaits_answer, is_more_told) = {
             let seen = lock(&self.seen);
@@ -320,7 +319,7 @@ impl Watch {
                 if debugger::is_at(core.py(), &member)? {
                     return seen.leave_to_debugger(core.py(), &member);
                 }
-                let open = notes::begin(core, &member, since.max(seen.debugged), None, verdict)?;
+                let open = notes::begin(core, &member, since.max(seen.debugged), None, Some(verdict))?;
                 seen.reports.begin_stall(tick, open);
             }
             Ok(())

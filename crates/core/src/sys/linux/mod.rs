@@ -12,7 +12,7 @@ mod thread;
 mod throttling;
 
 pub use calls::{call_name, thing};
-pub use clock::now;
+pub use clock::{now, process_cpu};
 pub use epoll::{Events, Poller};
 #[cfg(not(loom))]
 pub use futex::Park;
