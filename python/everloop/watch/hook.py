@@ -1,5 +1,6 @@
 """`on_block()`: functions of the program that are told of each block."""
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class Hook:
 
     def remove(self) -> None:
         """Ends it: the function is told of nothing more. To remove it twice does nothing."""
-        if self in _hooks:
+        with contextlib.suppress(ValueError):  # another thread may do the same
             _hooks.remove(self)
 
     def __enter__(self) -> Self:
