@@ -132,7 +132,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         Doing::Waits if starts && matches!(activity, Activity::WaitsForLock(_)) => Doing::WaitsForGlobalLock,
         doing => doing,
     };
-    let resolves = stack.first().is_some_and(|frame| frame.function == "getaddrinfo");
+    let resolves = stack.first().is_some_and(resolves);
     let evidence = Evidence {
         moves,
         call: activity.call(),
@@ -157,6 +157,13 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     Found { evidence, stack: kept(stack), other_holder }
 }
 
+/// The innermost frame of a thread.
+fn innermost(number: u32) -> Option<Frame> {
+    let process = reader()?.process()?;
+    let thread = process.threads.iter().find(|thread| thread.number == number)?;
+    reader()?.stack(thread, 1)?.into_iter().next()
+}
+
 fn kept(mut frames: Vec<Frame>) -> Vec<Frame> {
     // The program's own frame may be far out, below a deep library: it is the one that is told of.
     if let Some(at) = frames.iter().position(is_own).filter(|at| *at >= MOST_KEPT) {
@@ -174,6 +181,11 @@ fn is_own(frame: &Frame) -> bool {
 pub fn own(frames: &[Frame]) -> Option<&Frame> {
     let generated = || frames.iter().find(|frame| origin(&frame.file) == Origin::Generated);
     frames.iter().find(|frame| is_own(frame)).or_else(generated).or_else(|| frames.first())
+}
+
+/// True for code that asks for the address that belongs to a name.
+fn resolves(frame: &Frame) -> bool {
+    frame.function == "getaddrinfo"
 }
 
 fn place(frame: &Frame) -> Place {
@@ -275,6 +287,7 @@ impl Block {
         let activity = sys::activity(self.who.thread);
         let mut evidence = Evidence::new(now, None, Doing::new(activity, ffi::is_interpreters));
         (evidence.call, evidence.holder) = (activity.call(), Holder::Nobody);
+        evidence.resolving = innermost(self.who.thread).is_some_and(|frame| resolves(&frame));
         self.looks.add(evidence, sys::thing);
     }
 
