@@ -109,7 +109,7 @@ NATIVE_ORDER = {
     ],
     "listen": [{"address", "runs"}, {"binding"}, {"http"}, {"pages"}, {"mod"}],
     "listen/pages": [{"json", "live", "metrics", "stacks"}, {"state"}, {"mod"}],
-    "pool": [{"job"}, {"mod"}, {"worker"}],
+    "pool": [{"job", "numbers"}, {"mod"}, {"worker"}],
     "transport": [
         {"address", "file", "flow", "input", "output", "waiters"},
         {"base"},

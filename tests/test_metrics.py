@@ -258,6 +258,27 @@ def test_the_lines_that_have_blocked_are_told_of_up_to_32_and_the_others_togethe
     assert samples["everloop_blocked_total", labels] == 1
 
 
+def test_what_waits_for_a_thread_is_told_of(listen, loop, gate):
+    address = listen()[0]
+    before = state_of(address)["pool"]
+
+    async def main():
+        slots = loop.own_pool.slots
+        calls = [loop.run_in_executor(None, gate.wait) for _ in range(slots + 3)]
+        while (found := state_of(address)["pool"])["running"] < before["running"] + slots:
+            await asyncio.sleep(0)
+        samples, _ = parse(ask(address, "/metrics")[1])
+        for _ in calls:
+            gate.open()
+        await asyncio.gather(*calls)
+        return found, samples
+
+    found, samples = loop.run_until_complete(main())
+    assert found["queued"] == before["queued"] + 3
+    assert samples["everloop_pool_queued", ""] == found["queued"]
+    assert samples["everloop_pool_running", ""] == found["running"]
+
+
 BLOCKS = """
 import json, os
 import everloop

@@ -266,6 +266,7 @@ def state(time, **of_loop):
         "pid": 1,
         "threads": 2,
         "starved_seconds": 0,
+        "pool": {"threads": 1, "idle": 0, "running": 1, "queued": 2},
         "time": time,
         "loops": [{**loop, **of_loop}],
         "blocked_lines": lines,

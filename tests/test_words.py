@@ -35,6 +35,7 @@ stand standing start starter state statistics stop submits subprocess subprocess
 syncify sys system takeover tally target task text then there thing this thread threadsafe throttling time timer times
 timing tls to token told tool top traceback tracer transfer transport turn unix unreachable unturned up usage users
 variables version view wait waiter waiting wake wanted watch watcher water window worker worst write writer writing
+counted number totals
 """,
 )
 

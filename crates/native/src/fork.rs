@@ -9,7 +9,8 @@
 //!    the GIL, and never held while the GIL is let go of, is free in the child. That holds for all locks below but four
 //!    kinds.
 //! 2. *Replaced without a look* (`replace_after_fork`): the watchdog's list, the list of loops that run, what was last
-//!    seen of a loop, the lines that have blocked, the outbox, the deputy's texts, and the queue of a baton.
+//!    seen of a loop, the lines that have blocked, the numbers of pools, the outbox, the deputy's texts, and the queue of a
+//!    baton.
 //!    Threads without the GIL take these. What was in them is the parent's, so nothing of it is needed.
 //! 3. *Held by nobody over the fork*, not by us either: other packages have hooks at a fork, which run between ours and
 //!    the fork, and let go of the GIL. To hold locks meanwhile was tried: a thread that had the GIL by then waited for
@@ -54,7 +55,7 @@ use crate::event_loop::LoopCore;
 use crate::handoff::block_on;
 use crate::pool::PoolCore;
 use crate::this_thread::own_id;
-use crate::{blocked_lines, exit, ffi, gates, generation, listen, outbox, own_threads, watchdog};
+use crate::{blocked_lines, exit, ffi, gates, generation, listen, outbox, own_threads, pool, watchdog};
 use everloop_core::sync::lock;
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -72,6 +73,7 @@ pub fn after_fork_in_child(py: Python<'_>, pools: &Bound<'_, PyAny>, loops: &Bou
     watchdog::after_fork();
     outbox::after_fork();
     blocked_lines::after_fork();
+    pool::after_fork();
     let closed = listen::after_fork(py);
     let outcome = gates::after_fork(py).and(closed);
 

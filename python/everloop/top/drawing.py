@@ -10,8 +10,9 @@ __all__ = ["lines_of", "table_of"]
 
 
 def _head(state: dict[str, Any]) -> str:
-    starved = state["starved_seconds"]
-    return f"process {state['pid']}, {state['threads']} threads, everloop {state['version']}" + (
+    starved, pool = state["starved_seconds"], state["pool"]
+    calls = f"{pool['running']} calls run on executors and {pool['queued']} wait"
+    return f"process {state['pid']}, {state['threads']} threads, {calls}, everloop {state['version']}" + (
         f", without a processor for {seconds(starved)}" if starved else ""
     )
 

@@ -35,6 +35,8 @@ _SENTENCES = {
 def sentence(cause: dict[str, Any]) -> str:
     """Says in a sentence why a step blocks; "" if that is not known."""
     kind, on = cause.get("kind"), cause.get("on")
+    if kind == "thread" and cause.get("thread") is None:
+        return "other threads have the GIL in turns: this step only waits for it"
     if kind == "thread":
         return f"{subject(cause)} holds the GIL{_thief(cause)}: this step only waits for it"
     if kind == "collector":
@@ -51,7 +53,7 @@ def subject(cause: dict[str, Any]) -> str:
     """What blocks the loop in place of the call at which the step stands; "" if it is that call."""
     match cause.get("kind"):
         case "thread":
-            return f"another thread ({name})" if (name := cause.get("thread")) is not None else "another thread"
+            return f"another thread ({name})" if (name := cause.get("thread")) is not None else "other threads"
         case "collector":
             generation = cause.get("generation")
             return "the garbage collector" + (f" (generation {generation})" if generation is not None else "")

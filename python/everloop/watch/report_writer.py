@@ -214,6 +214,8 @@ class ReportWriter:
             is_new = is_new or found[:2] != (step.file, step.line)
             step.file, step.line, step.span = found[0], found[1], found[3]
             step.function = found[2].rpartition(".")[2]
+        if step.cause.get("kind") == "thread" and not step.cause.get("file"):
+            step.file = step.line = step.function = step.span = None  # no one line is to blame, nor is this step's
         is_innocent = step.is_start or step.cause.get("kind") in causes.BLAMES_NOBODY
         step.level = logging.DEBUG if is_innocent else logging.WARNING
         if is_new:

@@ -40,7 +40,7 @@ def text_of(record: dict[str, Any]) -> str:
         )
     if record["told"]:
         lines.append("   = told: on the standard error, while the GIL was held and no log could be written")
-    if record["file"] is None and blames:
+    if record["file"] is None and blames and kind != "thread":
         lines.append("   = line: it could not be seen, as nothing else ran until that was over")
     if record["advice"]:
         lines.append(f"   = help: {record['advice']}")

@@ -10,6 +10,7 @@ use everloop_core::turn::Wait;
 use everloop_core::wait::{LastPost, SPIN, spin};
 use pyo3::prelude::*;
 use rustix::io::Errno;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A sleep that was shorter than this, in nanoseconds, did not last: something was ready already, and the GIL was let
@@ -81,6 +82,8 @@ impl Driver<'_> {
             }
             self.await_baton()?;
         }
+        // It may have been another thread's meanwhile.
+        this.shared.turner.store(self.member.thread, Ordering::Relaxed);
         watchdog_sleep::wake();
         polled?;
         self.py.check_signals()?;

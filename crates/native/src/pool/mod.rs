@@ -34,15 +34,18 @@
 //! burst, and the loop at once.
 
 mod job;
+mod numbers;
 mod worker;
 
 use crate::event_loop::LoopCore;
 use crate::event_loop::create_task::new_future;
-use crate::ffi::{GilCell, name, stay_when_ended};
+use crate::ffi::{name, stay_when_ended};
 use everloop_core::slots::{Slots, Wanted};
 use everloop_core::wait::SpinThenPark;
 pub use job::Job;
 use job::Variables;
+use numbers::CountedSlots;
+pub use numbers::{after_fork, totals};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -59,7 +62,7 @@ pub struct Parking {
 /// The threads of a default executor. `everloop.pool.ThreadPool` is the other half: use that.
 #[pyclass(frozen, subclass, dict, weakref, module = "everloop._native")]
 pub struct PoolCore {
-    state: GilCell<Slots<Py<Job>, Arc<Parking>>>,
+    state: CountedSlots<Py<Job>, Arc<Parking>>,
     /// The context in which results are delivered.
     context: Py<PyAny>,
 }
@@ -131,6 +134,7 @@ impl PoolCore {
     /// In a forked child: the threads are the parent's, and so is what they did. One that goes on in the child
     /// counts no more, so whatever it gives back is taken without asking.
     pub fn after_fork(&self, py: Python<'_>) {
+        self.state.register_again();
         let old = self.state.with(py, Slots::after_fork);
         std::mem::forget(old); // the dead threads' references are left alone
     }
@@ -150,7 +154,7 @@ impl PoolCore {
             return Err(PyValueError::new_err(format!("a pool needs at least one thread, not {slots}")));
         }
         let context = py.import("contextvars")?.call_method0("Context")?.unbind();
-        Ok(Self { state: GilCell::new(Slots::new(usize::try_from(slots)?)), context })
+        Ok(Self { state: CountedSlots::new(usize::try_from(slots)?), context })
     }
 
     /// Queues `function(*args, **kwargs)` for `future`, a future of `loop` or one of `concurrent.futures`.

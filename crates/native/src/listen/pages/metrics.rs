@@ -7,10 +7,11 @@ use crate::clock;
 use crate::listen::http::Answer;
 use crate::listen::runs::{self, Run};
 use crate::statistics::{counts, histograms, summary, times};
-use crate::watchdog;
+use crate::{pool, watchdog};
 use everloop_core::meter::Counts;
 use everloop_core::sys;
 use std::fmt::{Display, Write as _};
+use std::iter;
 
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -140,6 +141,16 @@ pub fn answer() -> Answer {
         "For how long the host gave the process no processor",
         starved.into_iter(),
     );
+    let pools = pool::totals();
+    let counts = [
+        ("threads", pools.threads, "Threads of executors"),
+        ("idle", pools.idle, "Threads of executors that have nothing to do"),
+        ("running", pools.running, "Calls that run and take a slot of an executor"),
+        ("queued", pools.queued, "Calls that wait for a thread"),
+    ];
+    for (name, count, help) in counts {
+        page.write(&format!("pool_{name}"), "gauge", help, iter::once((nothing(), count)));
+    }
     let threads = sys::thread_numbers().map(|numbers| (nothing(), numbers.len()));
     page.write("threads", "gauge", "Threads of the process", threads.into_iter());
     Answer { status: 200, kind: KIND, body: page.0 }

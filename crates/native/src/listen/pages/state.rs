@@ -6,7 +6,7 @@ use crate::clock;
 use crate::listen::http::Answer;
 use crate::listen::runs::{self, Run};
 use crate::statistics::{counts, histograms, summary, times};
-use crate::watchdog;
+use crate::{pool, watchdog};
 use everloop_core::meter::Counts;
 use everloop_core::sys;
 
@@ -17,10 +17,18 @@ pub fn answer() -> Answer {
         ("time", clock::to_seconds(clock::now()).into()),
         ("threads", sys::thread_numbers().map(|numbers| numbers.len() as u64).into()),
         ("starved_seconds", clock::to_seconds(watchdog::starved()).into()),
+        ("pool", of_pools()),
         ("loops", Json::List(runs::all().iter().map(of_loop).collect())),
         ("blocked_lines", Json::List(blocked_lines::all().into_iter().map(of_line).collect())),
     ]);
     Answer { status: 200, kind: "application/json", body: format!("{state}\n") }
+}
+
+fn of_pools() -> Json {
+    let pools = pool::totals();
+    let counts =
+        [("threads", pools.threads), ("idle", pools.idle), ("running", pools.running), ("queued", pools.queued)];
+    Json::Object(counts.into_iter().map(|(name, count)| (name, (count as u64).into())).collect())
 }
 
 fn of_loop(run: &Run) -> Json {
