@@ -521,7 +521,7 @@ def test_the_record_is_told_of_no_more_steps_than_are_remembered(told, monkeypat
 
 def test_where_several_threads_have_the_gil_in_turns_no_line_is_blamed(told):
     record = told.blocked(cause={"kind": "thread", "on": None}, stack=(("/app/main.py", 7, "handler", None),))
-    assert (record["file"], record["line"], record["function"], record["call"]) == (None, None, None, "")
+    assert (record["file"], record["line"], record["function"], record["call"]) == (None, None, None, None)
     lines = record["text"].splitlines()
     assert lines[0].endswith(" by other threads")
     assert "   = step: at /app/main.py:7 in handler, which is not to blame" in lines
