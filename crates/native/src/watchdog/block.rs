@@ -253,7 +253,10 @@ impl Block {
         self.overslept = overslept;
         if is_overdue(now) {
             self.came_at = None;
-        } else if self.came_at.is_some() && self.came_at == seen.evidence.position {
+        } else if seen.evidence.holder == Holder::Step
+            && self.came_at.is_some()
+            && self.came_at == seen.evidence.position
+        {
             seen.evidence.moves = Some(true); // it is there again and again, and would let go of the GIL
         }
         self.looks.add(seen.evidence, sys::thing);
