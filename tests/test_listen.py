@@ -327,6 +327,7 @@ if not os.fork():
     _native.stop_listening()
     os._exit(0)
 os.wait()
+client.close()
 print(os.path.exists(address.removeprefix("unix:")))
 """
 

@@ -59,6 +59,9 @@ impl Watch {
             return Some(Suspected { key: BlockKey::Turn(turns), since: turn.since, thread });
         }
         if tick % 2 == 1 {
+            if seen.pulse.tick() != tick && !deputy::is_overdue(now) {
+                return None; // it has begun since the last look
+            }
             return Some(Suspected { key: BlockKey::Step(tick), since: since.max(seen.debugged), thread });
         }
         let woken = self.wakes()?;
@@ -71,7 +74,7 @@ impl Watch {
         let key = block.who.key;
         let verdict = NamedVerdict::new(block, now, report_after);
         let gil_is_kept = match key {
-            BlockKey::Step(_) => deputy::is_overdue(now),
+            BlockKey::Step(_) => deputy::is_overdue(now) && verdict.keeps_gil(),
             BlockKey::Waking(_) => true,
             BlockKey::Turn(_) => false,
         };

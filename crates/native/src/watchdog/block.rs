@@ -260,10 +260,11 @@ impl Block {
             seen.evidence.moves = Some(true); // it is there again and again, and would let go of the GIL
         }
         self.looks.add(seen.evidence, sys::thing);
-        let next = self.who.since + next_look(now.saturating_sub(self.who.since), report_after);
+        let next = self.who.since.saturating_add(next_look(now.saturating_sub(self.who.since), report_after));
         // As soon as it may be due for a report, but not at once again.
         let missing = report_after.saturating_sub(self.looks.charged());
-        self.next = if missing > 0 { next.min(now + missing.max(SOONEST)) } else { next };
+        self.next =
+            if missing > 0 { next.min(now.saturating_add(missing.max(SOONEST.min(report_after / 2)))) } else { next };
         self.at = seen.evidence.position;
         if let Some(frame) = own(&seen.stack) {
             let at = place(frame);

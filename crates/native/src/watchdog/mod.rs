@@ -244,8 +244,9 @@ fn watch_loops_that_run() {
         for watch in &watches {
             let timing = Timing { now, last, overslept, period: watch.period() };
             watch.shared.sighting.look(watch.shared.heartbeat.tick(), timing);
+            // First, while the thread that computes still has the GIL: who looks with it takes it away for a moment.
+            watch.look_closer(now);
             watch.look(last, overslept);
-            watch.look_closer(clock::now());
         }
         last = now;
         let before = clock::now();

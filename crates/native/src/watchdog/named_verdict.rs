@@ -70,6 +70,11 @@ impl NamedVerdict {
         self.kind == "host"
     }
 
+    /// True if nobody gets the GIL for as long as this goes on. Else it comes, if late: others want it, too.
+    pub fn keeps_gil(&self) -> bool {
+        matches!(self.kind, "gil" | "thread" | "collector" | "import" | "unknown")
+    }
+
     /// The frames that a report is about: those of the thread that has the GIL, if that is another one.
     pub fn frames<'a>(&'a self, block: &'a Block) -> &'a [Frame] {
         self.other_holder.as_ref().map_or(block.stack(), |(_, frames)| frames)
