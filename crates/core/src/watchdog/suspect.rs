@@ -144,6 +144,12 @@ impl<Position: PartialEq + Copy> Suspect<Position> {
         self.first.is_some_and(|(_, at)| probing && now.saturating_sub(at) < self.enough(false))
     }
 
+    /// The nanoseconds after which to look again, where that is soon: a probe is out (`probing`), and the calls in which the
+    /// step computes may be over by the next usual look.
+    pub fn next_look(&self, probing: bool) -> Option<u64> {
+        (probing && self.probes > OFTEN).then_some(PROBE_AGAIN + PROBE_AGAIN / 8)
+    }
+
     /// The CPU time, in nanoseconds, in which one instruction of the program would be seen.
     fn enough(&self, contended: bool) -> u64 {
         if self.probes > OFTEN && !contended { PROBE_AGAIN } else { PROBE }
@@ -257,6 +263,7 @@ mod tests {
         assert!(suspect.awaits_answer(true, 15 * MS - 1));
         assert!(!suspect.awaits_answer(true, 15 * MS), "time is up");
         assert!(!suspect.awaits_answer(false, 6 * MS), "it was answered");
+        assert_eq!(suspect.next_look(true), None, "there is time");
         for (now, cpu, action) in [
             (15 * MS, 15 * MS - 1, Action::Wait),  // too soon
             (500 * MS, 5 * MS, Action::Wait),      // it waits for a processor
@@ -286,6 +293,8 @@ mod tests {
         }
         assert_eq!(suspect.judge(due(90 * MS), at(1, 90 * MS), || Doing::Runs), Action::BeginProbe);
         assert!(!suspect.awaits_answer(true, 92 * MS));
+        assert!(suspect.next_look(true).is_some_and(|time| time > PROBE_AGAIN && time < 4 * MS));
+        assert_eq!(suspect.next_look(false), None, "it was answered");
         assert_eq!(suspect.judge(probed(91 * MS), at(1, 91 * MS), || Doing::Runs), Action::Wait);
         let contended = Circumstances { contended: true, ..probed(92 * MS) };
         assert_eq!(suspect.judge(contended, at(1, 92 * MS), || Doing::Runs), Action::Wait, "its turn may have come");

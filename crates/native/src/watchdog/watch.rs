@@ -124,8 +124,11 @@ impl Watch {
         let rescue_after = rescues.then(|| self.shared.rescue_after.load(Ordering::Relaxed));
         let divides = self.shared.divides.load(Ordering::Relaxed);
         let shortest = if divides { rescue_after.map(watchdog::pace) } else { rescue_after };
-        let period = watchdog::period(self.report_after(), shortest);
-        if lock(&self.seen).tells_of_stall() { period.min(END_PERIOD) } else { period }
+        let seen = lock(&self.seen);
+        let probing = seen.probed.as_ref().is_some_and(|member| member.is_probing());
+        let longest = if seen.tells_of_stall() { END_PERIOD } else { u64::MAX };
+        let longest = seen.suspect.next_look(probing).map_or(longest, |soon| longest.min(soon));
+        watchdog::period(self.report_after(), shortest).min(longest)
     }
 
     pub fn report_after(&self) -> u64 {
