@@ -31,6 +31,7 @@ def wrong(rescue, *names):
     return {each["name"]: each for each in told if each["wrong"] and each["name"] not in left_out}
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the ways were tried on CPython 3.13 only, so far")
 @pytest.mark.patience(120)
 @pytest.mark.parametrize("rescue", [False, True])
 @pytest.mark.parametrize("group", ["waits", "shapes"])
