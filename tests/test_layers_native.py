@@ -53,7 +53,7 @@ CORE_ORDER = {
 STACKS_ORDER = {"": [{"locations", "memory"}, {"layout"}, {"reader", "text"}, {"codes", "process"}, {"stack"}, {"lib"}]}
 NATIVE_ORDER = {
     "": [
-        {"errors", "generation", "own_threads", "watchdog_sleep"},
+        {"errors", "generation", "json", "own_threads", "watchdog_sleep"},
         {"ffi"},
         {"clock", "private"},
         {"blocked_lines", "exit", "future_waiter", "origin", "this_thread", "threadsafe_hook"},
@@ -108,7 +108,7 @@ NATIVE_ORDER = {
         {"events"},
     ],
     "listen": [{"address", "runs"}, {"binding"}, {"http"}, {"pages"}, {"mod"}],
-    "listen/pages": [{"json", "live", "metrics", "stacks"}, {"state"}, {"mod"}],
+    "listen/pages": [{"live", "metrics", "stacks"}, {"state"}, {"mod"}],
     "pool": [{"job", "numbers"}, {"mod"}, {"worker"}],
     "transport": [
         {"address", "file", "flow", "input", "output", "waiters"},

@@ -31,6 +31,7 @@ mod gates;
 mod generation;
 mod handle;
 mod handoff;
+mod json;
 mod listen;
 mod member;
 mod origin;

@@ -59,7 +59,7 @@ fn make(py: Python<'_>, symbols: Symbols) -> Result<Reader, String> {
 fn test(py: Python<'_>, reader: &Reader) -> Result<(), String> {
     let number = sys::thread_number();
     let process = reader.process().ok_or("its threads cannot be read")?;
-    let thread = process.threads.iter().find(|thread| thread.number == number).ok_or("this thread was not found")?;
+    let thread = process.thread(number).ok_or("this thread was not found")?;
     if !process.gil_locked || process.gil_holder != Some(number) {
         return Err("the GIL's holder was not found".to_owned());
     }
@@ -131,7 +131,7 @@ pub fn read_stack(py: Python<'_>, thread: u32) -> Option<Vec<PlainFrame>> {
 
 fn stack_of(reader: &Reader, number: u32) -> Option<Vec<PlainFrame>> {
     let process = reader.process()?;
-    let thread = process.threads.iter().find(|thread| thread.number == number)?;
+    let thread = process.thread(number)?;
     Some(reader.stack(thread, MOST_FRAMES)?.into_iter().map(told).collect())
 }
 

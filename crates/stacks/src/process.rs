@@ -20,6 +20,13 @@ pub struct Process {
     pub collecting: bool,
 }
 
+impl Process {
+    /// The thread of this number: that of the main interpreter, where it runs code of another one, too.
+    pub fn thread(&self, number: u32) -> Option<&Thread> {
+        self.threads.iter().find(|thread| thread.number == number)
+    }
+}
+
 /// A thread that an interpreter knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {

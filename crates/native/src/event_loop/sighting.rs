@@ -1,7 +1,6 @@
 //! What was last seen of a loop, for those who look at it without the GIL: since when its step lasts, and why.
 
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
-use everloop_core::watchdog::{Pulse, Timing};
 
 /// What was last seen of a loop. Written by the watchdog, without the GIL or with it; read by whoever is asked from
 /// outside how the loop does. Nobody holds the lock for longer than it takes to copy.
@@ -10,7 +9,9 @@ pub struct Sighting(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
-    pulse: Pulse,
+    /// The heartbeat at the last look, and the earliest time at which it can have become that.
+    tick: u64,
+    since: u64,
     /// The heartbeat of the step that was judged last, and what was said of it, as one line of text.
     verdict: Option<(u64, String)>,
 }
@@ -22,9 +23,10 @@ pub struct Lasts {
 }
 
 impl Sighting {
-    /// The watchdog looks at the heartbeat.
-    pub fn look(&self, tick: u64, timing: Timing) {
-        lock(&self.0).pulse.look(tick, timing);
+    /// The watchdog has found this heartbeat, which goes on since then.
+    pub fn note(&self, tick: u64, since: u64) {
+        let mut seen = lock(&self.0);
+        (seen.tick, seen.since) = (tick, since);
     }
 
     /// Says why the step of this heartbeat lasts: it replaces what was said before.
@@ -36,11 +38,11 @@ impl Sighting {
     /// The step of this heartbeat, if it was seen to last.
     pub fn lasting(&self, tick: u64) -> Option<Lasts> {
         let seen = lock(&self.0);
-        if tick.is_multiple_of(2) || seen.pulse.tick() != tick {
+        if tick.is_multiple_of(2) || seen.tick != tick {
             return None;
         }
         let verdict = seen.verdict.as_ref().filter(|(judged, _)| *judged == tick).map(|(_, verdict)| verdict.clone());
-        Some(Lasts { since: seen.pulse.since(), verdict })
+        Some(Lasts { since: seen.since, verdict })
     }
 
     /// In a forked child: a thread of the parent may have held the lock.

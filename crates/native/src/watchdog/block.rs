@@ -11,7 +11,7 @@ use crate::reader::reader;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
 use everloop_core::sys::{self, Activity, Throttling};
 use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
-use everloop_stacks::{Frame, Process, Reader, Thread};
+use everloop_stacks::{Frame, Reader};
 use std::sync::LazyLock;
 
 /// The most frames that are read of a stack, and that are kept of it.
@@ -93,13 +93,7 @@ pub fn prepare() {
 pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let activity = sys::activity(who.thread);
     let process = reader().and_then(Reader::process);
-    let find = |process: &Process, number| -> Option<Thread> {
-        process.threads.iter().find(|thread| thread.number == number).copied()
-    };
-    let read = |number, most| {
-        let thread = find(process.as_ref()?, number)?;
-        reader()?.stack(&thread, most)
-    };
+    let read = |number, most| reader()?.stack(process.as_ref()?.thread(number)?, most);
     let stack = read(who.thread, MOST_READ);
     let usage = sys::usage(who.thread);
     let state = sys::state(who.thread);
@@ -125,7 +119,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let mut stack = stack.unwrap_or_default();
     let end = stack.iter().position(|frame| is_base(frame.code));
     stack.truncate(if matches!(who.key, BlockKey::Waking(_)) { 0 } else { end.unwrap_or(stack.len()) });
-    let imports = stack.iter().any(|frame| frame.file.starts_with("<frozen importlib"));
+    let imports = stack.iter().any(imports_modules);
     // A thread that starts another one waits until that has had the GIL.
     let starts = stack.iter().take(FRAMES_OF_A_START).any(|frame| frame.qualified == "Thread.start");
     let doing = match Doing::new(activity, ffi::is_interpreters) {
@@ -159,9 +153,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
 
 /// The innermost frame of a thread.
 fn innermost(number: u32) -> Option<Frame> {
-    let process = reader()?.process()?;
-    let thread = process.threads.iter().find(|thread| thread.number == number)?;
-    reader()?.stack(thread, 1)?.into_iter().next()
+    reader()?.stack(reader()?.process()?.thread(number)?, 1)?.into_iter().next()
 }
 
 fn kept(mut frames: Vec<Frame>) -> Vec<Frame> {
@@ -181,6 +173,11 @@ fn is_own(frame: &Frame) -> bool {
 pub fn own(frames: &[Frame]) -> Option<&Frame> {
     let generated = || frames.iter().find(|frame| origin(&frame.file) == Origin::Generated);
     frames.iter().find(|frame| is_own(frame)).or_else(generated).or_else(|| frames.first())
+}
+
+/// True for the interpreter's own code that imports.
+pub fn imports_modules(frame: &Frame) -> bool {
+    frame.file.starts_with("<frozen importlib")
 }
 
 /// True for code that asks for the address that belongs to a name.

@@ -53,7 +53,6 @@ use crate::reader;
 use crate::watchdog_sleep::{self, IDLE_SLEEP};
 use everloop_core::sync::{Mutex, lock, rank, replace_after_fork};
 use everloop_core::wait::Wake;
-use everloop_core::watchdog::Timing;
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 use std::sync::Arc;
@@ -242,8 +241,6 @@ fn watch_loops_that_run() {
             continue;
         }
         for watch in &watches {
-            let timing = Timing { now, last, overslept, period: watch.period() };
-            watch.shared.sighting.look(watch.shared.heartbeat.tick(), timing);
             // First, while the thread that computes still has the GIL: who looks with it takes it away for a moment.
             watch.look_closer(now);
             watch.look(last, overslept);

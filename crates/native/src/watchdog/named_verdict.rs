@@ -1,7 +1,7 @@
 //! What is told of a block beside its place: the cause, and where the time went. Names and numbers; the words are
 //! Python's (`watch/cause.py`).
 
-use super::block::{Block, BlockKey, Suspected, own};
+use super::block::{Block, BlockKey, Suspected, imports_modules, own};
 use crate::clock;
 use everloop_core::sys::Kind;
 use everloop_core::watchdog::{Cause, Shortage};
@@ -121,7 +121,6 @@ fn shortage_text(shortage: Shortage) -> &'static str {
 
 /// The file of the module that is being imported.
 fn imported(stack: &[Frame]) -> Option<String> {
-    let imports = |frame: &Frame| frame.file.starts_with("<frozen importlib");
-    let outermost = stack.iter().rposition(imports)?;
-    stack[..outermost].iter().rev().find(|frame| !imports(frame)).map(|frame| frame.file.clone())
+    let outermost = stack.iter().rposition(imports_modules)?;
+    stack[..outermost].iter().rev().find(|frame| !imports_modules(frame)).map(|frame| frame.file.clone())
 }

@@ -25,13 +25,14 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 /// says why.
 pub fn begin(
     core: &Bound<'_, LoopCore>,
+    reference: &Arc<Py<PyWeakrefReference>>,
     member: &Member,
     since: u64,
     released: Option<u64>,
-    verdict: Option<NamedVerdict>,
+    verdict: NamedVerdict,
 ) -> PyResult<OpenReport> {
     let seen = Snapshot::take(core, member)?;
-    let reference = PyWeakrefReference::new(core)?.unbind();
+    let reference = Arc::clone(reference);
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let seconds = clock::to_seconds(clock::now().saturating_sub(since));
     let rescued_after = released.map(|at| clock::to_seconds(at.saturating_sub(since)));
@@ -39,10 +40,8 @@ pub fn begin(
         details.set_item("number", number)?;
         details.set_item("seconds", seconds)?;
         details.set_item("rescued_after", rescued_after)?;
-        details.set_item("loop", reference)?;
-        if let Some(verdict) = verdict {
-            verdict.tell(details)?;
-        }
+        details.set_item("loop", &*reference)?;
+        verdict.tell(details)?;
         seen.tell(details)
     });
     Ok(OpenReport { number, since })

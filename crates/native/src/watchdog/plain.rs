@@ -2,6 +2,7 @@
 
 use super::named_verdict::NamedVerdict;
 use crate::clock;
+use crate::json::Json;
 use everloop_stacks::Frame;
 use std::fmt::Write;
 use std::process;
@@ -57,39 +58,24 @@ fn cause(verdict: &NamedVerdict) -> String {
 
 /// The same as a line of JSON.
 pub fn json(verdict: &NamedVerdict, line: Option<&Frame>, lasted: u64) -> String {
-    let mut text = format!(
-        "{{\"state\": \"blocked\", \"told\": true, \"pid\": {}, \"seconds\": {:.3}, \"cause\": {{\"kind\": {}",
-        process::id(),
-        clock::to_seconds(lasted),
-        quoted(verdict.kind)
-    );
-    if let Some((number, _)) = &verdict.other_holder {
-        add(&mut text, format_args!(", \"thread\": {number}"));
-    }
-    text.push('}');
+    let mut cause = vec![("kind", Json::Text(verdict.kind.to_owned()))];
+    cause.extend(verdict.other_holder.as_ref().map(|(number, _)| ("thread", Json::Whole(u64::from(*number)))));
+    let mut record = vec![
+        ("state", Json::Text("blocked".to_owned())),
+        ("told", Json::True),
+        ("pid", Json::Whole(u64::from(process::id()))),
+        ("seconds", Json::Number(clock::to_seconds(lasted))),
+        ("cause", Json::Object(cause)),
+    ];
     if let Some(frame) = line {
-        let (file, function) = (quoted(&frame.file), quoted(&frame.function));
-        add(&mut text, format_args!(", \"file\": {file}, \"line\": {}, \"function\": {function}", frame.line));
+        record.push(("file", Json::Text(frame.file.clone())));
+        record.push(("line", Json::Whole(u64::from(frame.line))));
+        record.push(("function", Json::Text(frame.function.clone())));
     }
-    text.push_str("}\n");
-    text
+    format!("{}\n", Json::Object(record))
 }
 
 fn add(text: &mut String, more: std::fmt::Arguments<'_>) {
     // Text in memory takes whatever comes.
     let _never = text.write_fmt(more);
-}
-
-/// A string of JSON.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            '\0'..' ' => add(&mut quoted, format_args!("\\u{:04x}", u32::from(letter))),
-            _ => quoted.push(letter),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

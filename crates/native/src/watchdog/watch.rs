@@ -170,6 +170,7 @@ impl Watch {
         seen.long_turn = seen.pile_up.look(counts, now, last, report_after);
         let unseen = self.unseen(&seen, tick, CAME.load(Ordering::Relaxed));
         let look = seen.pulse.look(tick, Timing { now, last, overslept, period });
+        self.shared.sighting.note(tick, seen.pulse.since());
         // The deputy may have told of a step that this thread has not seen.
         if let Some(told) = seen.reports.stall_tick().filter(|told| *told != tick) {
             self.ended(&mut seen, told, now - overslept.min(now));
@@ -322,7 +323,7 @@ impl Watch {
                 if debugger::is_at(core.py(), &member)? {
                     return seen.leave_to_debugger(core.py(), &member);
                 }
-                let open = notes::begin(core, &member, since.max(seen.debugged), None, Some(verdict))?;
+                let open = notes::begin(core, &self.reference, &member, since.max(seen.debugged), None, verdict)?;
                 seen.reports.begin_stall(tick, open);
             }
             Ok(())
@@ -412,7 +413,8 @@ impl Watch {
                 aside.push(found);
                 if !is_quiet && seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
                     let verdict = NamedVerdict::of_aside(member.thread, times.since, now, self.report_after());
-                    let open = notes::begin(core, member, times.since, Some(times.released), Some(verdict))?;
+                    let released = Some(times.released);
+                    let open = notes::begin(core, &self.reference, member, times.since, released, verdict)?;
                     seen.reports.begin_aside(times.serial, open);
                 }
             }

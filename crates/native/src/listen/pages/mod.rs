@@ -1,6 +1,5 @@
 //! The pages that are served, and which of them answers a request.
 
-mod json;
 mod live;
 mod metrics;
 mod stacks;

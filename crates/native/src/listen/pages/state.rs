@@ -1,8 +1,8 @@
 //! `/state`: what the page and `everloop top` show, as JSON.
 
-use super::json::Json;
 use crate::blocked_lines::{self, BlockedLine};
 use crate::clock;
+use crate::json::Json;
 use crate::listen::http::Answer;
 use crate::listen::runs::{self, Run};
 use crate::statistics::{counts, histograms, summary, times};

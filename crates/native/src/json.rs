@@ -1,9 +1,10 @@
-//! JSON: as much as the pages need to write.
+//! JSON: as much as reports and pages that are written without the GIL need.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
 pub enum Json {
     Null,
+    True,
     Whole(u64),
     /// A number; null if it is none.
     Number(f64),
@@ -42,6 +43,7 @@ impl Display for Json {
             Self::Whole(number) => write!(formatter, "{number}"),
             Self::Number(number) if number.is_finite() => write!(formatter, "{number}"),
             Self::Null | Self::Number(_) => formatter.write_str("null"),
+            Self::True => formatter.write_str("true"),
             Self::Text(text) => write_text(text, formatter),
             Self::List(items) => {
                 let mut begin = '[';
