@@ -2,6 +2,7 @@
 
 use crate::layout::Layout;
 use crate::memory::{Piece, int, word};
+use crate::reader::Reader;
 
 /// So many characters of a name are told.
 const MOST: usize = 1024;
@@ -23,8 +24,8 @@ pub fn least_head_length(layout: &Layout) -> usize {
 
 impl Text {
     /// The string at this address, of which at least the shortest head has been read. None: it is none.
-    pub fn new(at: usize, head: &[u8], layout: &Layout) -> Option<Self> {
-        let [state, length, ascii, other] = layout.text;
+    pub fn new(reader: &Reader, at: usize, head: &[u8]) -> Option<Self> {
+        let [state, length, ascii, other] = reader.layout.text;
         let state = int(head, state)?.cast_unsigned();
         let length = word(head, length)?;
         // Two bits say whether it is interned, three how wide its characters are; then: compact, ASCII.
@@ -36,8 +37,9 @@ impl Text {
         let start = match (is_compact, is_ascii) {
             (true, true) => at.checked_add(ascii)?,
             (true, false) => at.checked_add(other)?,
-            // One of a subclass: its characters lie elsewhere.
-            (false, _) => word(head, other)?,
+            // One of a subclass: its characters lie elsewhere. Its head is longer than that of others, so what was read
+            // of it may end too soon, at the end of a page.
+            (false, _) => word(head, other).or_else(|| reader.word(at.checked_add(other)?))?,
         };
         let width = width as usize;
         Some(Self { place: (start, length.min(MOST) * width), width, is_cut: length > MOST })

@@ -102,6 +102,23 @@ fn texts_of_every_width_are_read_and_long_ones_are_cut() {
 }
 
 #[test]
+fn a_string_of_a_subclass_may_lie_over_two_pages() {
+    for version in VERSIONS {
+        for before in (8..80).step_by(8) {
+            let mut world = World::new(version);
+            let name = world.text_of_subclass_over(before, "of a subclass");
+            let texts = [world.text("a.py"), world.text("f"), name];
+            let code = world.code(texts, 1, &[0x80 | 10 << 3, 0, 1]);
+            let top = world.frame(code, 0, 0);
+            world.interpreter(0, &[(7, top)], 0);
+            let (reader, thread) = seen(&world, 7);
+            let frames = reader.stack(&thread, 10).expect("a stack");
+            assert_eq!(lines(&frames), [("a.py", "f", "of a subclass", 1)], "{before} bytes in the first page");
+        }
+    }
+}
+
+#[test]
 fn half_of_a_pair_is_shown_as_no_character() {
     let mut world = World::new(VERSIONS[1]);
     let [_, _, ascii] = world.offsets.text;

@@ -152,6 +152,11 @@ impl World {
         at
     }
 
+    /// Room for an object of which so many bytes lie in one page, and the others in the next one.
+    fn place_over(&mut self, before: usize) -> usize {
+        self.place(2 * PAGE) + PAGE - before
+    }
+
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
         for (offset, byte) in bytes.iter().enumerate() {
             let at = at + offset;
@@ -203,8 +208,19 @@ impl World {
 
     /// A string of a subclass, whose characters lie elsewhere.
     pub fn text_of_subclass(&mut self, text: &str) -> usize {
+        let at = self.place(self.offsets.text[2] + 40);
+        self.text_of_subclass_at(at, text)
+    }
+
+    /// Such a string of which so many bytes lie in one page, and the others in the next one.
+    pub fn text_of_subclass_over(&mut self, before: usize, text: &str) -> usize {
+        let at = self.place_over(before);
+        self.text_of_subclass_at(at, text)
+    }
+
+    fn text_of_subclass_at(&mut self, at: usize, text: &str) -> usize {
         let [state, length, ascii] = self.offsets.text;
-        let (at, elsewhere) = (self.place(ascii + 40), self.place(text.len()));
+        let elsewhere = self.place(text.len());
         self.write(at + state, &(0b100_0000u32 | 1 << 2).to_ne_bytes());
         self.set(at + length, text.len());
         self.set(at + ascii + 16, elsewhere);
