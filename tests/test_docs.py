@@ -11,7 +11,7 @@ import re
 import pytest
 
 import everloop
-from everloop import _native, watch
+from everloop import _native, environment, watch
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -120,6 +120,19 @@ def test_what_the_statistics_of_the_bridge_say_is_in_their_docstring():
     keys = keys_of(seen)
     assert {"calls", "holders", "waits", "waiter", "limit"} <= keys
     assert [key for key in keys if f"`{key}`" not in everloop.statistics.__doc__] == []
+
+
+@pytest.mark.parametrize("page", ["docs/options.md", "docs/zh-CN/options.md"])
+def test_the_page_of_options_shows_the_table_of_options(page):
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", (ROOT / page).read_text(), re.MULTILINE)
+    table = [(each.name, each.kind.values, each.default, each.meaning) for each in environment.OPTIONS.values()]
+    if page == "docs/options.md":
+        assert rows == table
+    assert [row[0] for row in rows] == [row[0] for row in table]
+    for (name, values, default, _), row in zip(rows, table, strict=True):
+        quoted = [re.findall(r"`\w+`|[\d.]+", text) for text in (values, row[1])]
+        assert quoted[0] == quoted[1], name
+        assert re.findall(r"[\d.]+", default) == re.findall(r"[\d.]+", row[2]), name
 
 
 def test_the_architecture_fits_in_a_sitting():

@@ -12,15 +12,15 @@ PYTHON = pathlib.Path(__file__).parent.parent / "python/everloop"
 ORDER = {
     "": [
         {"_native"},
-        {"contexts", "log"},
+        {"contexts", "log", "program"},
         {"private"},
         {"real_threads"},
         {"children", "environment", "pool", "sendfile", "signals", "sockets", "transports"},
         {"listening", "subprocesses"},
         {"loop"},
         {"bridge", "policy"},
-        {"other_loops", "watch"},
-        {"takeover", "top"},
+        {"check", "other_loops", "watch"},
+        {"running", "takeover", "top"},
         {"cli"},
     ],
     "bridge": [

@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 import everloop
+from everloop import environment
 from support import run_script, spin, wait_until
 
 
@@ -548,6 +549,42 @@ def test_the_environment_can_ask_for_rescue(monkeypatch, value, rescue):
     assert everloop.run(main(), rescue=not rescue) is not rescue
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        ("rescue_after", "0.5", 0.5),
+        ("rescue_after", " 1e-3 ", 0.001),
+        ("max_relief_threads", "0", 0),
+        ("slow_callback_duration", "0", 0.0),
+        ("slow_callback_duration", "", 0.1),
+        ("max_processes", "2", 2),
+        ("max_processes", " ", None),
+    ],
+)
+def test_each_option_of_a_loop_may_come_from_the_environment_or_as_an_argument(monkeypatch, option, text, value):
+    monkeypatch.setenv(f"EVERLOOP_{option.upper()}", text)
+    for loop in (everloop.EventLoop(), everloop.new_event_loop()):
+        assert getattr(loop, option) == value
+        loop.close()
+    loop = everloop.EventLoop(**{option: 3})
+    assert getattr(loop, option) == 3
+    loop.close()
+
+
+@pytest.mark.parametrize("option", environment.OPTIONS.values(), ids=lambda option: option.name)
+@pytest.mark.parametrize("text", ["nonsense", "nan", "-1"])
+def test_a_variable_that_makes_no_sense_is_named_with_what_it_says_and_what_it_may_say(monkeypatch, option, text):
+    if option.name == "listen":
+        pytest.skip("what is no address is told by who listens: see test_listen")
+    monkeypatch.setenv(option.variable, text)
+    with pytest.raises(ValueError, match=f"the environment variable {option.variable} is '{text}': give it ") as told:
+        option.value()
+    assert str(told.value).endswith(option.kind.allowed)
+    if option.is_of_loop:
+        with pytest.raises(ValueError, match=option.variable):
+            everloop.EventLoop()
+
+
 def test_an_environment_that_asks_for_neither_is_refused(monkeypatch):
     monkeypatch.setenv("EVERLOOP_RESCUE", "maybe")
     told = r"EVERLOOP_RESCUE is 'maybe': give it one of 1, true, yes, on to switch that on, or one of 0, false, no, off"
@@ -556,6 +593,11 @@ def test_an_environment_that_asks_for_neither_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=told), everloop.LoopThread() as portal:
         portal.run(asyncio.Event().wait())
     everloop.EventLoop(rescue=True).close()  # does not ask
+
+
+def test_a_variable_that_is_misspelt_is_told_of():
+    process = run_script("import everloop", EVERLOOP_RESUCE="1", EVERLOOP_VERSION="7")
+    assert process.stderr == "the environment variable EVERLOOP_RESUCE has no effect: did you mean EVERLOOP_RESCUE?\n"
 
 
 @pytest.mark.parametrize("variable", ["EVERLOOP_ANYIO_POOL", "EVERLOOP_WATCHDOG"])
@@ -651,8 +693,8 @@ def test_a_nonsense_value_of_an_option_is_refused_by_the_option_s_name(loop, opt
     with pytest.raises(error) as refused:
         setattr(loop, option, value)
     assert (str(refused.value), getattr(loop, option)) == (text, before)
-    if option == "slow_callback_duration":
-        return  # no argument
+    if value is None:
+        return  # an argument may be None: as the environment says
     with pytest.raises(error) as refused:
         everloop.EventLoop(**{option: value})
     assert str(refused.value) == text

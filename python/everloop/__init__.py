@@ -3,7 +3,7 @@
 `everloop.run(main())` is `asyncio.run` on this loop; `everloop.new_event_loop` is the factory for servers and runners.
 """
 
-from . import watch
+from . import environment, watch
 from .bridge.deadlocks.waiting import DeadlockError
 from .bridge.executors.to_executor import to_executor
 from .bridge.executors.to_interpreter import to_interpreter
@@ -23,6 +23,7 @@ from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool
 from .bridge.threads.limiter import Limiter
 from .bridge.threads.to_thread import check_cancelled, to_thread
 from .loop import EventLoop, new_event_loop, run
+from .running import running_loop
 from .watch.hook import on_block
 from .watch.no_blocking import BlockingError, no_blocking
 from .watch.output import set_report
@@ -50,6 +51,7 @@ __all__ = [
     "replace_anyio_pool",
     "restore_anyio_pool",
     "run",
+    "running_loop",
     "set_report",
     "statistics",
     "syncify",
@@ -63,6 +65,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+environment.tell_misspelt()
 watch.install()
 threadsafe_future.install()
 switch_anyio_pool()

@@ -43,9 +43,16 @@ Ts = TypeVarTuple("Ts")
 # computes divided in the code of the library, or in ours.
 _native.set_library_files(*(f"{os.path.dirname(str(file))}/" for file in (os.__file__, asyncio.__file__, __file__)))
 
-# The watchdog can be off, to measure its cost.
-_native.watch_loops(environment.is_on("EVERLOOP_WATCHDOG", unset=True))
 
+# The watchdog can be off, to measure its cost.
+def switch_watchdog() -> None:
+    """Does what the option `watchdog` says."""
+    _native.watch_loops(environment.value_of("watchdog"))
+
+
+switch_watchdog()
+
+_OPTIONS = tuple(environment.of_loop())  # in the order of the arguments of EventLoop
 _relief_numbers = itertools.count(1)
 # The bridge's `block_on`, which waits for an awaitable in a step. The bridge stands above, and so puts it here.
 wait_in_step: Any = None
@@ -74,17 +81,22 @@ class EventLoop(
         rescue: True if a step that blocks in a call is put aside while other tasks go on. A blocking call then becomes
             a point where other tasks run, possibly on another thread. "all": a step that computes in Python for long
             is divided, too. Then any point of such a step may become a point where other tasks run, but what is inside
-            `everloop.whole()`. None: as the environment variable `EVERLOOP_RESCUE` says, off by default.
-        rescue_after: The time that a call may block before that, in seconds.
+            `everloop.whole()`. Off by default.
+        rescue_after: The time that a call may block before that, in seconds; 0.02 by default.
         max_relief_threads: The number of threads that are started at once to go on with the loop. Past that bound
             they come one at a time, each when nothing has run for 10 ms: the loop is slow then, and never stops.
+            128 by default.
+        slow_callback_duration: The time that a step may take before it is reported, in seconds; 0.1 by default.
+        max_processes: The number of processes that `everloop.to_process` may keep; as many as there are processors
+            by default.
 
     Raises:
-        ValueError: an argument is out of its range, `EVERLOOP_RESCUE` says neither on, off nor all, or
+        ValueError: an argument is out of its range, an environment variable says what makes no sense, or
             `EVERLOOP_LISTEN` names no address at which a process may listen.
         TypeError: an argument is not of its kind.
 
-    All three can be changed later as attributes; `slow_callback_duration` (seconds) is the threshold of the report.
+    What is not given, or None, is as the environment says: `rescue_after` as `EVERLOOP_RESCUE_AFTER`, and so on. All
+    of them can be changed later, as attributes.
 
     Example:
         >>> import asyncio, everloop
@@ -114,8 +126,10 @@ class EventLoop(
         self,
         *,
         rescue: bool | Literal["all"] | None = None,
-        rescue_after: float = 0.02,
-        max_relief_threads: int = 128,
+        rescue_after: float | None = None,
+        max_relief_threads: int | None = None,
+        slow_callback_duration: float | None = None,
+        max_processes: int | None = None,
     ) -> None:
         private.tell_what_asyncio_does_not_call()
         # What NoSelector is given must not keep the loop alive.
@@ -124,9 +138,11 @@ class EventLoop(
         super().__init__(nesting.NoSelector(lambda: loop._watched() if (loop := this()) is not None else {}))
         try:
             listening.check()
-            self.rescue = environment.rescue() if rescue is None else rescue
-            self.rescue_after = rescue_after
-            self.max_relief_threads = max_relief_threads
+            given = rescue, rescue_after, max_relief_threads, slow_callback_duration, max_processes
+            for option, value in zip(_OPTIONS, given, strict=True):
+                value = option.value() if value is None else value
+                if value is not None:
+                    setattr(self, option.name, value)
         except BaseException:
             self._close_core()
             raise

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from .loop import EventLoop
 from .policy import event_loop_policy
 
-__all__ = ["CHOOSERS", "explain", "watch"]
+__all__ = ["CHOOSERS", "explain", "told_of", "watch"]
 
 
 class Chooser(NamedTuple):
@@ -55,15 +55,22 @@ CHOOSERS = [
 ]
 
 
-def watch() -> None:
-    """From now on, until a loop has run in this process."""
-    watcher = _Watcher()
+def watch(tells: bool = False) -> None:
+    """From now on, until a loop has run in this process; `tells`: a program is also told that it runs on everloop."""
+    global _is_command
+    _is_command = True
+    watcher = _Watcher(tells)
     os.register_at_fork(after_in_child=watcher.begin)
     atexit.register(watcher.end)
 
 
+# True if asyncio makes everloops in this process where nobody asks for another one.
+_is_command = False
+
+
 class _Watcher:
-    def __init__(self) -> None:
+    def __init__(self, tells: bool) -> None:
+        self._tells = tells
         self._set_hooks: Any = sys.set_asyncgen_hooks
         # Shared with the processes that are forked: servers have many of the same kind.
         self._is_told = mmap.mmap(-1, 1)
@@ -91,14 +98,15 @@ class _Watcher:
         loop = getattr(hook, "__self__", None)
         if isinstance(loop, EventLoop):
             self._runs_on_everloop = True
+            if self._tells:
+                _write(f"everloop: this program runs on everloop (pid {os.getpid()}).\n")
         elif isinstance(loop, asyncio.AbstractEventLoop):
             self._found(_name_of(loop))
         elif _is_part(getattr(hook, "__module__", ""), "trio"):
             self._found("trio")
 
     def _found(self, name: str) -> None:
-        why, remedy = explain()
-        text = f"everloop: this program runs on {name}, not on everloop: {why}. To run it on everloop, {remedy}.\n"
+        text = f"everloop: {_told(name)}.\n"
         if threading.current_thread() is threading.main_thread():
             self._tell(text)
         elif self._on_other_threads is None:
@@ -108,10 +116,24 @@ class _Watcher:
         if self._is_told[0]:
             return
         self._is_told[0] = 1
-        # Not through logging or warnings, which the program may have silenced.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+        _write(text)
+
+
+def _write(text: str) -> None:
+    # Not through logging or warnings, which the program may have silenced.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def told_of(loop: asyncio.AbstractEventLoop) -> str:
+    """Says of a loop that it is none of ours, why, and how to change that."""
+    return _told(_name_of(loop))
+
+
+def _told(name: str) -> str:
+    why, remedy = explain()
+    return f"this program runs on {name}, not on everloop: {why}. To run it on everloop, {remedy}"
 
 
 def _name_of(loop: asyncio.AbstractEventLoop) -> str:
@@ -126,6 +148,11 @@ def explain() -> tuple[str, str]:
         if any(_is_part(module, chooser.module) for module in modules):
             return chooser.why, chooser.remedy
     policy = _foreign_policy()
+    if policy is not None and not _is_command and _is_part(policy, "asyncio"):
+        return (
+            "nobody has chosen everloop",
+            "start it with `python -m everloop`, or make its loop with everloop.new_event_loop",
+        )
     if policy is not None:
         return f"its event loop policy is {policy}", "leave out the call that sets that policy"
     return "it was made by name, or by a loop_factory", "make it with everloop.new_event_loop, or give no loop_factory"

@@ -14,24 +14,25 @@ from .private.processes import hand_to_children
 __all__ = ["take_over"]
 
 
-def take_over() -> "Takeover":
+def take_over(tells: bool = False) -> "Takeover":
     """Has asyncio make everloops in this process, and in those that multiprocessing starts from it, by any method.
 
-    The program may still choose another loop. It is told if that is what it does.
+    The program may still choose another loop. It is told if that is what it does; `tells`: also if it does not.
     """
     make_everloops()
-    other_loops.watch()
-    return Takeover()
+    other_loops.watch(tells)
+    return Takeover(tells)
 
 
 class Takeover:
     """Sent to a process that is spawned, where it does the same. One that is forked has it already."""
 
-    def __init__(self) -> None:
+    def __init__(self, tells: bool) -> None:
+        self._tells = tells
         hand_to_children("everloop", self)
 
-    def __reduce__(self) -> tuple[Callable[[], "Takeover"], tuple[()]]:
-        return take_over, ()
+    def __reduce__(self) -> tuple[Callable[[bool], "Takeover"], tuple[bool]]:
+        return take_over, (self._tells,)
 
 
 def make_everloops() -> None:

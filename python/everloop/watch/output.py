@@ -15,9 +15,15 @@ from ..log import logger
 from .painting import painted, paints
 from .record import VERSION
 
-__all__ = ["is_wanted", "set_report", "write"]
+__all__ = ["is_wanted", "set_report", "switch_form", "write"]
 
-_native.set_report_mode(environment.REPORTS.index(environment.report()))
+
+def switch_form() -> None:
+    """Has the log get reports in the form that the option `report` says."""
+    _native.set_report_mode(environment.REPORTS.index(environment.report()))
+
+
+switch_form()
 
 
 def set_report(form: Literal["off", "text", "json"]) -> None:

@@ -12,7 +12,7 @@ from .report_writer import ReportWriter
 from .source import call_at
 from .text import place
 
-__all__ = ["print_worst_lines", "read_from", "worst_lines"]
+__all__ = ["print_worst_lines", "read_from", "switch_at_exit", "worst_lines"]
 
 _HEADS = ("seconds", "times", "p95 ms", "cause", "line")
 
@@ -124,5 +124,11 @@ def _at_exit() -> None:
     print_worst_lines()
 
 
-if environment.is_on("EVERLOOP_REPORT_AT_EXIT", unset=False):
-    atexit.register(_at_exit)
+def switch_at_exit() -> None:
+    """Has them printed when the program ends, if the option `report_at_exit` says so."""
+    atexit.unregister(_at_exit)
+    if environment.value_of("report_at_exit"):
+        atexit.register(_at_exit)
+
+
+switch_at_exit()

@@ -83,7 +83,7 @@ def anyio_statistics() -> list[dict[str, Any]]:
 
 def switch_anyio_pool() -> None:
     """Does what the environment variable EVERLOOP_ANYIO_POOL says: on for everloop's threads, if anyio is installed."""
-    if environment.is_on("EVERLOOP_ANYIO_POOL", unset=False):
+    if environment.value_of("anyio_pool"):
         try:
             replace_anyio_pool()
         except ImportError as error:
