@@ -4,6 +4,7 @@
 """
 
 from . import environment, watch
+from ._native import __version__ as __version__
 from .bridge.deadlocks.waiting import DeadlockError
 from .bridge.executors.to_executor import to_executor
 from .bridge.executors.to_interpreter import to_interpreter
@@ -62,8 +63,6 @@ __all__ = [
     "whole",
     "worst_lines",
 ]
-
-__version__ = "0.1.0"
 
 environment.tell_misspelt()
 watch.install()

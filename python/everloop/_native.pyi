@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, TypeVar, TypeVarTuple, Unpack
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+__version__: str
+
 class LoopCore:
     """The native half of an event loop. `everloop.EventLoop` is the other half: use that."""
 

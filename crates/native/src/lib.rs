@@ -112,6 +112,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::refuse_without_gil(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::transport::install(module)?;
         crate::event_loop::install(module)
     }
