@@ -12,12 +12,17 @@ SEED    :=
 COUNT   :=
 SECONDS :=
 FUZZ    :=
+# of releases: what wheels are built for, and where they go
+VERSIONS := 3.12 3.13 3.14 3.15
+PLATFORM := manylinux_2_17
+DIST     := dist
 python  := $(VENV)/bin/python
 export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean
+.PHONY: help setup run compare bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean \
+        wheels build-wheels sdist check-wheels try-wheels try-sdist
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -88,6 +93,42 @@ lint-python: setup
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m mypy
+
+# -- releases -------------------------------------------------------------------------------------------------------
+
+wheels:  ## wheels of all versions and the sdist in dist/, checked, installed and tried (VERSIONS=, PLATFORM=, DIST=)
+	@$(MAKE) build-wheels
+	@$(MAKE) sdist
+	@$(MAKE) check-wheels
+	@$(MAKE) try-wheels
+	@$(MAKE) try-sdist
+
+$(VENV)/release: pyproject.toml tools/find_python.sh tools/make_venv.sh
+	@interpreter=$$(PYTHON="$(PYTHON)" tools/find_python.sh) && tools/make_venv.sh $(VENV) "$$interpreter" release
+	@touch $@
+
+build-wheels: $(VENV)/release
+	@tools/need_rust.sh
+	PATH="$(abspath $(VENV))/bin:$$PATH" tools/build_wheels.sh $(DIST) $(PLATFORM) $(VERSIONS)
+
+sdist: $(VENV)/release
+	rm -f $(DIST)/*.tar.gz
+	$(VENV)/bin/maturin sdist --quiet --out $(DIST)
+
+check-wheels: $(VENV)/release
+	$(python) tools/check_wheels.py $(DIST) $(PLATFORM) $(VERSIONS)
+	$(VENV)/bin/twine check --strict $(DIST)/*
+
+# on the interpreters that are here; the others are named
+try-wheels:
+	@for version in $(VERSIONS); do \
+	    if interpreter=$$(tools/find_python.sh $$version 2>/dev/null); then \
+	        tools/try_wheel.sh $(DIST) "$$interpreter" || exit 1; \
+	    else echo "CPython $$version is not here: its wheel was not tried"; fi; \
+	done
+
+try-sdist: $(VENV)/release
+	tools/try_sdist.sh $(DIST) $(python)
 
 clean:  ## remove whatever was made here
 	rm -rf target dist .venv .venv-* .pytest_cache .mypy_cache .ruff_cache
