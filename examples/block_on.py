@@ -21,7 +21,7 @@ def total(*names: str) -> int:
 
 async def main() -> None:
     print("inside a coroutine:", total("apple", "pear", "plum"))
-    print("on a worker thread:", await asyncio.to_thread(total, "apple", "pear", "plum"))
+    print("on a worker thread:", await everloop.to_thread(total, "apple", "pear", "plum"))
 
     try:
         everloop.block_on(asyncio.sleep(3600), timeout=0.05)

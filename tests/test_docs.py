@@ -135,6 +135,15 @@ def test_the_page_of_options_shows_the_table_of_options(page):
         assert re.findall(r"[\d.]+", default) == re.findall(r"[\d.]+", row[2]), name
 
 
+def test_one_slow_call_has_one_name_in_pages_examples_and_advice():
+    named = [*PAGES, *ROOT.glob("examples/*.py"), *ROOT.glob("python/everloop/watch/*.py")]
+    calls = {path.name: re.findall(r"await ([\w.]*to_thread)\(", path.read_text()) for path in named}
+    assert {"README.md", "threads.md", "advice.py", "thread_endpoint.py"} <= {
+        name for name, found in calls.items() if found
+    }
+    assert {name for found in calls.values() for name in found} == {"everloop.to_thread"}
+
+
 def test_the_architecture_fits_in_a_sitting():
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 200
 

@@ -37,7 +37,6 @@ ON_ANY_LOOP = {
         "the loop went on meanwhile? True",
     ],
     "def_endpoint.py": HEALTH_FIRST,
-    "executor_endpoint.py": [HEALTH_FIRST[0], "Done blocking work!!", HEALTH_FIRST[1]],
     "executors.py": [
         "default pool: another thread? True",
         "thread pool: done on mine_0",
@@ -68,6 +67,7 @@ ON_EVERLOOP = {
         "the window is open; same thread as before? True",
     ],
     "task_from_thread.py": ["answered at once: 222"],
+    "thread_endpoint.py": [HEALTH_FIRST[0], "Done blocking work!!", HEALTH_FIRST[1]],
 }
 
 ON_ASYNCIO = {

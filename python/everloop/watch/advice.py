@@ -34,35 +34,35 @@ _PROCESS = "`await everloop.to_process(...)`: only another process computes besi
 _ENTRIES = (
     Entry("make one client when the program starts, and keep it: each new one reads all certificates",
           calls=_names("httpx.AsyncClient httpx.Client AsyncClient ssl.create_default_context create_default_context")),
-    Entry("`await asyncio.sleep(...)`, or `await asyncio.to_thread(time.sleep, ...)`",
+    Entry("`await asyncio.sleep(...)`, or `await everloop.to_thread(time.sleep, ...)`",
           calls=_names("time.sleep sleep"), methods=_names("sleep usleep nanosleep"), kinds=_names("sleep")),
     Entry("an asynchronous client (`await httpx.AsyncClient().get(...)`), or "
-          "`await asyncio.to_thread(requests.get, ...)`",
+          "`await everloop.to_thread(requests.get, ...)`",
           modules=_names("requests")),
     Entry("the asynchronous client of the library (`await httpx.AsyncClient()...` instead of the synchronous client)",
           modules=_names("httpx httpcore")),
-    Entry("an asynchronous HTTP client, or `await asyncio.to_thread(...)`",
+    Entry("an asynchronous HTTP client, or `await everloop.to_thread(...)`",
           calls=_names("urlopen urlretrieve"), modules=_names("urllib urllib3 http")),
-    Entry("`await asyncio.create_subprocess_exec(...)`, or `await asyncio.to_thread(subprocess.run, ...)`",
+    Entry("`await asyncio.create_subprocess_exec(...)`, or `await everloop.to_thread(subprocess.run, ...)`",
           calls=_names("os.system os.popen os.wait os.waitpid os.wait3 os.wait4 os.waitid check_output Popen"),
           modules=_names("subprocess"), kinds=_names("child")),
     Entry("`await loop.getaddrinfo(...)`, which asks in a thread",
           calls=_names("getaddrinfo gethostbyname gethostbyname_ex gethostbyaddr getnameinfo getfqdn "
                        "socket.getaddrinfo socket.gethostbyname socket.gethostbyname_ex socket.gethostbyaddr "
                        "socket.getnameinfo socket.getfqdn"), kinds=_names("dns")),
-    Entry("an asynchronous driver, or `await asyncio.to_thread(...)` with a connection of that thread",
+    Entry("an asynchronous driver, or `await everloop.to_thread(...)` with a connection of that thread",
           modules=_names("sqlite3 psycopg psycopg2 pymysql MySQLdb mysql sqlalchemy pymongo redis cx_Oracle oracledb "
                          "pyodbc"),
           methods=_names("execute executemany executescript commit rollback fetchone fetchmany fetchall")),
     Entry("an asyncio primitive (`asyncio.Lock`, `asyncio.Queue`), `await asyncio.wrap_future(...)`, or "
-          "`await asyncio.to_thread(...)`",
+          "`await everloop.to_thread(...)`",
           calls=_names("concurrent.futures.wait futures.wait"), modules=_names("threading queue multiprocessing"),
           methods=_names("acquire result join wait wait_for"), kinds=_names("lock")),
-    Entry("asyncio's streams or `loop.sock_...`, or `await asyncio.to_thread(...)`",
+    Entry("asyncio's streams or `loop.sock_...`, or `await everloop.to_thread(...)`",
           modules=_names("socket ssl select selectors"),
           methods=_names("recv recv_into recvfrom recvmsg send sendall sendto sendmsg accept connect do_handshake"),
           kinds=_names("socket poll"), not_for=_names("sleep")),
-    Entry("`await asyncio.to_thread(...)` for files and pipes",
+    Entry("`await everloop.to_thread(...)` for files and pipes",
           calls=_names("open input print os.read os.write os.pread os.pwrite os.readv os.writev os.open os.close "
                        "os.fsync os.fdatasync os.sync os.listdir os.scandir os.walk os.stat os.lstat os.rename "
                        "os.replace os.remove os.unlink os.rmdir os.mkdir os.makedirs os.copy_file_range os.sendfile"),
@@ -75,7 +75,7 @@ _ENTRIES = (
 _BY_CAUSE = {
     "python": f'{_PROCESS}; or let others go on in between, with `await asyncio.sleep(0)` or `rescue="all"`',
     "gil": f"{_PROCESS} while C code holds the GIL",
-    "native": "`await asyncio.to_thread(...)`: it lets go of the GIL while it computes",
+    "native": "`await everloop.to_thread(...)`: it lets go of the GIL while it computes",
     "thread": "change what that other thread does: `everloop.to_process(...)` for what holds the GIL for long",
     "collector": "`gc.freeze()` once the program is set up, fewer objects that live long, or a higher threshold "
     "(`gc.set_threshold`)",
@@ -129,7 +129,7 @@ def advice(call: str, inside: str | Iterable[str] = (), cause: str = "unknown") 
     for entry in _ENTRIES:
         if cause in entry.kinds and cause != "sleep":  # what a library waits for is more than its sleep
             return _with_endpoint(entry.text)
-    return _with_endpoint("`await asyncio.to_thread(...)`, or `with everloop.blocking():` around the call") + (
+    return _with_endpoint("`await everloop.to_thread(...)`, or `with everloop.blocking():` around the call") + (
         "; for long computations `await everloop.to_process(...)`"
     )
 

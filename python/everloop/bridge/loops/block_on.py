@@ -22,7 +22,7 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
     """Waits for an awaitable from synchronous code, without freezing the loop.
 
     Inside a step of a running everloop the step goes aside: other tasks go on, and so does the awaited one, as a task
-    of the same loop. On a thread that was started for a task (by `asyncio.to_thread`, by anyio for a `def` endpoint)
+    of the same loop. On a thread that was started for a task (by `to_thread`, by anyio for a `def` endpoint)
     the coroutine runs on that task's loop. Where there is no loop, it runs on a loop of its own, whose end is that of
     `asyncio.run`; but as long as it has left a connection open, the thread keeps the loop for its next `block_on`.
 

@@ -1,13 +1,14 @@
-"""A blocking call in an endpoint, moved to the loop's default thread pool with `run_in_executor`.
+"""A blocking call in an endpoint, called on a thread with `everloop.to_thread`.
 
-Prints `Done blocking work!!`, and that `/health` was answered before `/`: on any loop.
+Prints `Done blocking work!!`, and that `/health` was answered before `/`. On another loop it is `asyncio.to_thread`.
 """
 
-import asyncio
 import os
 import time
 
 from fastapi import FastAPI
+
+import everloop
 
 SECONDS = float(os.environ.get("EXAMPLE_SECONDS", "10"))
 
@@ -16,13 +17,11 @@ app = FastAPI()
 
 @app.get("/")
 async def root():
-    loop = asyncio.get_running_loop()
-
     def do_blocking_work():
         time.sleep(SECONDS)
         print("Done blocking work!!")
 
-    await loop.run_in_executor(None, do_blocking_work)
+    await everloop.to_thread(do_blocking_work)
     return {"message": "Hello World"}
 
 
