@@ -34,6 +34,7 @@ def figures(name: str) -> measure.Figures:
         "the same, in an executor": lambda: busy(lambda: beyond(executor, long_call)),
         "wait for a coroutine": lambda: measure.typical(wait, TRIPS),
         "wake-up by another thread": wake,
+        "(a lock wakes a thread)": bare_wake,
     }
     if name == "everloop":
         every |= {"rescue, beyond rescue_after": rescue, "hand-off at a learned site": learned}
@@ -138,6 +139,34 @@ async def wake() -> measure.Times:
         return time.perf_counter() - start
 
     return await measure.typical(lambda: loop.run_in_executor(None, knock), TRIPS)
+
+
+async def bare_wake() -> measure.Times:
+    """From the release of a lock until the thread that waited for it runs: what no hand-off can be faster than."""
+    knock, seen = threading.Lock(), threading.Lock()
+    knock.acquire()
+    seen.acquire()
+    woken = 0.0
+
+    def sleeper() -> None:
+        nonlocal woken
+        for _ in range(TRIPS):
+            knock.acquire()
+            woken = time.perf_counter()
+            seen.release()
+
+    async def trip() -> float:
+        time.sleep(0.001)  # it has gone to sleep by then
+        start = time.perf_counter()
+        knock.release()
+        seen.acquire()
+        return woken - start
+
+    thread = threading.Thread(target=sleeper)
+    thread.start()
+    times = await measure.typical(trip, TRIPS)
+    thread.join()
+    return times
 
 
 # -- rescue ---------------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ impl Reader {
                 spare -= length;
                 Part::Lines((at.checked_add(first)?, length))
             } else {
-                Part::Text(Text::new(self, *at, head)?)
+                Part::Text(Text::new(&*self.memory, *at, head, &self.layout)?)
             };
             let known = within(part.place(), *at, head);
             parts.push((part, known));

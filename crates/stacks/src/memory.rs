@@ -10,6 +10,12 @@ pub trait Memory: Send + Sync {
     /// Fills `into` with what lies at this address. False: not all of it can be read.
     fn read(&self, at: usize, into: &mut [u8]) -> bool;
 
+    /// The word at this address.
+    fn word(&self, at: usize) -> Option<usize> {
+        let mut bytes = [0; 8];
+        self.read(at, &mut bytes).then(|| usize::from_ne_bytes(bytes))
+    }
+
     /// Fills `into` with these pieces, one after the other. False: not all of it can be read.
     fn read_pieces(&self, pieces: &[Piece], mut into: &mut [u8]) -> bool {
         pieces.iter().all(|(at, length)| {

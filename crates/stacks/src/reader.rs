@@ -28,8 +28,7 @@ impl Reader {
     }
 
     pub(crate) fn word(&self, at: usize) -> Option<usize> {
-        let mut bytes = [0; 8];
-        self.memory.read(at, &mut bytes).then(|| usize::from_ne_bytes(bytes))
+        self.memory.word(at)
     }
 
     /// These pieces, one after the other.

@@ -1,8 +1,7 @@
 //! Strings: their heads, where their characters lie, and how wide those are.
 
 use crate::layout::Layout;
-use crate::memory::{Piece, int, word};
-use crate::reader::Reader;
+use crate::memory::{Memory, Piece, int, word};
 
 /// So many characters of a name are told.
 const MOST: usize = 1024;
@@ -24,8 +23,8 @@ pub fn least_head_length(layout: &Layout) -> usize {
 
 impl Text {
     /// The string at this address, of which at least the shortest head has been read. None: it is none.
-    pub fn new(reader: &Reader, at: usize, head: &[u8]) -> Option<Self> {
-        let [state, length, ascii, other] = reader.layout.text;
+    pub fn new(memory: &dyn Memory, at: usize, head: &[u8], layout: &Layout) -> Option<Self> {
+        let [state, length, ascii, other] = layout.text;
         let state = int(head, state)?.cast_unsigned();
         let length = word(head, length)?;
         // Two bits say whether it is interned, three how wide its characters are; then: compact, ASCII.
@@ -39,7 +38,7 @@ impl Text {
             (true, false) => at.checked_add(other)?,
             // One of a subclass: its characters lie elsewhere. Its head is longer than that of others, so what was read
             // of it may end too soon, at the end of a page.
-            (false, _) => word(head, other).or_else(|| reader.word(at.checked_add(other)?))?,
+            (false, _) => word(head, other).or_else(|| memory.word(at.checked_add(other)?))?,
         };
         let width = width as usize;
         Some(Self { place: (start, length.min(MOST) * width), width, is_cut: length > MOST })
