@@ -113,7 +113,7 @@ build-wheels: $(VENV)/release
 
 sdist: $(VENV)/release
 	rm -f $(DIST)/*.tar.gz
-	$(VENV)/bin/maturin sdist --quiet --out $(DIST)
+	$(VENV)/bin/maturin sdist --out $(DIST)
 
 check-wheels: $(VENV)/release
 	$(python) tools/check_wheels.py $(DIST) $(PLATFORM) $(VERSIONS)

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 directory=$1 interpreter=$2
-tests=(loop_core timers to_thread block_on import rescue)
+tests=(tests/test_{loop_core,timers,to_thread,block_on,import,rescue}.py)
 
 version=$("$interpreter" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 venv=$PWD/target/try-wheel/$version
@@ -24,5 +24,5 @@ if command -v cargo rustc; then echo "there is Rust on PATH all the same" >&2; e
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary :all:)
 "${pip[@]}" --no-index --find-links "$directory" everloop
 "$venv/bin/python" -I tools/smoke.py
-"${pip[@]}" pytest
-"$venv/bin/python" -m pytest -q "${tests[@]/#/tests/test_}"
+"${pip[@]}" pytest anyio
+"$venv/bin/python" -m pytest -q "${tests[@]}"
