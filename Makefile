@@ -22,7 +22,7 @@ export PYO3_PYTHON := $(abspath $(python))
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
 .PHONY: help setup run compare bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean \
-        wheels build-wheels sdist check-wheels try-wheels try-sdist
+        api wheels build-wheels sdist check-wheels try-wheels try-sdist
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -63,6 +63,9 @@ compare: setup  ## one scene on asyncio, uvloop and everloop: blocked requests, 
 
 bench: setup  ## all other measurements, as ratios to asyncio and uvloop
 	@for script in micro handoff rescue network bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
+
+api: setup  ## docs/api.md from the signatures and docstrings
+	@$(python) tools/make_api.py
 
 # -- checks ---------------------------------------------------------------------------------------------------------
 

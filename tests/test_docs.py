@@ -7,6 +7,7 @@ import inspect
 import operator
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -14,6 +15,10 @@ import everloop
 from everloop import _native, environment, watch
 
 ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import make_api  # noqa: E402
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STUB = ast.parse((pathlib.Path(everloop.__file__).parent / "_native.pyi").read_text())
 WITHOUT_EXAMPLES = {"BlockingError", "DeadlockError", "EventLoopPolicy", "TransferError", "WorkerDiedError"}
@@ -133,6 +138,25 @@ def test_the_page_of_options_shows_the_table_of_options(page):
         quoted = [re.findall(r"`\w+`|[\d.]+", text) for text in (values, row[1])]
         assert quoted[0] == quoted[1], name
         assert re.findall(r"[\d.]+", default) == re.findall(r"[\d.]+", row[2]), name
+
+
+def test_the_page_of_all_public_names_is_up_to_date():
+    assert (ROOT / "docs/api.md").read_text() == make_api.page(), "make api"
+
+
+def test_what_is_shown_of_a_definition_is_what_one_calls():
+    [function, method, kind] = ast.parse("""
+async def call(f: F, /, *args: int, limit: float | None = None, **options: Any) -> T: ...
+def run(self, awaitable, timeout=1): ...
+class Box:
+    def __init__(self, *, name: str): ...
+""").body
+    shown = "await everloop.call(f: F, /, *args: int, limit: float | None = None, **options: Any) -> T"
+    assert make_api.signature(function) == shown
+    assert make_api.signature(method, "box.", is_method=True) == "box.run(awaitable, timeout=1)"
+    assert make_api.signature(kind) == "class everloop.Box(*, name: str)"
+    text = make_api.text_of("Does.\n\nArgs:\n    name: One,\n        and more.\n\nExample:\n    >>> 1\n    1\n")
+    assert text == "Does.\n\n**Args**\n\n- `name`: One,\n  and more.\n\n**Example**\n\n```python\n>>> 1\n1\n\n```"
 
 
 def test_one_slow_call_has_one_name_in_pages_examples_and_advice():
