@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import make_api  # noqa: E402
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+API = ROOT / "docs/api.md"  # its examples are those of the docstrings
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {API})
 STUB = ast.parse((pathlib.Path(everloop.__file__).parent / "_native.pyi").read_text())
 WITHOUT_EXAMPLES = {"BlockingError", "DeadlockError", "EventLoopPolicy", "TransferError", "WorkerDiedError"}
 PUBLIC = [name for name in dir(everloop) if not name.startswith("_") and not inspect.ismodule(getattr(everloop, name))]
@@ -140,8 +141,21 @@ def test_the_page_of_options_shows_the_table_of_options(page):
         assert re.findall(r"[\d.]+", default) == re.findall(r"[\d.]+", row[2]), name
 
 
+def test_what_is_not_public_has_an_underscore():
+    folder = pathlib.Path(everloop.__file__).parent
+    modules = {path.stem for path in [*folder.glob("*.py"), *folder.glob("*/")]}
+    assert {name for name in dir(everloop) if not name.startswith("_")} - modules <= set(everloop.__all__)
+    ours = {name for name in dir(everloop.EventLoop) if not name.startswith("_")} - set(dir(asyncio.SelectorEventLoop))
+    options = {"max_processes", "max_relief_threads", "rescue", "rescue_after", "slow_callback_duration"}
+    assert ours == {*options, *make_api.OF_THE_LOOP}
+    page = API.read_text()
+    for owner in (everloop.Limiter, everloop.LoopThread):
+        members = {f"`{owner.__name__}.{name}`" for name in dir(owner) if not name.startswith("_")}
+        assert members == {name for name in members if name in page}
+
+
 def test_the_page_of_all_public_names_is_up_to_date():
-    assert (ROOT / "docs/api.md").read_text() == make_api.page(), "make api"
+    assert API.read_text() == make_api.page(), "make api"
 
 
 def test_what_is_shown_of_a_definition_is_what_one_calls():

@@ -311,7 +311,7 @@ def test_threads_whose_wait_was_interrupted_are_not_waited_for_again():
 
         threading.Thread(target=interrupt, daemon=True).start()
         try:
-            loop.own_pool.shutdown()
+            loop._pool.shutdown()
         except KeyboardInterrupt:
             print("interrupted")
         loop.close()

@@ -263,7 +263,7 @@ def test_what_waits_for_a_thread_is_told_of(listen, loop, gate):
     before = state_of(address)["pool"]
 
     async def main():
-        slots = loop.own_pool.slots
+        slots = loop._pool.slots
         calls = [loop.run_in_executor(None, gate.wait) for _ in range(slots + 3)]
         while (found := state_of(address)["pool"])["running"] < before["running"] + slots:
             await asyncio.sleep(0)

@@ -91,10 +91,10 @@ def test_a_limiter_is_used_in_the_middle_of_its_use(loop, waiting):
         limiter = everloop.Limiter(1)
         first, second = loop.create_future(), loop.create_future()
         if waiting:
-            await limiter.acquire(first)
-            loop.call_soon(limiter.release, first)
-        await limiter.acquire(second)
-        limiter.release(second)
+            await limiter._acquire(first)
+            loop.call_soon(limiter._release, first)
+        await limiter._acquire(second)
+        limiter._release(second)
         await asyncio.sleep(0)
         assert limiter.holders == {}
         assert limiter.waiting == 0

@@ -21,7 +21,7 @@ other = contextvars.ContextVar("other")
 
 
 def numbers(loop):
-    threads, idle, running, lent, queued = loop.own_pool._numbers()
+    threads, idle, running, lent, queued = loop._pool._numbers()
     return {"threads": threads, "idle": idle, "running": running, "lent": lent, "queued": queued}
 
 
@@ -72,7 +72,7 @@ def test_errors_of_other_futures_arrive_as_asyncio_s():
             with pytest.raises(asyncio.CancelledError, match="why"):
                 await call(fail)
         with pytest.raises(concurrent.futures.CancelledError):
-            asyncio.get_running_loop().own_pool.submit(fail).result()
+            asyncio.get_running_loop()._pool.submit(fail).result()
 
     everloop.run(main())
 
@@ -227,7 +227,7 @@ def test_a_pool_that_was_shut_down_takes_nothing():
 def test_threads_are_as_many_as_asyncio_s_and_are_used_again():
     async def main():
         loop = asyncio.get_running_loop()
-        slots = loop.own_pool.slots
+        slots = loop._pool.slots
         opened = threading.Event()
         calls = [asyncio.create_task(everloop.to_thread(opened.wait, 20)) for _ in range(slots + 3)]
         await until(lambda: numbers(loop)["running"] == slots)
@@ -258,9 +258,9 @@ def test_asyncio_s_own_functions_use_the_same_threads():
             await asyncio.to_thread(int)
             await loop.run_in_executor(None, int)
             await everloop.to_thread(int)
-            assert loop.own_pool.submit(pow, 2, 3).result() == 8
+            assert loop._pool.submit(pow, 2, 3).result() == 8
         assert numbers(loop)["threads"] == 1
-        assert loop._default_executor is loop.own_pool
+        assert loop._default_executor is loop._pool
 
     everloop.run(main())
 
@@ -268,7 +268,7 @@ def test_asyncio_s_own_functions_use_the_same_threads():
 def test_submitted_futures_can_be_cancelled_before_they_begin():
     async def main():
         loop = asyncio.get_running_loop()
-        pool, opened, begun = loop.own_pool, threading.Event(), []
+        pool, opened, begun = loop._pool, threading.Event(), []
         blocked = [pool.submit(opened.wait, 20) for _ in range(pool.slots)]
         future = pool.submit(begun.append, 1)
         assert future.cancel()
@@ -326,7 +326,7 @@ def test_a_queued_call_that_is_cancelled_never_begins(limited):
         loop = asyncio.get_running_loop()
         limiter = everloop.Limiter(1) if limited else None
         begun, opened = [], threading.Event()
-        count = 1 if limited else loop.own_pool.slots
+        count = 1 if limited else loop._pool.slots
         running = [asyncio.create_task(everloop.to_thread(opened.wait, 20, limiter=limiter)) for _ in range(count)]
         await turns()
         queued = [asyncio.create_task(everloop.to_thread(begun.append, n, limiter=limiter)) for n in range(3)]
@@ -345,7 +345,7 @@ def test_a_call_whose_turn_comes_between_its_cancel_and_its_task_never_begins():
     """A thread takes it, sees that nobody wants it, and leaves it to its task to take it back."""
 
     async def main():
-        pool = asyncio.get_running_loop().own_pool
+        pool = asyncio.get_running_loop()._pool
         begun, opened = [], threading.Event()
         busy = [asyncio.create_task(everloop.to_thread(opened.wait, 20)) for _ in range(pool.slots)]
         await turns()
@@ -496,7 +496,7 @@ def test_a_closed_loop_is_told_nothing(caplog):
 
         future = loop.run_in_executor(None, work)
         assert entered.wait(10)
-        pool = loop.own_pool
+        pool = loop._pool
         loop.close()
         gate.open()
         pool.shutdown()
@@ -533,7 +533,7 @@ def test_sixty_four_calls_that_each_ask_the_loop_as_asyncio_has_it():
 
 def test_sixty_four_calls_that_each_submit_another_to_the_same_threads():
     async def main():
-        pool = asyncio.get_running_loop().own_pool
+        pool = asyncio.get_running_loop()._pool
 
         def outer(number):
             return pool.submit(abs, -number).result()

@@ -12,7 +12,7 @@ from .bridge.faces.aiterate import aiterate
 from .bridge.faces.asyncify import asyncify
 from .bridge.faces.iterate import iterate
 from .bridge.faces.syncify import syncify
-from .bridge.loops import threadsafe_future
+from .bridge.loops import threadsafe_future as _threadsafe_future
 from .bridge.loops.block_on import block_on
 from .bridge.loops.blocking import blocking
 from .bridge.loops.loop_thread import LoopThread
@@ -20,7 +20,8 @@ from .bridge.loops.whole import whole
 from .bridge.processes.errors import TransferError, WorkerDiedError
 from .bridge.processes.to_process import to_process
 from .bridge.statistics import statistics
-from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool, switch_anyio_pool
+from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool
+from .bridge.threads.anyio_threads import switch_anyio_pool as _switch_anyio_pool
 from .bridge.threads.limiter import Limiter
 from .bridge.threads.to_thread import check_cancelled, to_thread
 from .loop import EventLoop, new_event_loop, run
@@ -66,8 +67,8 @@ __all__ = [
 
 environment.tell_misspelt()
 watch.install()
-threadsafe_future.install()
-switch_anyio_pool()
+_threadsafe_future.install()
+_switch_anyio_pool()
 
 
 def __getattr__(name: str) -> object:

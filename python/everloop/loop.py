@@ -151,7 +151,7 @@ class EventLoop(
         loop_of_context.set(this)
         self._relief_threads: set[threading.Thread] = set()
         self._own_pool: pool.ThreadPool | None = None
-        self.anyio: Any = None  # anyio's token, limiter and tokens of this loop, kept by the bridge
+        self._anyio: Any = None  # anyio's token, limiter and tokens of this loop, kept by the bridge
         # Objects that the bridge keeps for this loop, by their classes; closed with the loop.
         self._belongings: dict[type, _Belonging] = {}
         _live_loops.add(self)
@@ -233,14 +233,14 @@ class EventLoop(
         for belonging in self._belongings.values():
             belonging.close()
         super().close()
-        self.__dict__.pop("own_pool", None)  # so that whoever asks again is refused
+        self.__dict__.pop("_pool", None)  # so that whoever asks again is refused
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)
         self._close_core()
         self._join_relief()
         _native.write_notes()
 
-    def has_open_files(self) -> bool:
+    def _has_open_files(self) -> bool:
         """True if a transport is open or a file is watched: something would be lost if the loop were closed."""
         if any(not transport.is_closing() for transport in self._own_transports()):
             return True
@@ -295,13 +295,13 @@ class EventLoop(
         self._check_default_executor()
         executor, own = self._default_executor, self._own_pool
         if executor is None:
-            executor = own = self.own_pool
+            executor = own = self._pool
         if own is None or executor is not own:
             return self.run_in_executor(executor, func, *args)
         return own.run(self, func, args)
 
     @functools.cached_property
-    def own_pool(self) -> pool.ThreadPool:
+    def _pool(self) -> pool.ThreadPool:
         """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""
         self._check_closed()
         self._check_default_executor()
@@ -314,7 +314,7 @@ class EventLoop(
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
         own = self._own_pool
-        self.__dict__.pop("own_pool", None)  # so that whoever asks again is refused
+        self.__dict__.pop("_pool", None)  # so that whoever asks again is refused
         if own is not None and own.is_idle():
             private.note_executor_shut(self)
             own.shutdown()  # its threads end at once

@@ -204,7 +204,7 @@ impl Job {
     fn release_token(&self, py: Python<'_>) -> PyResult<()> {
         match &self.limiter {
             Some(limiter) if self.body.with(py, |body| std::mem::take(&mut body.limited)) => {
-                limiter.call_method1(py, name!(py, "release"), (&self.future,)).map(drop)
+                limiter.call_method1(py, name!(py, "_release"), (&self.future,)).map(drop)
             }
             _ => Ok(()),
         }

@@ -189,7 +189,7 @@ pub fn current_job(py: Python<'_>) -> Option<Py<Job>> {
 pub fn lend_slot(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
     let Some(job) = current_job(py) else { return Ok(None) };
     match job.get().limiter() {
-        Some(limiter) => limiter.call_method1(py, name!(py, "lend"), (&job,)).map(drop)?,
+        Some(limiter) => limiter.call_method1(py, name!(py, "_lend"), (&job,)).map(drop)?,
         None => {
             let pool = job.get().pool().bind(py).cast::<PoolCore>()?;
             pool.get().state.with(py, Slots::lend);
@@ -204,7 +204,7 @@ pub fn lend_slot(py: Python<'_>) -> PyResult<Option<Py<Job>>> {
 pub fn reclaim_slot(job: &Bound<'_, Job>) -> PyResult<()> {
     let py = job.py();
     match job.get().limiter() {
-        Some(limiter) => limiter.call_method1(py, name!(py, "reclaim"), (job,)).map(drop),
+        Some(limiter) => limiter.call_method1(py, name!(py, "_reclaim"), (job,)).map(drop),
         None => {
             let pool = job.get().pool().bind(py).cast::<PoolCore>()?;
             pool.get().state.with(py, Slots::reclaim);

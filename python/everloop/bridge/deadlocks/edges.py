@@ -67,7 +67,7 @@ class AnyOf:
     # The end of a message, where none of them can end.
     _all_wait = "whose holders all wait,"
 
-    def holding(self) -> Iterable[Node]:
+    def _holding(self) -> Iterable[Node]:
         """The nodes of which one must end; none where it can go on already."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ def edges_of(node: Node) -> Iterator[Node]:
             yield wait.future
         return
     if isinstance(node, AnyOf):
-        yield from node.holding()
+        yield from node._holding()
         return
     if wait is not None:  # also for a call whose task was cancelled, and whose thread goes on
         yield wait.future
@@ -154,7 +154,7 @@ class FirstOf(AnyOf):
     def __init__(self, members: list[Node]) -> None:
         self._members = members
 
-    def holding(self) -> Iterable[Node]:
+    def _holding(self) -> Iterable[Node]:
         return self._members
 
     def __repr__(self) -> str:
@@ -169,7 +169,7 @@ class ThreadOf(AnyOf):
     def __init__(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
         self._executor = executor
 
-    def holding(self) -> Iterable[Node]:
+    def _holding(self) -> Iterable[Node]:
         """The jobs that they run; none where a thread is free, or could be started."""
         frames = sys._current_frames()
         jobs = [job_of_frame(frames.get(thread.ident)) for thread in full_threads(self._executor)]

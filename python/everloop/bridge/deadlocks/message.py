@@ -25,7 +25,7 @@ def tell(cycle: list[Node], frames_of: Callable[[Node], Iterable[FrameType]]) ->
     for node, next_node in itertools.pairwise(cycle):
         lines.append(f"  {describe(node)} waits for {describe(next_node)}")
         lines += _places(frames_of(node))
-        for other in node.holding() if hasattr(node, "holding") else ():
+        for other in node._holding() if hasattr(node, "_holding") else ():
             if other is not next_node:
                 lines += [f"  and for {describe(other)}", *_places(frames_of(other))]
     return "\n".join(lines)
@@ -36,7 +36,7 @@ def describe(node: Node) -> str:
     if isinstance(node, int):
         name = next((thread.name for thread in threading.enumerate() if thread.ident == node), node)
         return f"thread {name!r}"
-    if hasattr(node, "holding"):
+    if hasattr(node, "_holding"):
         return f"{node!r}, {node._all_wait}"
     if isinstance(node, asyncio.AbstractEventLoop):
         return f"{node!r}, which stands still meanwhile,"

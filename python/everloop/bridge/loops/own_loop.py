@@ -61,12 +61,12 @@ class OwnLoop:
         finally:
             self._users -= 1
             left = asyncio.all_tasks(loop) - before
-            if left or loop.has_open_files():
+            if left or loop._has_open_files():
                 self._end(left)
 
     def is_idle(self) -> bool:
         """True if nobody uses the loop, and no file or transport of it is open."""
-        return not self._users and not self._loop.has_open_files()
+        return not self._users and not self._loop._has_open_files()
 
     def close(self) -> None:
         self._runner.close()

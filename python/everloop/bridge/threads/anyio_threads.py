@@ -74,7 +74,7 @@ def anyio_statistics() -> list[dict[str, Any]]:
     """The numbers of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
     if _threads is None:
         return []
-    limiters = [loop.anyio[1] for loop in live_loops() if loop.anyio is not None]
+    limiters = [loop._anyio[1] for loop in live_loops() if loop._anyio is not None]
     return [
         {"tokens": limiter.total_tokens, "out": limiter.borrowed_tokens, "waiting": limiter.statistics().tasks_waiting}
         for limiter in limiters
@@ -128,11 +128,11 @@ class AnyioThreads:
         scope = None if state is None else state.cancel_scope
         if scope is not None:
             await self._backend.checkpoint_if_cancelled()
-        if loop.anyio is None:
+        if loop._anyio is None:
             default = self._backend.current_default_thread_limiter()
-            loop.anyio = self._make_token(loop), default, DefaultTokens(default), {}
+            loop._anyio = self._make_token(loop), default, DefaultTokens(default), {}
         # `kept`: tasks that hold a token from one call to the next, within a step.
-        token, default, default_tokens, kept = loop.anyio
+        token, default, default_tokens, kept = loop._anyio
         shared = limiter is None or limiter is default
         if shared:
             limiter = default
@@ -164,7 +164,7 @@ class AnyioThreads:
     async def _call(self, loop: EventLoop, call: Any, context: Any, tokens: "Tokens", abandon: bool) -> Any:
         future = loop.create_future()
         func, number = call[3], _thread_number.get()
-        job = loop.own_pool._queue(loop, future, _in_thread, call, None, context, func, tokens, number)
+        job = loop._pool._queue(loop, future, _in_thread, call, None, context, func, tokens, number)
         name = getattr(getattr(func, "func", func), "__name__", None)
         try:
             result = await future
@@ -248,13 +248,13 @@ def note_left() -> None:
 class Tokens:
     """The tokens of a limiter that is given, for the pool: the task that has called gives them back."""
 
-    def release(self, future: Any) -> None:
+    def _release(self, future: Any) -> None:
         """The thread is done."""
 
-    def lend(self, job: _native.Job) -> None:
+    def _lend(self, job: _native.Job) -> None:
         """Does nothing when a thread waits in the bridge: a limit that the program has set is kept all the same."""
 
-    def reclaim(self, job: _native.Job) -> None:
+    def _reclaim(self, job: _native.Job) -> None:
         """Does nothing when the thread has waited."""
 
 
@@ -264,10 +264,10 @@ class DefaultTokens(Tokens):
     def __init__(self, limiter: Any) -> None:
         self._limiter = limiter
 
-    def lend(self, job: _native.Job) -> None:
+    def _lend(self, job: _native.Job) -> None:
         job.loop.call_soon_threadsafe(self._change, 1)
 
-    def reclaim(self, job: _native.Job) -> None:
+    def _reclaim(self, job: _native.Job) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             job.loop.call_soon_threadsafe(self._change, -1)
 

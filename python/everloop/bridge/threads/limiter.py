@@ -78,7 +78,7 @@ class Limiter(AnyOf):
         """The number of calls that wait for a token."""
         return len(self._waiters)
 
-    async def acquire(self, holder: object) -> None:
+    async def _acquire(self, holder: object) -> None:
         """Waits for a token. `holder` stands for it, and gives it back."""
         if self._take(holder):
             return
@@ -93,21 +93,21 @@ class Limiter(AnyOf):
                 await waiter
         except BaseException:
             if self._waiters.pop(waiter, None) is None:
-                self.release(holder)  # the token came too late
+                self._release(holder)  # the token came too late
             raise
 
-    def release(self, holder: object) -> None:
+    def _release(self, holder: object) -> None:
         """Gives a token back. On any thread."""
         self._holders.pop(holder, None)  # gone already in a child that was forked meanwhile
         self._hand_out()
 
-    def lend(self, job: _native.Job) -> None:
+    def _lend(self, job: _native.Job) -> None:
         """Does nothing when a thread waits in the bridge: it keeps its token, as the program has set the limit."""
 
-    def reclaim(self, job: _native.Job) -> None:
+    def _reclaim(self, job: _native.Job) -> None:
         """Does nothing when the thread has waited."""
 
-    def holding(self) -> Iterable[object]:
+    def _holding(self) -> Iterable[object]:
         """The holders of all tokens, for the wait-for graph; none where a token is left."""
         return list(self._holders) if len(self._holders) >= self._tokens else ()
 

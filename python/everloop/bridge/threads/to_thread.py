@@ -62,12 +62,12 @@ async def to_thread[**P, T](
                 f"{limiter!r}; a keyword argument of the function that is called so goes into a functools.partial"
             )
         future = loop.create_future()
-        await limiter.acquire(future)
+        await limiter._acquire(future)
     try:
-        job = loop.own_pool._call(loop, future, function, args, kwargs, limiter)
+        job = loop._pool._call(loop, future, function, args, kwargs, limiter)
     except BaseException as error:
         if limiter is not None:
-            limiter.release(future)
+            limiter._release(future)
         if type(error) is RuntimeError and "shutdown" in str(error):
             raise RuntimeError(
                 f"everloop.to_thread() cannot call {name_of(function)}: {error}. The threads of a loop end for good; "
