@@ -61,8 +61,12 @@ run: setup  ## serve a FastAPI app whose endpoint blocks, on everloop with rescu
 compare: setup  ## one scene on asyncio, uvloop and everloop: blocked requests, and how late /health is
 	@$(python) benches/compare.py
 
-bench: setup  ## all other measurements, as ratios to asyncio and uvloop
-	@for script in micro handoff rescue network bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
+target/liblimit.so: benches/limit.rs
+	@mkdir -p target
+	rustc --edition 2024 -O -C panic=abort --crate-type cdylib --crate-name limit -o $@ $<
+
+bench: setup target/liblimit.so  ## all other measurements, as ratios to asyncio and uvloop
+	@for script in micro handoff rescue network scale bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
 
 api: setup  ## docs/api.md from the signatures and docstrings
 	@$(python) tools/make_api.py

@@ -2,11 +2,15 @@
 
     python benches/echo_server.py LOOP TRANSPORT STYLE CORE
 
+LOOP may be `epoll`, which is limit.rs without any Python, or `epoll+py`, which calls an empty function of Python for
+each message: no loop can be faster.
+
 It prints its address as JSON once it listens, and ends when its standard input does. Every loop is handed a socket that
 was made here, so that all of them listen alike; what they set on a connection (TCP_NODELAY) is their own business.
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import pathlib
@@ -17,6 +21,7 @@ import sys
 import measure
 
 CERTIFICATE = pathlib.Path(__file__).parent.parent / "tests" / "localhost.pem"
+LIMIT = pathlib.Path(__file__).parent.parent / "target" / "liblimit.so"  # `make bench` builds it
 BUFFER = 256 * 1024
 BACKLOG = 512
 UNSUPPORTED = 3  # exit status: this loop has no such transport
@@ -26,6 +31,10 @@ def main() -> None:
     name, transport, style, core = sys.argv[1:]
     if core != "any":
         os.sched_setaffinity(0, {int(core)})
+    if name in LIMITS:
+        if style != "protocol" or transport not in ("tcp", "unix"):
+            sys.exit(UNSUPPORTED)
+        return serve_without_loop(listen(transport), LIMITS[name])
     with measure.runner(name) as runner:
         try:
             runner.run(serve(transport, style))
@@ -44,9 +53,30 @@ async def serve(transport: str, style: str) -> None:
 
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)
-    print(json.dumps(address.decode("latin-1") if isinstance(address, bytes) else address), flush=True)
+    tell(address)
     await ended.wait()
     os._exit(0)  # what becomes of the connections is measured elsewhere
+
+
+def tell(address: object) -> None:
+    print(json.dumps(address.decode("latin-1") if isinstance(address, bytes) else address), flush=True)
+
+
+def serve_without_loop(listener: socket.socket, function: object) -> None:
+    """Serves until this process is killed."""
+    listener.listen(BACKLOG)
+    if listener.family != socket.AF_UNIX:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections inherit it
+    tell(listener.getsockname())
+    argument = ctypes.py_object(function) if function else ctypes.c_void_p()
+    ctypes.PyDLL(str(LIMIT)).serve(listener.fileno(), argument)
+
+
+def nothing() -> None:
+    pass
+
+
+LIMITS = {"epoll": None, "epoll+py": nothing}
 
 
 def listen(transport: str) -> socket.socket:

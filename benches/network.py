@@ -2,6 +2,9 @@
 
     python benches/network.py [--cells 'tcp-1k-*,udp-*'] [--loops asyncio uvloop rloop everloop] [--rounds 5] [--quick]
 
+`epoll` and `epoll+py` are no loops, but what no loop can be faster than: a server without Python, and one that calls an
+empty Python function for each message (limit.rs).
+
 A cell is TRANSPORT-SIZE-STYLE-CONNECTIONS. Each has a server process for each loop (echo_server.py) on one processor,
 and this process as the client (load.py) on another. The servers take turns in short slices, and the medians of the
 slices are compared. Server CPU time is read from the clock of the server's process, all threads included. A slice in
@@ -25,10 +28,10 @@ from statistics import median
 
 import load
 import measure
-from echo_server import UNSUPPORTED
+from echo_server import LIMIT, LIMITS, UNSUPPORTED
 
 SERVER = Path(__file__).with_name("echo_server.py")
-LOOPS = ("asyncio", "uvloop", "rloop", "everloop")
+LOOPS = ("asyncio", "uvloop", "rloop", "everloop", *LIMITS)
 SIZES = {"1k": 1024, "16k": 16 * 1024, "256k": 256 * 1024}
 WARM_UP = 0.05  # seconds
 DISTURBED = 0.05  # of a slice spent waiting for a processor
@@ -39,7 +42,7 @@ GOAL = 1.2  # times uvloop's throughput
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", default="*", help="patterns, joined by commas (all)")
-    parser.add_argument("--loops", nargs="+", choices=measure.LOOPS, default=LOOPS, help="(all)")
+    parser.add_argument("--loops", nargs="+", choices=[*measure.LOOPS, *LIMITS], default=LOOPS, help="(all)")
     parser.add_argument("--rounds", type=int, help="slices of each loop in a cell (5, quick 3)")
     parser.add_argument("--slice", type=float, help="seconds of one slice (0.2, quick 0.1)")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter slices")
@@ -48,7 +51,11 @@ def main() -> None:
     seconds = options.slice or (0.1 if options.quick else 0.2)
 
     cells = [cell for cell in every_cell() if matches(cell, options.cells)]
-    loops = list(measure.installed(options.loops))
+    loops = list(measure.installed([name for name in options.loops if name not in LIMITS]))
+    if LIMIT.exists():
+        loops += [name for name in options.loops if name in LIMITS]
+    else:
+        print(f"{LIMIT} is missing, which `make bench` builds: no limits", file=sys.stderr)
     server_core = pin_client()
     gc.disable()
 
@@ -191,7 +198,7 @@ class Contender:
 def contending(name: str, cell: Cell, core: str) -> Iterator[Contender | None]:
     """A server on this loop and the connections to it; None where the loop cannot do that."""
     command = [sys.executable, str(SERVER), name, cell.transport, cell.style, core]
-    environment, pipe = os.environ | measure.LOOPS[name], subprocess.PIPE
+    environment, pipe = os.environ | measure.LOOPS.get(name, {}), subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             client = start_client(process, cell)
@@ -227,7 +234,8 @@ class Table:
         self.loops = loops
         self.reference = "uvloop" if "uvloop" in loops else loops[0]
         self.subject = "everloop" if "everloop" in loops else loops[-1]
-        self.others = [name for name in reversed(loops) if name != self.reference]
+        order = [name for name in reversed(loops) if name not in LIMITS] + [name for name in loops if name in LIMITS]
+        self.others = [name for name in order if name != self.reference]
         self.cells: dict[Cell, dict[str, Slices]] = {}
 
     def print_head(self, rounds: int, seconds: float) -> None:
