@@ -1,4 +1,4 @@
-"""A blocking endpoint written as plain `def`: FastAPI runs it on a thread of its own pool.
+"""A blocking endpoint written as plain `def`: FastAPI runs it on a thread, which is everloop's once that is said.
 
 Prints that `/health` was answered before `/`: on any loop.
 """
@@ -7,6 +7,8 @@ import os
 import time
 
 from fastapi import FastAPI
+
+import everloop
 
 SECONDS = float(os.environ.get("EXAMPLE_SECONDS", "10"))
 
@@ -27,4 +29,8 @@ async def health():
 if __name__ == "__main__":
     from serving import main
 
-    main(app)
+    everloop.replace_anyio_pool()  # where an everloop runs; any other loop keeps anyio's own threads
+    try:
+        main(app)
+    finally:
+        everloop.restore_anyio_pool()

@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+import everloop
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHARED = {"loops.py", "serving.py"}
 TIMEOUT = 60
@@ -55,6 +57,27 @@ ON_ANY_LOOP = {
 
 ON_EVERLOOP = {
     **ON_ANY_LOOP,
+    "deadlock.py": ["a deadlock? True"],
+    "dividing.py": ["served; the accounts are right? True", "computed until somebody else was served"],
+    "faces.py": [
+        "synchronous code: [0, 2, 4]",
+        "synchronous code: 42",
+        "asynchronous code: [0, 2, 4]",
+        "asynchronous code: 42",
+    ],
+    "loop_thread.py": ["heard: ['beat', 'beat', 'beat']", "slow: cleaned up", "slow: took too long"],
+    "own_loop.py": ["rescue: True after: 0.05", "rescue: False after: 0.02"],
+    "processes.py": [
+        "primes below 20000: 2262",
+        "that process is gone; the next call has a new one: 120",
+        "a lambda cannot be sent to another process",
+    ],
+    "reports.py": ["told of: time.sleep", "a test fails: time.sleep", "blocked most: time.sleep"],
+    "threads.py": [
+        "answers: 380 never more than two at once? True",
+        "the search has ended: nobody wanted it any more",
+        "on a thread: Event.wait",
+    ],
     "block_on.py": [
         "with no loop at all: 6",
         "inside a coroutine: 6",
@@ -85,6 +108,13 @@ def test_every_example_is_listed() -> None:
     text = (EXAMPLES / "README.md").read_text()
 
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(re.findall(r"\]\((\w+\.py)\)", text))
+
+
+def test_every_public_name_is_in_an_example() -> None:
+    going = {"EventLoopPolicy"}  # with asyncio's own policies: nobody should begin with it
+    used = {name for path in EXAMPLES.glob("*.py") for name in re.findall(r"everloop\.(\w+)", path.read_text())}
+
+    assert set(everloop.__all__) - used == going
 
 
 @pytest.mark.parametrize("name", sorted(ON_EVERLOOP))
