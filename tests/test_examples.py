@@ -45,7 +45,7 @@ ON_ANY_LOOP = {
         "process pool: 333328333350000 another process? True",
     ],
     "loop_on_another_thread.py": ["1", "the loop has stopped"],
-    "run.py": ["1", "RuntimeError: ... cannot be called from a running event loop"],
+    "run.py": ["1", "RuntimeError: ... cannot be called from a running event..."],
     "run_until_complete.py": ["1", "RuntimeError: This event loop is already running", "1"],
     "task_from_endpoint.py": ["/ was answered first: 222", f"/health was answered next: {HEALTHY}"],
     "tasks.py": [

@@ -21,7 +21,7 @@ ORDER = {
         {"bridge", "policy"},
         {"check", "other_loops", "watch"},
         {"running", "takeover", "top"},
-        {"cli"},
+        {"cli", "gunicorn"},
     ],
     "bridge": [
         {"functions", "futures", "this_process"},

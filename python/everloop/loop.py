@@ -426,7 +426,7 @@ def run[T](
         return running.run_until_complete(main)
     if running is not None:
         # Before a coroutine object is lost: asyncio.run raises here too.
-        raise RuntimeError("everloop.run() cannot be called from a running event loop")
+        raise RuntimeError("everloop.run() cannot be called from a running event loop: await the coroutine instead")
     with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(rescue=rescue)) as runner:
         return runner.run(main)
 

@@ -37,19 +37,20 @@ CHOOSERS = [
         Chooser(
             module,
             "uvicorn's worker class for gunicorn has chosen it",
-            'give gunicorn a class derived from that one, with CONFIG_KWARGS = {"loop": "everloop:new_event_loop"}',
+            "give gunicorn -k everloop.gunicorn.Worker",
         )
         for module in ("uvicorn_worker", "uvicorn.workers")
     ),
-    Chooser("gunicorn.workers.gasgi", "gunicorn has chosen it", "give gunicorn --asgi-loop asyncio"),
+    Chooser("gunicorn.workers.gasgi", "gunicorn has chosen it", "give gunicorn -k everloop.gunicorn.AsgiWorker"),
     Chooser("hypercorn", "hypercorn was given a worker class for it", "give hypercorn --worker-class asyncio"),
     Chooser("sanic", "Sanic has chosen it", "set SANIC_USE_UVLOOP=false in the environment"),
-    Chooser("granian", "granian has chosen it", "give granian --loop asyncio"),
+    Chooser("granian", "granian has chosen it", "give granian --loop asyncio, or set GRANIAN_LOOP=asyncio"),
     Chooser(
         "uvicorn",
         "uvicorn has chosen it",
         'give uvicorn --loop everloop:new_event_loop, or uvicorn.run() loop="everloop:new_event_loop"',
     ),
+    Chooser("taskiq", "taskiq takes uvloop where that is installed", "uninstall uvloop"),
     Chooser("uvloop", "it calls uvloop.run()", "call asyncio.run() instead"),
     Chooser("trio", "trio brings its own", "use asyncio; a program that uses anyio chooses its backend"),
 ]

@@ -1,6 +1,8 @@
 """The command's effect on a process, and on those that it starts: asyncio makes everloops there."""
 
 import asyncio
+import sys
+import types
 import warnings
 from asyncio import events
 from collections.abc import Callable
@@ -11,7 +13,9 @@ from .loop import new_event_loop
 from .policy import event_loop_policy
 from .private.processes import hand_to_children
 
-__all__ = ["take_over"]
+__all__ = ["make_everloops", "take_over"]
+
+UVICORN_CHOICE = "uvicorn.loops.auto"
 
 
 def take_over(tells: bool = False) -> "Takeover":
@@ -20,6 +24,7 @@ def take_over(tells: bool = False) -> "Takeover":
     The program may still choose another loop. It is told if that is what it does; `tells`: also if it does not.
     """
     make_everloops()
+    choose_for_uvicorn()
     other_loops.watch(tells)
     return Takeover(tells)
 
@@ -33,6 +38,17 @@ class Takeover:
 
     def __reduce__(self) -> tuple[Callable[[bool], "Takeover"], tuple[bool]]:
         return take_over, (self._tells,)
+
+
+def choose_for_uvicorn() -> None:
+    """Has uvicorn take everloop where nobody names a loop, as by `uvicorn.run(app)`.
+
+    Its `auto` means uvloop, or a class of asyncio's by its name, and asks nobody. This stands in for the module that it
+    would import to choose. A uvicorn that has it elsewhere chooses for itself, and the program is told.
+    """
+    choice: Any = types.ModuleType(UVICORN_CHOICE)
+    choice.auto_loop_factory = lambda use_subprocess=False: new_event_loop
+    sys.modules.setdefault(UVICORN_CHOICE, choice)
 
 
 def make_everloops() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import sys
 from asyncio import events
 from collections.abc import Callable
 from types import CoroutineType
@@ -83,9 +84,19 @@ def running_loop(caller: str) -> EventLoop:
             f"everloop.{caller}() is for coroutines: no event loop is running here. Call the function itself"
         )
     raise RuntimeError(
-        f"everloop.{caller}() needs an everloop, but the event loop here is {type(loop).__name__}: run it with "
-        "everloop.run(), or use asyncio's own functions"
+        f"everloop.{caller}() needs an everloop, but the event loop here is {type(loop).__name__}. "
+        f"{how_to_have_everloop()}, or use asyncio's own functions"
     )
+
+
+def how_to_have_everloop() -> str:
+    """Says what can be done where another kind of loop runs: in a notebook nobody can run the program otherwise."""
+    if "ipykernel" in sys.modules:
+        return (
+            "In a notebook, hand the coroutine to everloop.LoopThread().run(...), or start the kernel on everloop: "
+            "python -m everloop -m ipykernel_launcher"
+        )
+    return "Run the program with everloop.run() or python -m everloop"
 
 
 def check_awaitable(caller: str, awaitable: Any, timeout: float | None = None) -> asyncio.AbstractEventLoop | None:

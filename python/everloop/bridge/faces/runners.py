@@ -11,7 +11,7 @@ from typing import Any
 from ...contexts import loop_of_this_context
 from ...loop import EventLoop
 from ...real_threads import new_thread
-from ..functions import close_coroutine
+from ..functions import close_coroutine, how_to_have_everloop
 from ..loops.loop_future import run_on, submit_to
 
 __all__ = ["OnPrivateLoop", "OnRunningLoop", "runner_here", "runner_or_private_loop"]
@@ -94,7 +94,7 @@ def runner_here() -> OnRunningLoop | None:
     if not isinstance(running, EventLoop):
         raise RuntimeError(
             f"cannot wait here: this thread runs another kind of event loop ({type(running).__name__}), and the wait "
-            "would stop it. Run the program with everloop.run(), or use everloop.LoopThread, or await instead"
+            f"would stop it. {how_to_have_everloop()}, or use everloop.LoopThread, or await instead"
         )
     return OnRunningLoop(running)
 

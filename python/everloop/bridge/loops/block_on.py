@@ -10,7 +10,7 @@ from ... import _native
 from ... import loop as loops
 from ...contexts import loop_of_this_context
 from ...loop import EventLoop
-from ..functions import check_awaitable, close_coroutine, wrong_loop
+from ..functions import check_awaitable, close_coroutine, how_to_have_everloop, wrong_loop
 from .loop_future import submit_to, through
 from .own_loop import run_here
 from .step_wait import raise_timeout, wait_in_step
@@ -56,7 +56,7 @@ def block_on[T](awaitable: Awaitable[T], timeout: float | None = None) -> T:
         close_coroutine(awaitable)
         raise RuntimeError(
             f"block_on() cannot wait here: this thread runs another kind of event loop ({type(running).__name__}), and "
-            "the wait would stop it. Run the program with everloop.run(), or await instead"
+            f"the wait would stop it. {how_to_have_everloop()}, or await instead"
         )
     if owner is not None and owner is not running:
         raise wrong_loop("block_on", owner)
