@@ -157,6 +157,40 @@ def test_a_rescued_step_is_reported_with_where_the_others_run(rescuing_loop, gat
     assert re.search(r"was rescued after \d+ ms", caplog.records[-1].getMessage())
 
 
+@pytest.fixture
+def ahead():
+    """Moves the clock that says for how long steps have been aside."""
+    yield _native.set_aside_clock_ahead
+    _native.set_aside_clock_ahead(0.0)
+
+
+def test_a_rescued_step_that_blocks_on_is_told_of_again(rescuing_loop, gate, reports, ahead):
+    rescuing_loop.slow_callback_duration = 0.02
+
+    async def main():
+        task = asyncio.create_task(asyncio.wait_for(blocked(), None), name="the task")
+        while not reports("blocked"):
+            await asyncio.sleep(0.001)
+        for seconds in (1, 10, 60, 120):
+            ahead(seconds)
+            while not [report for report in reports("lasts") if report["seconds"] >= seconds]:
+                await asyncio.sleep(0.001)
+        gate.open()
+        await task
+
+    async def blocked():
+        gate.wait()
+
+    rescuing_loop.run_until_complete(main())
+    wait_until(lambda: reports("ended"), "the report")
+    assert [report["state"] for report in reports()] == ["blocked", *["lasts"] * 4, "ended"]
+    assert len({report["number"] for report in reports()}) == 1
+    for report in reports("lasts"):
+        assert (report["call"], report["rescued"]) == ("os.read", True)
+        assert report["cause"]["kind"] == "pipe"
+        assert "a step has been blocked for " in report["text"]
+
+
 def test_the_threshold_is_slow_callback_duration(loop, reports):
     loop.slow_callback_duration = 60
     block(loop, lambda: time.sleep(0.15), lambda: True)

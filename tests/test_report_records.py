@@ -343,6 +343,18 @@ def test_a_block_that_lasts_is_told_again_with_who_waits_by_then(told):
     assert told.lasts(number=2, seconds=10.0)["logged"]  # whatever was told of that line before
 
 
+def test_a_rescued_block_that_lasts_is_told_again_if_it_was_told(told):
+    told.blocked(rescued_after=0.02)
+    assert told.lasts(seconds=1.0)["logged"]
+    told.writer._lines["/app/main.py", 7].quiet_until = 0.0
+    told.blocked(number=2, rescued_after=0.02)
+    assert not told.lasts(number=2, seconds=60.0)["logged"], "it holds nobody up, and its line was told of"
+    told.blocked(number=3, rescued_after=0.5)
+    told.blocked(number=4, rescued_after=0.5)
+    assert not told.lasts(number=4, seconds=1.0)["logged"]
+    assert told.lasts(number=4, seconds=10.0)["logged"], "others have noticed"
+
+
 def test_a_program_s_own_imports_before_anything_runs_are_no_warning(told, loop, caplog):
     import weakref
 

@@ -107,7 +107,7 @@ mod _native {
     #[pymodule_export]
     use crate::threadsafe_hook::set_threadsafe_hook;
     #[pymodule_export]
-    use crate::watchdog::{begin_exit, set_foreign_files, watch_loops};
+    use crate::watchdog::{begin_exit, set_aside_clock_ahead, set_foreign_files, watch_loops};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

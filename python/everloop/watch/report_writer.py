@@ -153,9 +153,9 @@ class ReportWriter:
             step.waiting, step.due, step.ready = waiting, due or 0, ready or 0
         step.told |= told
         self._judge(step, None, cause, lines)
-        holds_up = not _is_free(step)
-        step.logged |= holds_up and seconds >= QUIET_SECONDS  # whatever has been told of that line
-        self._tell(step, "lasts", seconds, step.logged and holds_up)
+        # Whatever has been told of that line; but what holds nobody up is told of once for it.
+        step.logged |= seconds >= QUIET_SECONDS and not _is_free(step)
+        self._tell(step, "lasts", seconds, step.logged)
 
     def rescued(self, *, number: int, seconds: float) -> None:
         """The step blocks on, but since `seconds` after it began it holds nobody up."""

@@ -1,10 +1,11 @@
 //! Reports: when is one due of a step, and which are open.
 //!
-//! A step is reported once it has blocked for the time that the program has set (`report_after`), and again when that
-//! is over. While the report is open it stands here under what its step is known by: the heartbeat, while the step
+//! A step is reported once it has blocked for the time that the program has set (`report_after`), again while it goes on
+//! (`timing.rs`), and when that is over. While the report is open it stands here under what its step is known by: the heartbeat, while the step
 //! blocks its loop; the number of its release, once it is aside and blocks only itself. A step that is put aside while
 //! its report is open takes the report along, so that it is told of once.
 
+use crate::watchdog::timing::next_telling;
 use std::collections::HashMap;
 
 /// The time between two looks at the steps that are aside, in nanoseconds.
@@ -28,6 +29,21 @@ pub struct SeenAside {
     pub since: u64,
 }
 
+/// The report of a step that is aside.
+#[derive(Debug)]
+struct AsideReport {
+    open: OpenReport,
+    /// How long the step will have blocked when it is told of again.
+    tell_at: u64,
+}
+
+impl AsideReport {
+    /// The step has been told of by now.
+    fn new(open: OpenReport, now: u64) -> Self {
+        Self { open, tell_at: next_telling(now.saturating_sub(open.since)) }
+    }
+}
+
 /// The reports of one loop that have begun, and have not ended yet.
 #[derive(Debug, Default)]
 pub struct OpenReports {
@@ -36,7 +52,7 @@ pub struct OpenReports {
     /// The heartbeat of the last such step.
     told: u64,
     /// Steps that were put aside, by the number of their release.
-    asides: HashMap<u64, OpenReport>,
+    asides: HashMap<u64, AsideReport>,
     /// The time of the last look at the steps that are aside.
     looked: u64,
 }
@@ -84,9 +100,9 @@ impl OpenReports {
     }
 
     /// The step that blocked the loop has been put aside by this release. Its report, if there is one, stays open.
-    pub fn move_aside(&mut self, serial: u64) -> Option<OpenReport> {
+    pub fn move_aside(&mut self, serial: u64, now: u64) -> Option<OpenReport> {
         let (_, open) = self.stall.take()?;
-        self.asides.insert(serial, open);
+        self.begin_aside(serial, open, now);
         Some(open)
     }
 
@@ -107,20 +123,32 @@ impl OpenReports {
     }
 
     /// The report of the step that this release put aside has begun.
-    pub fn begin_aside(&mut self, serial: u64, open: OpenReport) {
-        self.asides.insert(serial, open);
+    pub fn begin_aside(&mut self, serial: u64, open: OpenReport, now: u64) {
+        self.asides.insert(serial, AsideReport::new(open, now));
+    }
+
+    /// The report of the step that this release put aside, if the step is to be told of once more by now.
+    pub fn take_aside_telling(&mut self, serial: u64, now: u64) -> Option<OpenReport> {
+        let report = self.asides.get_mut(&serial)?;
+        let open = report.open;
+        let is_due = now.saturating_sub(open.since) >= report.tell_at;
+        is_due.then(|| {
+            *report = AsideReport::new(open, now);
+            open
+        })
     }
 
     /// Takes the reports of steps that are not among those that are aside: they have come back.
     pub fn take_ended(&mut self, aside: &[SeenAside]) -> Vec<OpenReport> {
-        let has_ended = |serial: &u64, _: &mut OpenReport| aside.iter().all(|seen| seen.serial != *serial);
-        self.asides.extract_if(has_ended).map(|(_, open)| open).collect()
+        let has_ended = |serial: &u64, _: &mut AsideReport| aside.iter().all(|seen| seen.serial != *serial);
+        self.asides.extract_if(has_ended).map(|(_, report)| report.open).collect()
     }
 
     /// The run is over: takes all reports.
     pub fn take_all(&mut self) -> Vec<OpenReport> {
         let stall = self.stall.take().map(|(_, open)| open);
-        stall.into_iter().chain(std::mem::take(&mut self.asides).into_values()).collect()
+        let asides = std::mem::take(&mut self.asides).into_values().map(|report| report.open);
+        stall.into_iter().chain(asides).collect()
     }
 }
 
@@ -176,10 +204,10 @@ mod tests {
     #[test]
     fn a_step_that_is_put_aside_takes_its_report_along() {
         let mut reports = OpenReports::default();
-        assert_eq!(reports.move_aside(6), None, "it was not reported yet");
+        assert_eq!(reports.move_aside(6, 500 * MS), None, "it was not reported yet");
         assert!(reports.is_aside_due(aside(6), false, 500 * MS, AFTER));
         reports.begin_stall(3, open(1));
-        assert_eq!(reports.move_aside(7), Some(open(1)));
+        assert_eq!(reports.move_aside(7, 500 * MS), Some(open(1)));
         assert!(!reports.is_aside_due(aside(7), false, 500 * MS, AFTER), "it is reported");
         assert_eq!(reports.end_stall(3), None, "it does not block the loop any more");
         assert_eq!(reports.take_ended(&[aside(6), aside(7)]), []);
@@ -211,14 +239,30 @@ mod tests {
         ] {
             assert_eq!(reports.is_aside_look_due(some_aside, now), is_due, "{some_aside} {now}");
         }
-        reports.begin_aside(7, open(1));
+        reports.begin_aside(7, open(1), 110 * MS);
         assert!(reports.is_aside_look_due(false, 20 * MS + ASIDE_PERIOD), "its end is to be told");
+    }
+
+    #[test]
+    fn a_step_that_stays_aside_is_told_of_again_after_one_second_ten_and_each_minute() {
+        let mut reports = OpenReports::default();
+        reports.begin_stall(3, open(1));
+        reports.move_aside(7, 110 * MS);
+        let since = open(1).since;
+        let tells: Vec<_> =
+            (0..1300).filter(|at| reports.take_aside_telling(7, since + at * 100 * MS).is_some()).collect();
+        assert_eq!(tells, [10, 100, 600, 1200], "tenths of a second");
+        assert_eq!(reports.take_aside_telling(8, u64::MAX), None, "it was never told of");
+        let mut late = OpenReports::default();
+        late.begin_aside(7, open(2), since + 5000 * MS);
+        assert_eq!(late.take_aside_telling(7, since + 9999 * MS), None, "it was told of after five");
+        assert_eq!(late.take_aside_telling(7, since + 10_000 * MS), Some(open(2)));
     }
 
     #[test]
     fn all_reports_end_with_the_run() {
         let mut reports = OpenReports::default();
-        reports.begin_aside(7, open(1));
+        reports.begin_aside(7, open(1), 110 * MS);
         reports.begin_stall(3, open(2));
         assert_eq!(reports.take_all(), [open(2), open(1)]);
         assert_eq!(reports.take_all(), []);
@@ -259,7 +303,7 @@ mod tests {
                     }
                     2 => {
                         serial += 1;
-                        prop_assert_eq!(reports.move_aside(serial).is_some(), told.contains(&began));
+                        prop_assert_eq!(reports.move_aside(serial, now).is_some(), told.contains(&began));
                         asides.push(SeenAside { serial, since: began });
                         (tick, began) = (tick + 2, now);
                     }
@@ -270,7 +314,7 @@ mod tests {
                             prop_assert_eq!(is_due, !told.contains(&seen.since) && now - seen.since >= AFTER);
                             if is_due {
                                 told.insert(seen.since);
-                                reports.begin_aside(seen.serial, as_report(seen.since));
+                                reports.begin_aside(seen.serial, as_report(seen.since), now);
                             }
                         }
                         for open in reports.take_ended(&asides) {

@@ -62,6 +62,7 @@ use std::time::Duration;
 use watch::{Seen, Watch};
 
 pub use snapshot::set_foreign_files;
+pub use watch::set_aside_clock_ahead;
 
 /// The time that the watchdog stays up when the last loop has ended: less than it takes to rescue a step.
 const UP: Duration = Duration::from_millis(4);

@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One loop that runs.
 pub struct Watch {
@@ -81,6 +81,15 @@ pub struct Seen {
     left_open: Option<u64>,
     /// What holds the end of the run up?
     end: End,
+}
+
+/// Nanoseconds by which the clock is ahead that says how long a step has been aside: tests move it.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// Steps that are aside are told of as if they had been so for so many seconds more: for tests, which need not wait.
+#[pyfunction]
+pub fn set_aside_clock_ahead(seconds: f64) {
+    AHEAD.store(clock::from_seconds(seconds), Ordering::Relaxed);
 }
 
 /// While a report is open, the watchdog looks at least so often, in nanoseconds: its end is told of soon.
@@ -372,7 +381,8 @@ impl Watch {
             Action::Rescue => {
                 if let Some(serial) = rescue(core, member, since)? {
                     seen.suspect.forget();
-                    seen.reports.move_aside(serial).into_iter().for_each(|open| notes::rescued(open, clock::now()));
+                    let now = clock::now();
+                    seen.reports.move_aside(serial, now).into_iter().for_each(|open| notes::rescued(open, now));
                 }
             }
         }
@@ -392,6 +402,7 @@ impl Watch {
 
     /// Steps that are aside without having said so are reported too.
     fn look_aside(&self, now: u64) {
+        let now = now.saturating_add(AHEAD.load(Ordering::Relaxed));
         // Patients are not blocked, and to look at them would take the GIL from those that compute.
         let some_aside = self.shared.counters.aside.load(Ordering::Relaxed) > self.shared.baton.patients();
         if !lock(&self.seen).reports.is_aside_look_due(some_aside, now) {
@@ -411,11 +422,16 @@ impl Watch {
                 let Some(times) = member.aside_times() else { continue };
                 let found = SeenAside { serial: times.serial, since: times.since };
                 aside.push(found);
-                if !is_quiet && seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
-                    let verdict = NamedVerdict::of_aside(member.thread, times.since, now, self.report_after());
+                if is_quiet {
+                    continue;
+                }
+                let verdict = || NamedVerdict::of_aside(member.thread, times.since, now, self.report_after());
+                if seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
                     let released = Some(times.released);
-                    let open = notes::begin(core, &self.reference, member, times.since, released, verdict)?;
-                    seen.reports.begin_aside(times.serial, open);
+                    let open = notes::begin(core, &self.reference, member, times.since, released, verdict())?;
+                    seen.reports.begin_aside(times.serial, open, now);
+                } else if let Some(open) = seen.reports.take_aside_telling(times.serial, now) {
+                    notes::lasts(open, verdict(), now, false, Some(&Snapshot::take(core, member)?));
                 }
             }
             seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now, None));
