@@ -45,6 +45,14 @@ def the_thread_of_an_executor_of_processes():
     return before == [] and found == [True]
 
 
+@scene("threading._dangling")
+def a_thread_that_has_ended_has_a_name():
+    thread = threading.Thread(target=int, name="it has ended")
+    thread.start()
+    thread.join()
+    return threads.name_of_thread(thread.native_id) == "it has ended" and threads.name_of_thread(-1) is None
+
+
 def anyio_runs_on_everloops_threads():
     everloop.replace_anyio_pool()
     try:

@@ -35,6 +35,7 @@ def holding(program, **variables):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=variables.pop("stderr", subprocess.PIPE),
+        pass_fds=variables.pop("pass_fds", ()),
         text=True,
         env=os.environ | variables,
     )
@@ -48,6 +49,18 @@ def holding(program, **variables):
 def let_go(process):
     process.stdin.write(".")
     process.stdin.flush()
+
+
+def full_pipe():
+    """The two ends of a pipe that nobody can write to, and how many bytes are in it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    return reader, writer, filled
 
 
 QUIET_LOG = """
@@ -133,10 +146,69 @@ def test_the_log_has_the_report_as_well_and_says_that_it_was_told():
         let_go(process)
         first, *rest = process.stdout.read().splitlines()
     assert rest == ["over"]
-    [blocked, ended] = ast.literal_eval(first)
-    assert blocked[:2] == ("blocked", True)
-    assert ended[:2] == ("ended", True)
-    assert ended[2] in ("the other", None)  # unless the step was over before anybody could ask for its name
+    # The step was over before anybody could write that: whoever has run it tells its name.
+    assert ast.literal_eval(first) == [("blocked", True, "the other"), ("ended", True, "the other")]
+
+
+def test_a_thread_that_has_ended_by_the_time_of_the_report_is_known_by_its_name():
+    program = """
+    import logging
+    class Keep(logging.Handler):
+        def emit(self, record):
+            told.append((record.everloop["state"], record.everloop["cause"]["thread"]))
+    told = []
+    logging.getLogger("everloop").addHandler(Keep())
+
+    async def main():
+        thread = threading.Thread(target=hold, name="the holder")
+        asyncio.get_running_loop().call_later(0.05, lambda: None)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        while len(told) < 2:
+            await asyncio.sleep(0.001)
+        print(told)
+    run(main)
+    """
+    with holding(program) as process:
+        process.stderr.readline()
+        let_go(process)
+        first, *rest = process.stdout.read().splitlines()
+    assert rest == ["over"]
+    assert ast.literal_eval(first) == [("blocked", "the holder"), ("ended", "the holder")]
+
+
+def test_what_is_written_as_the_program_ends_is_not_lost():
+    """The standard error is a full pipe, until the program is about to end."""
+    reader, writer, filled = full_pipe()
+    program = (
+        QUIET_LOG
+        + """
+    import atexit
+    def make_room():
+        left = FILLED
+        while left:
+            left -= len(os.read(READER, left))
+    atexit.register(make_room)
+    async def main():
+        ctypes.PyDLL(None).usleep(300_000)
+    run(main)
+    """.replace("READER", str(reader)).replace("FILLED", str(filled))
+    )
+    try:
+        with holding(program, stderr=writer, pass_fds=[reader]) as process:
+            assert process.stdout.read() == "over\n"
+            assert process.wait() == 0
+        os.close(writer)
+        writer = -1
+        text = b""
+        while piece := os.read(reader, 65536):
+            text += piece
+        assert text.startswith(b"warning[blocked]: the event loop has been blocked for ")
+        assert text.endswith(b"the report follows in the log\n")
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
 
 
 def test_one_line_is_written_of_once_in_a_while():
@@ -167,12 +239,7 @@ def test_one_line_is_written_of_once_in_a_while():
 
 
 def test_a_standard_error_that_nobody_reads_holds_nobody_up():
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, bytes(4096))
-    os.set_blocking(writer, True)
+    reader, writer, _ = full_pipe()
     program = (
         QUIET_LOG
         + """

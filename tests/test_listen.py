@@ -13,7 +13,7 @@ import pytest
 
 import everloop
 from everloop import _native, environment
-from listen_support import PATIENCE, ask, connect, read_all, talk
+from listen_support import PATIENCE, ask, connect, read_all, state_of, talk
 from support import run_script, started_script, wait_until
 
 reading = pytest.mark.skipif(
@@ -93,6 +93,38 @@ def test_it_answers_while_c_code_holds_the_gil(tmp_path):
         assert ask(f"unix:{path}", "/live?limit=50") == (200, "ok\n")
 
 
+def test_a_step_that_begins_while_the_gil_is_not_let_go_of_is_told_of(tmp_path):
+    """Two steps hold the GIL, one after the other, and no Python code runs in between."""
+    path = f"{tmp_path}/here.sock"
+    source = f"""
+    import asyncio, ctypes, os
+    os.environ.update(EVERLOOP_LISTEN={path!r}, EVERLOOP_LIVE_LIMIT="0.05", EVERLOOP_REPORT="off")
+    import everloop
+    async def main():
+        place = ctypes.create_string_buffer(1)
+        hold = ctypes.PyDLL(None).read
+        for _ in range(2):
+            asyncio.get_running_loop().call_soon(hold, 0, place, 1)
+        print("blocks", flush=True)
+        await asyncio.sleep(0)
+    everloop.run(main())
+    """
+
+    def held(steps):
+        [of_loop] = state_of(f"unix:{path}")["loops"]
+        is_told = "C code of this step holds the GIL" in (of_loop["blocked_by"] or "")
+        return of_loop["steps"] == steps and is_told and ask(f"unix:{path}", "/live")[0] == 503
+
+    with started_script(source) as process:
+        assert process.stdout.readline() == "blocks\n", process.stderr.read()
+        wait_until(lambda: ask(f"unix:{path}", "/live")[0] == 503)
+        [of_loop] = state_of(f"unix:{path}")["loops"]
+        wait_until(lambda: held(of_loop["steps"]))
+        process.stdin.write(".")
+        process.stdin.flush()
+        wait_until(lambda: held(of_loop["steps"] + 1))
+
+
 @pytest.mark.parametrize("limit", ["x", "-1", "nan", ""])
 def test_a_limit_that_is_no_number_of_seconds_is_refused(listen, limit):
     assert ask(listen()[0], f"/live?limit={limit}") == (400, "limit is a number of seconds: /live?limit=10\n")
@@ -147,6 +179,34 @@ def test_the_stacks_of_a_loop_that_sleeps_say_so(listen, loop):
     texts = loop.run_until_complete(main())
     assert any(", home of the loop of MainThread: waits for files and timers\n" in text for text in texts)
     assert all(f"{__file__}:" in text for text in texts)  # the one that asks
+
+
+@reading
+def test_the_stacks_of_a_loop_whose_step_is_aside_say_so(listen, rescuing_loop, gate):
+    address = listen()[0]
+
+    async def block():
+        gate.wait()
+
+    async def main():
+        task = asyncio.create_task(block())
+        while not rescuing_loop.statistics()["aside"]:
+            await asyncio.sleep(0)
+        text = await asyncio.to_thread(ask_until, address, ": waits for files and timers\n")
+        gate.open()
+        await task
+        return text
+
+    text = rescuing_loop.run_until_complete(main())
+    home = next(lines[0] for lines in thread_texts(text) if f"thread {os.getpid()} " in lines[0])
+    assert ", home of the loop of MainThread, with a step that is aside: waits for a pipe" in home
+    [relief] = [lines[0] for lines in thread_texts(text) if lines[0].endswith(": waits for files and timers")]
+    assert ", goes on with the loop of MainThread: waits" in relief
+
+
+def ask_until(address, words):
+    wait_until(lambda: words in ask(address, "/stacks")[1])
+    return next(text for _, text in iter(lambda: ask(address, "/stacks"), None) if words in text)
 
 
 def test_a_process_without_a_loop_has_threads_too(listen):
@@ -337,6 +397,46 @@ def test_a_forked_child_closes_the_sockets_of_its_parent_and_listens_at_its_own(
         [sys.executable, "-c", FORKING, f"{tmp_path}/{{pid}}.sock"], capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.stdout, done.stderr) == ("1 []\nTrue\nTrue\n", "")
+
+
+REUSING = """
+import asyncio, os, socket, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
+os.environ["EVERLOOP_LISTEN"] = sys.argv[1]
+import everloop
+from everloop import _native
+everloop.run(asyncio.sleep(0))
+[address] = _native.listens_at()
+client = socket.socket(socket.AF_UNIX)
+client.connect(address.removeprefix("unix:"))
+client.sendall(b"GET /live HTTP/1.1\\r\\n\\r\\n")
+client.recv(1)  # it is served
+held = [int(name) for name in os.listdir("/proc/self/fd") if int(name) not in (0, 1, 2, client.fileno())]
+theirs = []
+for fd in held:
+    try:
+        if not os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+            continue
+    except FileNotFoundError:
+        continue
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, fd)  # as a program that closes what it does not know, and opens something else
+    os.close(other)
+    theirs.append(fd)
+if not os.fork():
+    print(len(theirs) >= 2, all(os.fstat(fd) for fd in theirs), flush=True)
+    os._exit(0)
+_, status = os.wait()
+print(status, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_forked_child_closes_no_number_that_is_another_file_s_by_now(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REUSING, f"{tmp_path}/here.sock"], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.stdout, done.stderr) == ("True True\n0\n", "")
 
 
 # ---- who asks

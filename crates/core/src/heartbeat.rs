@@ -15,13 +15,15 @@ pub struct Heartbeat {
     /// True if the watchdog has looked since the holder cleared this: the holder looks at files and at the clock again,
     /// at the latest now.
     looked: AtomicBool,
+    /// True if somebody has asked whose step runs, who cannot look it up: the holder tells that when the step has ended.
+    asked: AtomicBool,
     /// The time at which the loop last lay down to sleep. Written by the holder, which has just looked at the clock.
     slept: AtomicU64,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { tick: AtomicU64::new(0), looked: AtomicBool::new(false), slept: AtomicU64::new(0) }
+        Self { tick: AtomicU64::new(0), looked: AtomicBool::new(false), asked: AtomicBool::new(false), slept: AtomicU64::new(0) }
     }
 }
 
@@ -56,6 +58,20 @@ impl Heartbeat {
     /// The time at which the loop last lay down to sleep: every step that began before has ended by then.
     pub fn slept(&self) -> u64 {
         self.slept.load(Ordering::Relaxed)
+    }
+
+    /// Somebody asks whose step runs.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// True if somebody has asked whose step runs, or ran, since the last call.
+    #[inline]
+    pub fn take_question(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && {
+            self.asked.store(false, Ordering::Relaxed);
+            true
+        }
     }
 
     /// The watchdog has looked.

@@ -1,6 +1,7 @@
 """The records that modules of the standard library keep of threads and processes."""
 
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .names import Name
@@ -8,7 +9,7 @@ from .names import Name
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-__all__ = ["forget_process", "threads_of"]
+__all__ = ["forget_process", "name_of_thread", "threads_of"]
 
 CHILDREN = Name(
     "multiprocessing.process._children",
@@ -44,3 +45,19 @@ def threads_of(executor: concurrent.futures.Executor) -> list[Any]:
         manager = MANAGER.of(executor)
         return [] if manager is None else [manager]
     return []
+
+
+DANGLING = Name(
+    "threading._dangling",
+    "threads that have ended, and that somebody still refers to",
+    "a report names a thread that ended before it was written by the kernel's number",
+)
+
+
+def name_of_thread(number: int) -> str | None:
+    """The name of the thread of this native id, if it runs, or has ended and somebody still refers to it."""
+    for threads in (threading.enumerate, lambda: list(DANGLING.of(threading, ()))):
+        for thread in threads():
+            if thread.native_id == number:
+                return str(thread.name)
+    return None

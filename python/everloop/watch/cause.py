@@ -1,8 +1,8 @@
 """Why a step blocks: the cause that the watchdog found, and a sentence that says it."""
 
-import threading
 from typing import Any
 
+from ..private.threads import name_of_thread
 from .source import short
 
 __all__ = ["BLAMES_NOBODY", "UNKNOWN", "sentence", "subject", "thread_name", "with_name", "with_text"]
@@ -65,20 +65,20 @@ def subject(cause: dict[str, Any]) -> str:
     return ""
 
 
-def thread_name(thread: str | int) -> str:
-    """The name of a thread that is known by the kernel's number: its name in Python, if it has one."""
+def thread_name(thread: str | int, title: str | None = None) -> str:
+    """The name of a thread that is known by the kernel's number: its name in Python, or else what the kernel calls it."""
     if isinstance(thread, str):
         return thread
-    return next((each.name for each in threading.enumerate() if each.native_id == thread), str(thread))
+    return name_of_thread(thread) or title or str(thread)
 
 
-def with_name(cause: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+def with_name(cause: dict[str, Any], before: dict[str, Any], title: str | None = None) -> dict[str, Any]:
     """The cause with the name of its thread, which may have ended since the look `before`."""
     number = cause.get("thread")
     if not isinstance(number, int):
         return cause
     known = before.get("number") == number
-    return {**cause, "number": number, "thread": before["thread"] if known else thread_name(number)}
+    return {**cause, "number": number, "thread": before["thread"] if known else thread_name(number, title)}
 
 
 def with_text(cause: dict[str, Any] | None) -> dict[str, Any]:

@@ -94,8 +94,9 @@ class ReportWriter:
         ready: int = 0,
         loop: "weakref.ref[Any] | None" = None,
         told: bool = False,
+        title: str | None = None,
     ) -> None:
-        """A step has blocked for `seconds`, and still does."""
+        """A step has blocked for `seconds`, and still does. `title`: what the kernel calls a thread that has a number."""
         frame = (file, line, function, span if span is not None else _on_line(line, columns))
         if not stack and line:
             stack = (frame,) if inside is None else ((*inside, None), frame)
@@ -108,7 +109,7 @@ class ReportWriter:
             span=frame[3],
             kind=kind,
             task=task,
-            thread=causes.thread_name(thread),
+            thread=causes.thread_name(thread, title),
             source_line=SourceLine(),
             loop=None if target is None else asyncio.BaseEventLoop.__repr__(target),  # asks no subclass
             stack=tuple(stack),
@@ -121,6 +122,8 @@ class ReportWriter:
         )
         step.is_start = target is not None and _is_start(step, cause, target)
         del target
+        if cause is not None:
+            cause = causes.with_name(cause, {}, title)
         self._judge(step, frame, cause, lines)
         if len(self._blocked) >= MOST_REMEMBERED:
             del self._blocked[next(iter(self._blocked))]

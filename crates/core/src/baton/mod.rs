@@ -266,6 +266,11 @@ impl Baton {
         self.wanted.load(Ordering::Relaxed) != 0
     }
 
+    /// True if this thread's step, which was aside, can go on, and waits for the baton.
+    pub fn is_resuming(&self, id: ThreadId) -> bool {
+        lock(&self.queue).resuming.iter().any(|waiter| waiter.id == id)
+    }
+
     /// The holder is about to sleep in the poll until `deadline`. False: somebody wants the baton, give way first.
     ///
     /// After `true`, look at the inbox once more: who pushed before this call saw no sleeper to wake.

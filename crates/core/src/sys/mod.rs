@@ -13,6 +13,7 @@
 //! | `thread_number`, `times_slept` | of the calling thread | gettid, getrusage |
 //! | `activity`, `waits_without_end` | what the kernel says that another thread does | `/proc/self/task/N/syscall` |
 //! | `thread_numbers` | of all threads of the process | `/proc/self/task` |
+//! | `thread_title` | the name that the kernel knows a thread by, if it has one of its own | `/proc/self/task/N/comm` |
 //! | `read_memory` | of this process, where nothing may lie | process_vm_readv, `/proc/self/mem` |
 //! | `state`, `usage` | of another thread: is it stopped; how long has it had a processor, and waited for one | `/proc/self/task/N/stat`, `schedstat` |
 //! | `thing`, `call_name` | what a thread waits for that is in a system call | `/proc/self/fd`, getpeername |
@@ -38,7 +39,7 @@ pub use wake::Wake;
 #[cfg(target_os = "linux")]
 pub use linux::{
     CpuClock, Throttling, activity, call_name, now, process_cpu, read_memory, state, thing, thread_number,
-    thread_numbers, times_slept, usage, waits_without_end,
+    thread_numbers, thread_title, times_slept, usage, waits_without_end,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Events, Poller};

@@ -144,8 +144,8 @@ impl Stretch {
         let not_its_fault = match seen.doing {
             // It could run, and did not: the kernel counts that once it is over.
             Doing::Runs if before.is_none_or(|before| before.doing == Doing::Runs) => rest,
-            // Or it has waited, and got up. Who knows when, if the watchdog did not see it.
-            Doing::Runs if before.is_none_or(|before| before.doing != Doing::WaitsForGlobalLock) => late,
+            // Or it has waited, and got up. Who knows when, if the watchdog did not see it, or nobody could run.
+            Doing::Runs if before.is_none_or(|before| before.doing != Doing::WaitsForGlobalLock) => late.max(throttled),
             // Whoever has the lock had no processor.
             Doing::Runs | Doing::WaitsForGlobalLock => {
                 let is_same = before.is_some_and(|before| before.holder == seen.holder);
@@ -234,6 +234,8 @@ mod tests {
         assert_eq!(parts(seen(120, Runs, 4, 0), Waits), (4, 16, 0), "it has got up");
         let late = Evidence { overslept: 10 * MS, watchdog_delay: Some(10 * MS), ..seen(120, Runs, 4, 0) };
         assert_eq!(parts(late, Waits), (4, 6, 10), "it may have got up while nobody looked");
+        let throttled = Evidence { throttled: Some(12 * MS), ..seen(120, Runs, 4, 0) };
+        assert_eq!(parts(throttled, Waits), (4, 4, 12), "or while nobody could run");
     }
 
     #[test]

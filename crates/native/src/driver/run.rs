@@ -57,7 +57,7 @@ impl LoopCore {
             other.waiter.parker().unpark(); // pinned threads wait for the next run
         }
         handoff::enter(slf, &member);
-        runs::begin(&this.shared, &name);
+        runs::begin(&this.shared, &name, member.id());
         this.shared.meter.begin(clock::now());
         let outcome = watchdog::begin(slf).and_then(|()| {
             this.queues.turn.with(this.baton(), member.id(), |turn| turn.found.clear()); // of the last run, long ago

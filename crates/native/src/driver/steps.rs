@@ -5,6 +5,7 @@ use crate::driver::state::Driver;
 use crate::event_loop::timing;
 use crate::handle::{Handle, Ran};
 use crate::handoff::{self, pinning};
+use crate::watchdog;
 use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
@@ -33,6 +34,9 @@ impl Driver<'_> {
             return Ok(false); // the loop was closed while the step was aside
         }
         this.shared.heartbeat.end_step();
+        if this.shared.heartbeat.take_question() {
+            watchdog::answer_question(&this.shared, bound);
+        }
         if let Some(begun) = begun {
             self.tell_if_slow(bound, begun)?;
         }

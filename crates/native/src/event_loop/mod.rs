@@ -26,6 +26,7 @@ pub mod timing;
 
 pub use options::limit_steps;
 pub use shared::Shared;
+pub use sighting::StepNames;
 pub use state::{LoopCore, Post};
 
 use pyo3::prelude::*;

@@ -25,6 +25,28 @@ pub struct Binding {
     pub address: Address,
     /// The file of a Unix socket: where it is, and the numbers by which it is known again.
     file: Option<(PathBuf, u64, u64)>,
+    numbered: Option<Numbered>,
+}
+
+/// A descriptor, and what tells whether its number is still that of the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    pub number: RawFd,
+    pub node: u64,
+}
+
+impl Numbered {
+    /// None: it is closed.
+    pub fn of(number: RawFd) -> Option<Self> {
+        let found = rustix::fs::fstat(crate::ffi::borrow_fd(number)).ok()?;
+        let is_socket = rustix::fs::FileType::from_raw_mode(found.st_mode).is_socket();
+        is_socket.then_some(Self { number, node: found.st_ino })
+    }
+
+    /// True unless somebody has closed it, and its number may be another one's.
+    pub fn is_there(self) -> bool {
+        Self::of(self.number) == Some(self)
+    }
 }
 
 pub trait Connection: Read + Write + AsRawFd + Send {
@@ -63,7 +85,8 @@ impl Binding {
                 let socket = bind_path(path).map_err(|error| format!("{address} cannot be had: {error}"))?;
                 let found = fs::symlink_metadata(path).map_err(|error| format!("{address} is gone: {error}"))?;
                 let file = Some((path.clone(), found.dev(), found.ino()));
-                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), file })
+                let numbered = Numbered::of(socket.as_raw_fd());
+                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), file, numbered })
             }
             Address::Net { address: net, open } => {
                 let socket = TcpListener::bind(net).map_err(|error| match error.kind() {
@@ -71,7 +94,8 @@ impl Binding {
                     _ => format!("{net} cannot be had: {error}"),
                 })?;
                 let address = socket.local_addr().unwrap_or(*net);
-                Ok(Self { socket: Socket::Tcp(socket), address: Address::Net { address, open: *open }, file: None })
+                let (address, numbered) = (Address::Net { address, open: *open }, Numbered::of(socket.as_raw_fd()));
+                Ok(Self { socket: Socket::Tcp(socket), address, file: None, numbered })
             }
         }
     }
@@ -83,11 +107,9 @@ impl Binding {
         })
     }
 
-    pub fn number(&self) -> RawFd {
-        match &self.socket {
-            Socket::Unix(socket) => socket.as_raw_fd(),
-            Socket::Tcp(socket) => socket.as_raw_fd(),
-        }
+    /// The descriptor, to be closed in a forked child.
+    pub fn numbered(&self) -> Option<Numbered> {
+        self.numbered
     }
 
     /// Ends whoever waits in `accept`, and removes the file, if it is still ours.

@@ -29,13 +29,13 @@ pub mod runs;
 
 use crate::clock;
 use crate::own_threads::OwnThread;
-use binding::{Binding, Connection};
+use binding::{Binding, Connection, Numbered};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ static SERVER: Mutex<Option<Server>> = Mutex::new(None);
 static ENDS: AtomicBool = AtomicBool::new(false);
 /// The threads that serve a connection now.
 static SERVING: AtomicUsize = AtomicUsize::new(0);
-/// The descriptors of connections, -1 for none: read in a forked child, which closes them.
-static OPEN: [AtomicI32; MOST + 1] = [const { AtomicI32::new(-1) }; MOST + 1];
+/// The descriptors of connections, -1 for none, and what they are known by: read in a forked child, which closes them.
+static OPEN: [(AtomicI32, AtomicU64); MOST + 1] = [const { (AtomicI32::new(-1), AtomicU64::new(0)) }; MOST + 1];
 
 /// Raises ValueError if these are no addresses at which a process may listen. Makes nothing.
 #[pyfunction]
@@ -153,15 +153,32 @@ impl Drop for Served {
     }
 }
 
-/// Puts a descriptor into the place of another in `OPEN`.
-fn note(before: i32, after: i32) {
-    let replace = |place: &AtomicI32| place.compare_exchange(before, after, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-    let _is_full = OPEN.iter().any(replace);
+/// One that stands in `OPEN`, until it is dropped.
+struct Noted(Option<usize>);
+
+impl Noted {
+    fn new(connection: Option<Numbered>) -> Self {
+        let Some(Numbered { number, node }) = connection else { return Self(None) };
+        let take = |(place, _): &(AtomicI32, AtomicU64)| {
+            place.compare_exchange(-1, number, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        };
+        let at = OPEN.iter().position(take);
+        // A child that is forked before this finds another file's, and leaves it open.
+        at.into_iter().for_each(|at| OPEN[at].1.store(node, Ordering::SeqCst));
+        Self(at)
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Some(at) = self.0 {
+            OPEN[at].0.store(-1, Ordering::SeqCst);
+        }
+    }
 }
 
 fn serve(mut connection: Box<dyn Connection>, limit: u64, open: bool, checks_host: bool) {
-    let number = connection.as_raw_fd();
-    note(-1, number);
+    let _noted = Noted::new(Numbered::of(connection.as_raw_fd()));
     // Whoever has asked may be gone by now.
     let _ended = http::serve(&mut *connection, |request| {
         if checks_host && request.host.as_ref().is_some_and(|host| !binding::is_own_name(host)) {
@@ -169,19 +186,20 @@ fn serve(mut connection: Box<dyn Connection>, limit: u64, open: bool, checks_hos
         }
         pages::answer(request, limit, open)
     });
-    note(number, -1);
 }
 
 /// In a forked child: closes what is the parent's.
 pub fn after_fork(py: Python<'_>) -> PyResult<()> {
     let server = lock(&SERVER).take();
-    let mut numbers: Vec<_> = OPEN.iter().map(|place| place.swap(-1, Ordering::SeqCst)).filter(|fd| *fd >= 0).collect();
+    let taken = OPEN.iter().map(|(place, node)| (place.swap(-1, Ordering::SeqCst), node.load(Ordering::SeqCst)));
+    let mut all: Vec<_> = taken.map(|(number, node)| Numbered { number, node }).filter(|one| one.number >= 0).collect();
     SERVING.store(0, Ordering::Relaxed);
     runs::after_fork();
     if let Some(server) = server {
-        numbers.extend(server.bindings.iter().map(|binding| binding.number()));
+        all.extend(server.bindings.iter().filter_map(|binding| binding.numbered()));
         mem::forget(server); // closed below, while those who have it too are gone
     }
     let close = py.import("os")?.getattr("close")?;
-    numbers.into_iter().try_for_each(|number| close.call1((number,)).map(drop))
+    // The program, or a hook of its own that came first, may have closed them and opened something else.
+    all.into_iter().filter(|one| one.is_there()).try_for_each(|one| close.call1((one.number,)).map(drop))
 }

@@ -7,6 +7,7 @@ use super::named_verdict::NamedVerdict;
 use super::watch::{Seen, Watch};
 use super::{deputy, notes, plain};
 use crate::outbox;
+use everloop_core::baton::ThreadId;
 use everloop_core::sync::lock;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +21,7 @@ impl Watch {
     /// Looks closer, if something lasts. Needs no GIL.
     pub fn look_closer(&self, now: u64) {
         let report_after = self.report_after();
+        self.look_at_asides(now, report_after);
         let (who, overslept, steps) = {
             let mut seen = lock(&self.seen);
             if seen.over {
@@ -28,22 +30,42 @@ impl Watch {
             let who = self.suspected(&mut seen, now);
             let is_it = |block: &Block| who.is_some_and(|who| block.who.key == who.key);
             if !seen.block.as_ref().is_some_and(is_it) {
-                seen.finish_block(self.shared.heartbeat.tick(), now, report_after);
+                self.finish_block(&mut seen, now, report_after);
             }
             let Some(who) = who else { return };
             let overslept = seen.overslept;
             seen.block.get_or_insert_with(|| Block::new(who, report_after, overslept));
             if !seen.block.as_ref().is_some_and(|block| block.is_look_due(now)) {
-                return self.tell_blind(&mut seen, now, report_after);
+                return self.tell_blind(&mut seen, now, report_after, false);
             }
-            (who, overslept, seen.long_turn.map_or(0, |turn| turn.new))
+            let is_turn = matches!(who.key, BlockKey::Turn(_));
+            (who, overslept, seen.long_turn.filter(|_| is_turn).map_or(0, |turn| turn.steps - 1))
         };
         let found = block::look(&who, now, steps);
         let seen = &mut *lock(&self.seen);
         let is_it = |block: &&mut Block| block.who.key == who.key && !seen.over;
         let Some(block) = seen.block.as_mut().filter(is_it) else { return };
         block.add(found, report_after, overslept);
-        self.tell_blind(seen, now, report_after);
+        if let BlockKey::Step(tick) = who.key
+            && now.saturating_sub(who.since) >= report_after / 2
+        {
+            block.ask_names(&self.shared, tick);
+        }
+        self.tell_blind(seen, now, report_after, true);
+    }
+
+    /// Looks at the steps that are aside, and could be told of.
+    fn look_at_asides(&self, now: u64, report_after: u64) {
+        let is_due = |(id, block): &&(ThreadId, Block)| block.is_look_due(now) && !self.shared.baton.is_resuming(*id);
+        let due: Vec<_> = lock(&self.seen).asides.iter().filter(is_due).map(|(_, block)| block.who).collect();
+        for who in due {
+            let found = block::look(&who, now, 0);
+            let seen = &mut *lock(&self.seen);
+            let overslept = seen.overslept;
+            if let Some((_, block)) = seen.asides.iter_mut().find(|(_, block)| block.who.key == who.key) {
+                block.add(found, report_after, overslept);
+            }
+        }
     }
 
     /// What blocks the loop now, if it is more than a moment.
@@ -59,8 +81,11 @@ impl Watch {
             return Some(Suspected { key: BlockKey::Turn(turns), since: turn.since, thread });
         }
         if tick % 2 == 1 {
-            if seen.pulse.tick() != tick && !deputy::is_overdue(now) {
-                return None; // it has begun since the last look
+            if seen.pulse.tick() != tick {
+                if !deputy::is_overdue(now) {
+                    return None; // it has begun since the last look
+                }
+                self.shared.sighting.note(tick, since);
             }
             return Some(Suspected { key: BlockKey::Step(tick), since: since.max(seen.debugged), thread });
         }
@@ -68,18 +93,20 @@ impl Watch {
         Some(Suspected { key: BlockKey::Waking(woken), since: woken, thread })
     }
 
-    /// Begins a report where the GIL does not come, and goes on with one that is open.
-    fn tell_blind(&self, seen: &mut Seen, now: u64, report_after: u64) {
+    /// Begins a report where the GIL does not come, and goes on with one that is open. `is_new`: there was another look.
+    fn tell_blind(&self, seen: &mut Seen, now: u64, report_after: u64, is_new: bool) {
         let Some(block) = seen.block.as_mut().filter(|block| block.has_looks()) else { return };
         let key = block.who.key;
         let verdict = NamedVerdict::new(block, now, report_after);
         let gil_is_kept = match key {
             BlockKey::Step(_) => deputy::is_overdue(now) && verdict.keeps_gil(),
             BlockKey::Waking(_) => true,
-            BlockKey::Turn(_) => false,
+            BlockKey::Turn(_) | BlockKey::Aside(_) => false,
         };
-        if let BlockKey::Step(tick) = key {
-            let at = own(verdict.frames(block));
+        if let BlockKey::Step(tick) = key
+            && is_new
+        {
+            let at = own(verdict.blamed(block));
             self.shared.sighting.judge(tick, plain::line(&verdict, at));
         }
         let open = match key {
@@ -101,7 +128,7 @@ impl Watch {
         }
         let is_due = verdict.charged >= report_after
             && match key {
-                BlockKey::Step(_) | BlockKey::Waking(_) => gil_is_kept,
+                BlockKey::Step(_) | BlockKey::Waking(_) | BlockKey::Aside(_) => gil_is_kept,
                 // A step that has had half of that time is on its way to be told of by itself.
                 BlockKey::Turn(_) => {
                     let current = now.saturating_sub(seen.pulse.since());
@@ -111,8 +138,11 @@ impl Watch {
         if !is_due {
             return;
         }
+        if let BlockKey::Step(tick) = key {
+            block.ask_names(&self.shared, tick);
+        }
         let told = gil_is_kept && block.line_is_news(now) && say(block, &verdict, now);
-        let open = notes::begin_blind(&self.reference, block, verdict, now, told);
+        let open = notes::begin_blind(self, block, verdict, now, told);
         if let BlockKey::Step(tick) = key {
             seen.reports.begin_stall(tick, open);
             seen.unnamed = Some(tick);
@@ -120,21 +150,34 @@ impl Watch {
             seen.open = Some((key, open));
         }
     }
-}
 
-impl Seen {
     /// What blocked the loop does so no more.
-    fn finish_block(&mut self, tick: u64, now: u64, report_after: u64) {
-        let Some(block) = self.block.take() else { return };
-        if let Some((_, open)) = self.open.take_if(|(of, _)| *of == block.who.key) {
-            notes::end(open, now, Some(NamedVerdict::new(&block, now, report_after)));
+    fn finish_block(&self, seen: &mut Seen, now: u64, report_after: u64) {
+        let Some(block) = seen.block.take() else { return };
+        let judge = || NamedVerdict::new(&block, now, report_after);
+        if let Some((_, open)) = seen.open.take_if(|(of, _)| *of == block.who.key) {
+            notes::end(open, now, Some(judge()));
         }
-        let BlockKey::Step(of) = block.who.key else { return };
-        // While the watchdog waits for the GIL, nobody else ends the report before the next one begins.
-        let ended = if of == tick { None } else { self.reports.end_stall(of) };
-        match ended {
-            Some(open) => notes::end(open, now, Some(NamedVerdict::new(&block, now, report_after))),
-            None => self.finished = Some(block), // the next look judges it
+        let BlockKey::Step(tick) = block.who.key else { return };
+        if self.shared.heartbeat.tick() == tick {
+            seen.finished = Some(block); // the next look judges it
+            return;
+        }
+        // While the watchdog waits for the GIL, nobody else ends the report before the next one begins, or tells of a step
+        // that has kept no GIL: the watchdog would not know it any more.
+        if let Some(open) = seen.reports.end_stall(tick) {
+            notes::end(open, now, Some(judge()));
+        } else if deputy::is_overdue(now) && block.has_looks() {
+            let verdict = judge();
+            if verdict.charged >= report_after && !verdict.blames_nobody() {
+                let open = notes::begin_blind(self, &block, verdict.clone(), now, false);
+                seen.reports.begin_stall(tick, open);
+                let _open = seen.reports.end_stall(tick);
+                notes::end(open, now, Some(verdict));
+            }
+        }
+        if seen.pulse.tick() == tick {
+            seen.finished = Some(block);
         }
     }
 }
@@ -142,7 +185,7 @@ impl Seen {
 /// Has a report written that needs no GIL, unless nobody wants any.
 fn say(block: &Block, verdict: &NamedVerdict, now: u64) -> bool {
     let mode = outbox::report_mode();
-    let frames = verdict.frames(block);
+    let frames = verdict.blamed(block);
     let lasted = now.saturating_sub(block.who.since);
     match mode {
         OFF => return false,

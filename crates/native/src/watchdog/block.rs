@@ -6,17 +6,20 @@
 use super::deputy::{PATIENCE, is_overdue};
 use super::snapshot::{Origin, origin};
 use crate::bases::is_base;
+use crate::event_loop::{Shared, StepNames};
 use crate::ffi;
 use crate::reader::reader;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
 use everloop_core::sys::{self, Activity, Throttling};
 use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
 use everloop_stacks::{Frame, Reader};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// The most frames that are read of a stack, and that are kept of it.
 const MOST_READ: usize = 256;
 const MOST_KEPT: usize = 32;
+/// So often a stack is tried to be read.
+const TRIES: usize = 4;
 /// So often the innermost frame is read once more, to see whether it moves.
 const READS: usize = 6;
 /// The innermost frames of a thread that starts another one: it waits for a condition, of an event.
@@ -35,6 +38,8 @@ pub enum BlockKey {
     Waking(u64),
     /// The many short steps of the turn of this number.
     Turn(u64),
+    /// Nothing but its own step, which this release has put aside.
+    Aside(u64),
 }
 
 /// A thread that may block its loop.
@@ -69,6 +74,11 @@ impl Noticed {
         }
         self.at
     }
+
+    /// The time at which this heartbeat was first found, if it was the last that was.
+    pub fn known(&self, tick: u64) -> Option<u64> {
+        (self.tick == tick).then_some(self.at)
+    }
 }
 
 /// What one look has found.
@@ -89,12 +99,14 @@ pub fn prepare() {
     let _looked_up = ffi::is_interpreters(0);
 }
 
-/// Looks at the thread. Needs no GIL, and must not be called with it: then everybody would seem to wait for that.
+/// Looks at the thread. `steps`: those of the turn so far. Needs no GIL, and must not be called with it: then everybody
+/// would seem to wait for that.
 pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let activity = sys::activity(who.thread);
     let process = reader().and_then(Reader::process);
     let read = |number, most| reader()?.stack(process.as_ref()?.thread(number)?, most);
-    let stack = read(who.thread, MOST_READ);
+    // One that runs Python at full speed is missed now and then.
+    let stack = (0..TRIES).find_map(|_| read(who.thread, MOST_READ));
     let usage = sys::usage(who.thread);
     let state = sys::state(who.thread);
     let stands = |frames: &[Frame]| frames.first().map(|frame| (frame.code, frame.instruction));
@@ -218,6 +230,10 @@ pub struct Block {
     came_at: Option<Place>,
     /// The time by which the watchdog had overslept at the last look, in all.
     overslept: u64,
+    /// The steps of the turn at the last look.
+    steps: u64,
+    /// Where it is told whose step that is, once that was asked.
+    names_asked: Option<Arc<StepNames>>,
 }
 
 impl Block {
@@ -235,7 +251,29 @@ impl Block {
             at: None,
             came_at: None,
             overslept,
+            steps: 0,
+            names_asked: None,
         }
+    }
+
+    /// Asks whose step this is: whoever runs it tells when it has ended, if that is all that can be known.
+    pub fn ask_names(&mut self, shared: &Shared, tick: u64) {
+        if self.names_asked.is_none() && shared.heartbeat.tick() == tick {
+            self.names_asked = Some(shared.sighting.ask(tick));
+            shared.heartbeat.ask();
+        }
+    }
+
+    /// Where it is told whose step that is, if anybody has asked.
+    pub fn names_asked(&self) -> Option<Arc<StepNames>> {
+        self.names_asked.clone()
+    }
+
+    /// It has been put aside by this release, or was when this was made: it is looked at from now on only until it is due
+    /// for a report.
+    pub fn put_aside(&mut self, serial: u64) {
+        self.who.key = BlockKey::Aside(serial);
+        self.next = 0;
     }
 
     /// True if it is time for another look.
@@ -246,6 +284,10 @@ impl Block {
     /// Adds a look, where the watchdog has overslept by so much in all.
     pub fn add(&mut self, mut seen: Found, report_after: u64, overslept: u64) {
         let now = seen.evidence.now;
+        // Those of the turn so far, until here.
+        let steps = seen.evidence.steps;
+        seen.evidence.steps = steps.saturating_sub(self.steps);
+        self.steps = steps;
         seen.evidence.overslept = overslept.saturating_sub(self.overslept);
         self.overslept = overslept;
         if is_overdue(now) {
@@ -259,6 +301,12 @@ impl Block {
         self.looks.add(seen.evidence, sys::thing);
         let next = self.who.since.saturating_add(next_look(now.saturating_sub(self.who.since), report_after));
         // As soon as it may be due for a report, but not at once again.
+        let next = match self.who.key {
+            BlockKey::Step(_) | BlockKey::Waking(_) => next,
+            // Each of its steps is another one: it is seen often for as long as it lasts.
+            BlockKey::Turn(_) => now.saturating_add(next_look(0, report_after)),
+            BlockKey::Aside(_) => u64::MAX,
+        };
         let missing = report_after.saturating_sub(self.looks.charged());
         self.next =
             if missing > 0 { next.min(now.saturating_add(missing.max(SOONEST.min(report_after / 2)))) } else { next };

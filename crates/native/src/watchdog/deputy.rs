@@ -9,24 +9,26 @@
 //!
 //! **The races.**
 //! - *Standard error is a pipe that nobody reads.* The deputy is stuck, and holds nothing meanwhile: the watchdog goes
-//!   on, texts past [`MOST`] are dropped, and nobody waits for the deputy's end.
+//!   on, texts past [`MOST`] are dropped, and
+//!   the end of the program waits for [`LAST_WORDS`] only.
 //! - *The watchdog asks before the deputy sleeps.* `unpark` is kept for the next `park`.
 //! - *The watchdog ends while its deputy looks.* The deputy sees that at its next look. Another watchdog has another one.
 
 use crate::clock;
-use crate::exit;
 use crate::own_threads::OwnThread;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// The watchdog may wait for the GIL so long, in nanoseconds, before another one looks.
 pub const PATIENCE: u64 = 10_000_000;
 /// The time between two looks of the deputy.
 const PERIOD: Duration = Duration::from_millis(5);
+/// The end of the program waits so long, in nanoseconds, for texts that are not written yet.
+const LAST_WORDS: u64 = 200_000_000;
 /// So many texts may wait to be written.
 const MOST: usize = 16;
 
@@ -36,46 +38,59 @@ pub static ASKED: AtomicU64 = AtomicU64::new(0);
 pub static CAME: AtomicU64 = AtomicU64::new(0);
 
 struct Deputy {
-    /// Looks at all loops; None: there is no watchdog.
+    /// Looks at all loops; None: there is no watchdog. And the number of the watchdog that has said so.
     look: Option<fn()>,
+    watchdog: u64,
     /// The thread, once it was wanted, and what is true when it is to end.
-    thread: Option<(Thread, Arc<AtomicBool>)>,
+    thread: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
     /// The texts that it is to write.
     texts: Vec<String>,
 }
 
 impl Deputy {
     const fn new() -> Self {
-        Self { look: None, thread: None, texts: Vec::new() }
+        Self { look: None, watchdog: 0, thread: None, texts: Vec::new() }
     }
 
     /// Wakes the thread, or starts it. Where the system refuses it, nobody looks and nothing is said.
     fn wake(&mut self) {
         if let Some((thread, _)) = &self.thread {
-            return thread.unpark();
+            return thread.thread().unpark();
         }
         let Some(look) = self.look else { return };
         let ends = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ends);
         let spawned = thread::Builder::new().name("everloop-deputy".to_owned()).spawn(move || serve(&seen, look));
-        self.thread = spawned.ok().map(|spawned| (spawned.thread().clone(), ends));
+        self.thread = spawned.ok().map(|spawned| (spawned, ends));
     }
 }
 
 static DEPUTY: Mutex<Deputy> = Mutex::new(Deputy::new());
 
-/// A watchdog has begun: whoever looks in its place calls this.
-pub fn appoint(look: fn()) {
-    lock(&DEPUTY).look = Some(look);
+/// A watchdog has begun: whoever looks in its place calls this. Returns the number by which its deputy is dismissed.
+pub fn appoint(look: fn()) -> u64 {
+    let mut deputy = lock(&DEPUTY);
+    deputy.look = Some(look);
+    deputy.watchdog += 1;
+    deputy.watchdog
 }
 
-/// The watchdog ends, and its deputy too, as soon as it can.
-pub fn dismiss() {
-    let mut deputy = lock(&DEPUTY);
-    deputy.look = None;
-    if let Some((thread, ends)) = deputy.thread.take() {
-        ends.store(true, Ordering::Relaxed);
-        thread.unpark();
+/// The watchdog ends, and its deputy too, as soon as it can: what it has to write still is waited for, but not for long.
+pub fn dismiss(watchdog: u64) {
+    let thread = {
+        let mut deputy = lock(&DEPUTY);
+        if deputy.watchdog != watchdog {
+            return; // the next one has come already, and goes on with it
+        }
+        deputy.look = None;
+        deputy.thread.take()
+    };
+    let Some((thread, ends)) = thread else { return };
+    ends.store(true, Ordering::Relaxed);
+    thread.thread().unpark();
+    let begin = clock::now();
+    while !thread.is_finished() && clock::now().saturating_sub(begin) < LAST_WORDS {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -114,7 +129,7 @@ pub fn after_fork() {
 /// The life of the deputy.
 fn serve(ends: &AtomicBool, look: fn()) {
     let _own = OwnThread::enter();
-    while !ends.load(Ordering::Relaxed) && !exit::is_exiting() {
+    while !ends.load(Ordering::Relaxed) {
         let asked = ASKED.load(Ordering::SeqCst);
         let waited = clock::now().saturating_sub(asked);
         if asked == 0 {

@@ -61,7 +61,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Seen, Watch};
 
-pub use snapshot::set_foreign_files;
+pub use snapshot::{answer_question, set_foreign_files};
 pub use watch::set_aside_clock_ahead;
 
 /// The time that the watchdog stays up when the last loop has ended: less than it takes to rescue a step.
@@ -203,9 +203,9 @@ pub fn after_fork() {
 
 /// The life of the watchdog.
 fn watch_all() {
-    deputy::appoint(look_closer);
+    let number = deputy::appoint(look_closer);
     watch_loops_that_run();
-    deputy::dismiss();
+    deputy::dismiss(number);
 }
 
 /// Looks closer at all loops: what the deputy does.

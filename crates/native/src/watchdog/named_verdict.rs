@@ -22,8 +22,9 @@ pub struct NamedVerdict {
     count: Option<u64>,
     /// File, line, function, and nanoseconds.
     shares: Vec<(String, u32, String, u64)>,
-    /// The nanoseconds that the step answers for.
+    /// The nanoseconds that the step answers for, up to the last look; and as of now, most likely.
     pub charged: u64,
+    pub answers_for: u64,
 }
 
 impl NamedVerdict {
@@ -53,7 +54,8 @@ impl NamedVerdict {
             let (file, line, function) = block.name((*at)?)?;
             Some((file, line, function, *time))
         });
-        Self { kind, on, other_holder, count, shares: shares.collect(), charged: verdict.charged }
+        let (charged, answers_for) = (verdict.charged, verdict.lasted.saturating_sub(verdict.lost));
+        Self { kind, on, other_holder, count, shares: shares.collect(), charged, answers_for }
     }
 
     /// Judges a step that has been aside since a while, by one look at its thread: what the kernel says of it now is what
@@ -78,6 +80,11 @@ impl NamedVerdict {
     /// The frames that a report is about: those of the thread that has the GIL, if that is another one.
     pub fn frames<'a>(&'a self, block: &'a Block) -> &'a [Frame] {
         self.other_holder.as_ref().map_or(block.stack(), |(_, frames)| frames)
+    }
+
+    /// The same, but none where no one thread is to blame: the step's own line is not.
+    pub fn blamed<'a>(&'a self, block: &'a Block) -> &'a [Frame] {
+        if self.kind == "thread" && self.other_holder.is_none() { &[] } else { self.frames(block) }
     }
 
     pub fn tell(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -5,17 +5,20 @@
 //! told, and leaves it as a note (`outbox.rs`). The text is made in Python, on the thread that writes it
 //! (`everloop/watch/report_writer.py`).
 
-use super::block::{Block, own};
+use super::block::{Block, BlockKey, own};
 use super::named_verdict::{NamedVerdict, span_of};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, names as names_of_step, tell_names};
+use super::watch::{Watch, holder};
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::member::Member;
 use crate::outbox;
+use everloop_core::sync::lock;
+use everloop_core::sys;
 use everloop_core::watchdog::OpenReport;
 use everloop_stacks::Frame;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,34 +51,48 @@ pub fn begin(
 }
 
 /// Begins a report of a block that nobody could look at with the GIL; `told` if its text was written already.
-pub fn begin_blind(
-    reference: &Arc<Py<PyWeakrefReference>>,
-    block: &Block,
-    verdict: NamedVerdict,
-    now: u64,
-    told: bool,
-) -> OpenReport {
+///
+/// Whose step it is, is looked up by the thread that writes the note, if the step still runs; or else told by the thread
+/// that has run it.
+pub fn begin_blind(watch: &Watch, block: &Block, verdict: NamedVerdict, now: u64, told: bool) -> OpenReport {
     let since = block.who.since;
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let seconds = clock::to_seconds(now.saturating_sub(since));
     let frames = verdict.frames(block).to_vec();
     let thread = verdict.other_holder.as_ref().map_or(block.who.thread, |(number, _)| *number);
-    let reference = Arc::clone(reference);
+    let title = sys::thread_title(thread);
+    let (reference, shared) = (Arc::clone(&watch.reference), Arc::clone(&watch.shared));
+    let step = if let BlockKey::Step(tick) = block.who.key { Some(tick) } else { None };
+    let asked = block.names_asked();
     outbox::leave("blocked", move |details| {
         details.set_item("number", number)?;
         details.set_item("seconds", seconds)?;
         details.set_item("told", told)?;
         details.set_item("loop", &*reference)?;
         details.set_item("thread", thread)?;
-        // Whose step it is nobody can say without the GIL: `named` says that.
-        details.set_item("waiting", 0)?;
-        for unknown in ["kind", "task", "columns", "inside", "relief", "rescued_after"] {
+        details.set_item("title", title)?;
+        let core = reference.bind(details.py()).upgrade();
+        let core = core.as_ref().and_then(|core| core.cast::<LoopCore>().ok());
+        if let Some(member) = core.and_then(|core| member_of(core, thread)) {
+            details.set_item("thread", &member.name)?;
+        }
+        let holder = || core.filter(|_| step == Some(shared.heartbeat.tick())).and_then(holder);
+        let names = asked.and_then(|asked| asked.get().cloned());
+        let names = names.or_else(|| Some(names_of_step(details.py(), &*holder()?)));
+        tell_names(details, names)?;
+        details.set_item("waiting", 0)?; // `named` says what waits, if the step goes on
+        for unknown in ["columns", "inside", "relief", "rescued_after"] {
             details.set_item(unknown, None::<u32>)?;
         }
         verdict.tell(details)?;
         tell_frames(details, &frames)
     });
     OpenReport { number, since }
+}
+
+/// The thread of a loop that has this number.
+fn member_of(core: &Bound<'_, LoopCore>, number: u32) -> Option<Arc<Member>> {
+    lock(&core.get().threads.members).values().find(|member| member.thread == number).cloned()
 }
 
 /// A block that has begun to be told of goes on. `told` if its text was written already; who waits is known from `seen`.

@@ -3,7 +3,7 @@
 //! The watchdog asks nobody for it, since nothing of the program may run on its thread; and it keeps nothing of the
 //! program's, which would live longer by that.
 
-use crate::event_loop::LoopCore;
+use crate::event_loop::{LoopCore, Shared};
 use crate::ffi::{self, name};
 use crate::handle::Handle;
 use crate::member::Member;
@@ -145,8 +145,7 @@ impl Snapshot {
 
     /// Tells whose step it is, and what waits.
     pub fn tell_names(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
-        details.set_item("kind", if self.task.is_some() { "task" } else { "callback" })?;
-        details.set_item("task", self.task.as_ref().unwrap_or(&self.callback))?;
+        tell_names(details, Some((self.callback.clone(), self.task.clone())))?;
         details.set_item("waiting", self.waiting)?;
         details.set_item("due", self.due)?;
         details.set_item("ready", self.ready)
@@ -229,13 +228,35 @@ fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
     })
 }
 
+/// Tells the names of a step's callback and of its task, or that they are unknown.
+pub fn tell_names(details: &Bound<'_, PyDict>, names: Option<(String, Option<String>)>) -> PyResult<()> {
+    let is_task = names.as_ref().map(|(_, task)| task.is_some());
+    details.set_item("kind", is_task.map(|is_task| if is_task { "task" } else { "callback" }))?;
+    details.set_item("task", names.map(|(callback, task)| task.unwrap_or(callback)))
+}
+
+/// A step has ended of which somebody has asked whose it is: its handle says so.
+#[cold]
+pub fn answer_question(shared: &Shared, handle: &Bound<'_, Handle>) {
+    if let Some(names) = shared.sighting.take_question(shared.heartbeat.tick()) {
+        names.get_or_init(|| names_of(handle));
+    }
+}
+
 /// The names of the callback and of its task.
-fn names(py: Python<'_>, member: &Member) -> (String, Option<String>) {
-    let none = || ("NoneType".to_owned(), None);
-    let Some(handle) = member.current.get(py) else { return none() };
-    let handle = handle.into_bound(py);
-    let Ok(handle) = handle.cast::<Handle>() else { return none() };
-    let Some((callback, native)) = handle.get().call(py) else { return none() };
+pub fn names(py: Python<'_>, member: &Member) -> (String, Option<String>) {
+    let handle = member.current.get(py).map(|handle| handle.into_bound(py));
+    let handle = handle.as_ref().and_then(|handle| handle.cast::<Handle>().ok());
+    handle.map_or_else(unknown_names, names_of)
+}
+
+fn unknown_names() -> (String, Option<String>) {
+    ("NoneType".to_owned(), None)
+}
+
+/// The names of a handle's callback and of its task.
+fn names_of(handle: &Bound<'_, Handle>) -> (String, Option<String>) {
+    let Some((callback, native)) = handle.get().call(handle.py()) else { return unknown_names() };
     if let Some(native) = native {
         return (format!("{}.{}", ffi::qualified_name(&callback.get_type()), native.name), None);
     }

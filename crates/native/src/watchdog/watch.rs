@@ -1,6 +1,6 @@
 //! One loop that is watched: what is seen of it from look to look, and what is done about it.
 
-use super::block::{Block, BlockKey, Noticed};
+use super::block::{Block, BlockKey, Noticed, Suspected};
 use super::deputy::{self, ASKED, CAME};
 use super::end::End;
 use super::named_verdict::NamedVerdict;
@@ -16,6 +16,7 @@ use crate::gates;
 use crate::handoff::rescue::{begin_probe, rescue};
 use crate::handoff::{debugger, division, relief};
 use crate::member::Member;
+use everloop_core::baton::ThreadId;
 use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::sys::times_slept;
 use everloop_core::watchdog::{
@@ -52,6 +53,8 @@ pub struct Seen {
     /// What blocks the loop now, and what did before, until its report is ended.
     pub block: Option<Block>,
     pub finished: Option<Block>,
+    /// The steps that are aside, with their threads.
+    pub asides: Vec<(ThreadId, Block)>,
     /// The report of a block that is no step's.
     pub open: Option<(BlockKey, OpenReport)>,
     /// The heartbeat of the step whose report does not say yet whose it is.
@@ -120,6 +123,12 @@ impl Seen {
         self.block.iter().chain(&self.finished).find(is_it).filter(|block| block.has_looks())
     }
 
+    /// What was seen of the step that this release has put aside.
+    fn aside(&self, serial: u64) -> Option<&Block> {
+        let mut blocks = self.asides.iter().map(|(_, block)| block);
+        blocks.find(|block| block.who.key == BlockKey::Aside(serial))
+    }
+
     /// Judges the step of this heartbeat, as of now; None: nobody has looked closer at it.
     fn judge(&self, tick: u64, now: u64, report_after: u64) -> Option<NamedVerdict> {
         Some(NamedVerdict::new(self.block_of(tick)?, now, report_after))
@@ -179,21 +188,21 @@ impl Watch {
         seen.long_turn = seen.pile_up.look(counts, now, last, report_after);
         let unseen = self.unseen(&seen, tick, CAME.load(Ordering::Relaxed));
         let look = seen.pulse.look(tick, Timing { now, last, overslept, period });
-        self.shared.sighting.note(tick, seen.pulse.since());
+        // The deputy may have found it first, while this thread waited for the GIL.
+        let found = seen.noticed.known(tick).filter(|_| !matches!(look, Look::Starved { .. }));
+        self.shared.sighting.note(tick, found.map_or(seen.pulse.since(), |found| found.min(seen.pulse.since())));
         // The deputy may have told of a step that this thread has not seen.
         if let Some(told) = seen.reports.stall_tick().filter(|told| *told != tick) {
-            self.ended(&mut seen, told, now - overslept.min(now));
+            self.ended(&mut seen, told, now - overslept.min(now), false);
         }
         match look {
             Look::Beats { before } | Look::Starved { before } => {
-                if let (Look::Beats { .. }, Some(lasted)) = (look, unseen) {
-                    notes::unseen(lasted);
-                }
                 seen.suspect.forget();
                 let probed = seen.probed.take().filter(|member| member.is_probing());
                 let asked = seen.asked.take().filter(|member| member.is_dividing());
-                if tick != before {
-                    self.ended(&mut seen, before, now - overslept.min(now));
+                let unseen = unseen.filter(|_| matches!(look, Look::Beats { .. }));
+                if tick != before && !self.ended(&mut seen, before, now - overslept.min(now), unseen.is_some()) {
+                    unseen.into_iter().for_each(notes::unseen);
                 }
                 drop(seen);
                 if let Some(member) = probed {
@@ -220,22 +229,33 @@ impl Watch {
         self.settle_gates();
     }
 
-    /// The step of this heartbeat has ended.
-    fn ended(&self, seen: &mut Seen, tick: u64, now: u64) {
+    /// The step of this heartbeat has ended. `unseen`: it has kept the GIL for long, most likely, and has no report.
+    /// Returns true if it is told of.
+    fn ended(&self, seen: &mut Seen, tick: u64, now: u64, unseen: bool) -> bool {
         let report_after = self.report_after();
-        if let Some(open) = seen.reports.end_stall(tick) {
+        let told = if let Some(open) = seen.reports.end_stall(tick) {
             notes::end(open, now, seen.judge(tick, now, report_after));
-        } else if let Some(block) = seen.block_of(tick)
-            && now.saturating_sub(block.who.since) >= report_after
-        {
+            true
+        } else {
+            self.tell_afterwards(seen, tick, now, unseen)
+        };
+        seen.finished = None;
+        told
+    }
+
+    /// Tells of a step that has ended and has no report, if it has lasted, and either nobody is to blame or it was
+    /// `unseen` by who needs the GIL. Returns false if nobody has looked at it.
+    fn tell_afterwards(&self, seen: &Seen, tick: u64, now: u64, unseen: bool) -> bool {
+        let report_after = self.report_after();
+        let Some(block) = seen.block_of(tick) else { return false };
+        if now.saturating_sub(block.who.since) >= report_after {
             let verdict = NamedVerdict::new(block, now, report_after);
-            if verdict.blames_nobody() {
-                // It has lasted, and nobody is to blame: that is what is told.
-                let open = notes::begin_blind(&self.reference, block, verdict.clone(), now, false);
+            if verdict.blames_nobody() || unseen && verdict.answers_for >= report_after {
+                let open = notes::begin_blind(self, block, verdict.clone(), now, false);
                 notes::end(open, now, Some(verdict));
             }
         }
-        seen.finished = None;
+        true
     }
 
     /// Closes gates that nobody has needed since the last look.
@@ -273,11 +293,27 @@ impl Watch {
         // The watchdog, or its deputy, may be looking still.
         seen.over = true;
         let came = watchdog::last_came(ASKED.load(Ordering::Relaxed), CAME.load(Ordering::Relaxed), now);
-        if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came) {
+        if let Some(lasted) = self.unseen(&seen, self.shared.heartbeat.tick(), came)
+            && !self.tell_afterwards(&seen, seen.pulse.tick(), now, true)
+        {
             notes::unseen(lasted);
         }
-        if let Some((_, open)) = seen.open.take() {
-            notes::end(open, now, None);
+        // Of what lasts until now, all that was seen is told.
+        let report_after = self.report_after();
+        let judge = |key: BlockKey| {
+            let block = seen.block.iter().chain(&seen.finished).find(|block| block.who.key == key && block.has_looks())?;
+            Some(NamedVerdict::new(block, now, report_after))
+        };
+        if let Some((key, open)) = seen.open {
+            notes::end(open, now, judge(key));
+        }
+        let stall = seen.reports.stall_tick();
+        if let Some((tick, open)) = stall.and_then(|tick| Some((tick, seen.reports.stall(tick)?))) {
+            notes::end(open, now, judge(BlockKey::Step(tick)));
+        }
+        seen.open = None;
+        if let Some(tick) = stall {
+            let _told = seen.reports.end_stall(tick);
         }
         seen.reports.take_all().into_iter().for_each(|open| notes::end(open, now, None));
     }
@@ -381,6 +417,10 @@ impl Watch {
             Action::Rescue => {
                 if let Some(serial) = rescue(core, member, since)? {
                     seen.suspect.forget();
+                    if let Some(mut block) = seen.block.take() {
+                        block.put_aside(serial);
+                        seen.asides.push((member.id(), block));
+                    }
                     let now = clock::now();
                     seen.reports.move_aside(serial, now).into_iter().for_each(|open| notes::rescued(open, now));
                 }
@@ -425,15 +465,30 @@ impl Watch {
                 if is_quiet {
                     continue;
                 }
-                let verdict = || NamedVerdict::of_aside(member.thread, times.since, now, self.report_after());
-                if seen.reports.is_aside_due(found, relief_starts, now, self.report_after()) {
-                    let released = Some(times.released);
-                    let open = notes::begin(core, &self.reference, member, times.since, released, verdict())?;
-                    seen.reports.begin_aside(times.serial, open, now);
+                let report_after = self.report_after();
+                let Some(block) = seen.aside(times.serial) else {
+                    // From here on it is looked at.
+                    let key = BlockKey::Aside(times.serial);
+                    let who = Suspected { key, since: times.since, thread: member.thread };
+                    let mut block = Block::new(who, report_after, seen.overslept);
+                    block.put_aside(times.serial);
+                    seen.asides.push((member.id(), block));
+                    continue;
+                };
+                if seen.reports.is_aside_due(found, relief_starts, now, report_after) {
+                    let verdict = NamedVerdict::new(block, now, report_after);
+                    if verdict.charged >= report_after {
+                        let released = Some(times.released);
+                        let open = notes::begin(core, &self.reference, member, times.since, released, verdict)?;
+                        seen.reports.begin_aside(times.serial, open, now);
+                    }
                 } else if let Some(open) = seen.reports.take_aside_telling(times.serial, now) {
-                    notes::lasts(open, verdict(), now, false, Some(&Snapshot::take(core, member)?));
+                    let verdict = NamedVerdict::of_aside(member.thread, times.since, now, report_after);
+                    notes::lasts(open, verdict, now, false, Some(&Snapshot::take(core, member)?));
                 }
             }
+            let is_there = |block: &Block| aside.iter().any(|seen| block.who.key == BlockKey::Aside(seen.serial));
+            seen.asides.retain(|(_, block)| is_there(block));
             seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now, None));
             if is_quiet { Ok(()) } else { seen.end.look(core, &members, now) }
         });
@@ -480,7 +535,7 @@ impl Watch {
 }
 
 /// The thread that runs a step now.
-fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
+pub fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
     let id = core.get().baton().holder()?;
     lock(&core.get().threads.members).get(&id).cloned()
 }

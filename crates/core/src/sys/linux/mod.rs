@@ -17,6 +17,6 @@ pub use epoll::{Events, Poller};
 #[cfg(not(loom))]
 pub use futex::Park;
 pub use memory::read_memory;
-pub use procfs::{activity, state, thread_numbers, usage, waits_without_end};
+pub use procfs::{activity, state, thread_numbers, thread_title, usage, waits_without_end};
 pub use thread::{CpuClock, thread_number, times_slept};
 pub use throttling::Throttling;

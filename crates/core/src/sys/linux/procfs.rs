@@ -33,6 +33,13 @@ pub fn thread_numbers() -> Option<Vec<u32>> {
     folder.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// The name by which the kernel knows a thread of this process; None: it has none of its own.
+pub fn thread_title(thread: u32) -> Option<String> {
+    let title = read(thread, "comm")?;
+    // A thread inherits the name of the one that has started it, in the end that of the program.
+    (read(std::process::id(), "comm")? != title).then(|| title.trim_end().to_owned())
+}
+
 /// One of the files about a thread; None: the thread has ended, or the kernel does not tell.
 fn read(thread: u32, file: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).ok()

@@ -1,7 +1,7 @@
 //! `/stacks`: where each thread of the process is, and what it waits for.
 
 use crate::listen::http::Answer;
-use crate::listen::runs;
+use crate::listen::runs::{self, Role};
 use crate::reader;
 use everloop_core::sys::{self, Activity};
 use everloop_stacks::{Process, Reader, Thread};
@@ -42,9 +42,14 @@ fn write_head(text: &mut String, number: u32, holds: bool) {
     let separator = if text.is_empty() { "" } else { "\n" };
     let _ = write!(text, "{separator}thread {number} {:?}", name.trim_end());
     let mut sleeps = false;
-    for run in runs::all().iter().filter(|run| run.thread == number) {
-        let _ = write!(text, ", home of the loop of {}", run.name);
-        sleeps |= run.shared.baton.is_polling();
+    for run in runs::all() {
+        let Some(role) = run.role(number) else { continue };
+        let _ = match role {
+            Role::Home => write!(text, ", home of the loop of {}", run.name),
+            Role::HomeAside => write!(text, ", home of the loop of {}, with a step that is aside", run.name),
+            Role::Relief => write!(text, ", goes on with the loop of {}", run.name),
+        };
+        sleeps |= role != Role::HomeAside && run.shared.baton.is_polling();
     }
     text.push_str(if holds { ", has the GIL" } else { "" });
     let _ = match sys::activity(number) {
