@@ -753,7 +753,7 @@ def watch_loops(watches: bool) -> None:
     """Watches the loops that begin to run from now on, or leaves them unwatched: to measure what watching costs."""
 
 def set_aside_clock_ahead(seconds: float) -> None:
-    """Steps that are aside are told of as if they had been so for so many seconds more: for tests, which need not wait."""
+    """Steps that are aside are told of as if they had been so for so many seconds more, so that no test waits."""
 
 def after_fork_in_child(pools: Iterable[PoolCore], loops: Iterable[LoopCore]) -> None:
     """This is a forked child, with these pools and loops of its parent. They are asked for when it is their turn."""

@@ -23,7 +23,12 @@ pub struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { tick: AtomicU64::new(0), looked: AtomicBool::new(false), asked: AtomicBool::new(false), slept: AtomicU64::new(0) }
+        Self {
+            tick: AtomicU64::new(0),
+            looked: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            slept: AtomicU64::new(0),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ def subject(cause: dict[str, Any]) -> str:
 
 
 def thread_name(thread: str | int, title: str | None = None) -> str:
-    """The name of a thread that is known by the kernel's number: its name in Python, or else what the kernel calls it."""
+    """The name of a thread that is known by the kernel's number: its name in Python, or else the kernel's."""
     if isinstance(thread, str):
         return thread
     return name_of_thread(thread) or title or str(thread)

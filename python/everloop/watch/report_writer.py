@@ -96,7 +96,7 @@ class ReportWriter:
         told: bool = False,
         title: str | None = None,
     ) -> None:
-        """A step has blocked for `seconds`, and still does. `title`: what the kernel calls a thread that has a number."""
+        """A step has blocked for `seconds`, and still does. `title`: the kernel's name of a thread."""
         frame = (file, line, function, span if span is not None else _on_line(line, columns))
         if not stack and line:
             stack = (frame,) if inside is None else ((*inside, None), frame)

@@ -25,17 +25,17 @@ pub struct Binding {
     pub address: Address,
     /// The file of a Unix socket: where it is, and the numbers by which it is known again.
     file: Option<(PathBuf, u64, u64)>,
-    numbered: Option<Numbered>,
+    descriptor: Option<Descriptor>,
 }
 
 /// A descriptor, and what tells whether its number is still that of the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbered {
+pub struct Descriptor {
     pub number: RawFd,
     pub node: u64,
 }
 
-impl Numbered {
+impl Descriptor {
     /// None: it is closed.
     pub fn of(number: RawFd) -> Option<Self> {
         let found = rustix::fs::fstat(crate::ffi::borrow_fd(number)).ok()?;
@@ -85,8 +85,8 @@ impl Binding {
                 let socket = bind_path(path).map_err(|error| format!("{address} cannot be had: {error}"))?;
                 let found = fs::symlink_metadata(path).map_err(|error| format!("{address} is gone: {error}"))?;
                 let file = Some((path.clone(), found.dev(), found.ino()));
-                let numbered = Numbered::of(socket.as_raw_fd());
-                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), file, numbered })
+                let descriptor = Descriptor::of(socket.as_raw_fd());
+                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), file, descriptor })
             }
             Address::Net { address: net, open } => {
                 let socket = TcpListener::bind(net).map_err(|error| match error.kind() {
@@ -94,8 +94,8 @@ impl Binding {
                     _ => format!("{net} cannot be had: {error}"),
                 })?;
                 let address = socket.local_addr().unwrap_or(*net);
-                let (address, numbered) = (Address::Net { address, open: *open }, Numbered::of(socket.as_raw_fd()));
-                Ok(Self { socket: Socket::Tcp(socket), address, file: None, numbered })
+                let (address, descriptor) = (Address::Net { address, open: *open }, Descriptor::of(socket.as_raw_fd()));
+                Ok(Self { socket: Socket::Tcp(socket), address, file: None, descriptor })
             }
         }
     }
@@ -108,8 +108,8 @@ impl Binding {
     }
 
     /// The descriptor, to be closed in a forked child.
-    pub fn numbered(&self) -> Option<Numbered> {
-        self.numbered
+    pub fn descriptor(&self) -> Option<Descriptor> {
+        self.descriptor
     }
 
     /// Ends whoever waits in `accept`, and removes the file, if it is still ours.

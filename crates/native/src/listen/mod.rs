@@ -29,7 +29,7 @@ pub mod runs;
 
 use crate::clock;
 use crate::own_threads::OwnThread;
-use binding::{Binding, Connection, Numbered};
+use binding::{Binding, Connection, Descriptor};
 use everloop_core::sync::{Mutex, lock};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -154,11 +154,11 @@ impl Drop for Served {
 }
 
 /// One that stands in `OPEN`, until it is dropped.
-struct Noted(Option<usize>);
+struct Entry(Option<usize>);
 
-impl Noted {
-    fn new(connection: Option<Numbered>) -> Self {
-        let Some(Numbered { number, node }) = connection else { return Self(None) };
+impl Entry {
+    fn new(connection: Option<Descriptor>) -> Self {
+        let Some(Descriptor { number, node }) = connection else { return Self(None) };
         let take = |(place, _): &(AtomicI32, AtomicU64)| {
             place.compare_exchange(-1, number, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         };
@@ -169,7 +169,7 @@ impl Noted {
     }
 }
 
-impl Drop for Noted {
+impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(at) = self.0 {
             OPEN[at].0.store(-1, Ordering::SeqCst);
@@ -178,7 +178,7 @@ impl Drop for Noted {
 }
 
 fn serve(mut connection: Box<dyn Connection>, limit: u64, open: bool, checks_host: bool) {
-    let _noted = Noted::new(Numbered::of(connection.as_raw_fd()));
+    let _entry = Entry::new(Descriptor::of(connection.as_raw_fd()));
     // Whoever has asked may be gone by now.
     let _ended = http::serve(&mut *connection, |request| {
         if checks_host && request.host.as_ref().is_some_and(|host| !binding::is_own_name(host)) {
@@ -192,11 +192,12 @@ fn serve(mut connection: Box<dyn Connection>, limit: u64, open: bool, checks_hos
 pub fn after_fork(py: Python<'_>) -> PyResult<()> {
     let server = lock(&SERVER).take();
     let taken = OPEN.iter().map(|(place, node)| (place.swap(-1, Ordering::SeqCst), node.load(Ordering::SeqCst)));
-    let mut all: Vec<_> = taken.map(|(number, node)| Numbered { number, node }).filter(|one| one.number >= 0).collect();
+    let mut all: Vec<_> =
+        taken.map(|(number, node)| Descriptor { number, node }).filter(|one| one.number >= 0).collect();
     SERVING.store(0, Ordering::Relaxed);
     runs::after_fork();
     if let Some(server) = server {
-        all.extend(server.bindings.iter().filter_map(|binding| binding.numbered()));
+        all.extend(server.bindings.iter().filter_map(|binding| binding.descriptor()));
         mem::forget(server); // closed below, while those who have it too are gone
     }
     let close = py.import("os")?.getattr("close")?;

@@ -142,7 +142,7 @@ impl Watch {
             block.ask_names(&self.shared, tick);
         }
         let told = gil_is_kept && block.line_is_news(now) && say(block, &verdict, now);
-        let open = notes::begin_blind(self, block, verdict, now, told);
+        let open = notes::begin_blind(&self.reference, &self.shared, block, verdict, now, told);
         if let BlockKey::Step(tick) = key {
             seen.reports.begin_stall(tick, open);
             seen.unnamed = Some(tick);
@@ -170,7 +170,7 @@ impl Watch {
         } else if deputy::is_overdue(now) && block.has_looks() {
             let verdict = judge();
             if verdict.charged >= report_after && !verdict.blames_nobody() {
-                let open = notes::begin_blind(self, &block, verdict.clone(), now, false);
+                let open = notes::begin_blind(&self.reference, &self.shared, &block, verdict.clone(), now, false);
                 seen.reports.begin_stall(tick, open);
                 let _open = seen.reports.end_stall(tick);
                 notes::end(open, now, Some(verdict));

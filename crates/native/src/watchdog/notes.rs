@@ -7,10 +7,9 @@
 
 use super::block::{Block, BlockKey, own};
 use super::named_verdict::{NamedVerdict, span_of};
-use super::snapshot::{Snapshot, names as names_of_step, tell_names};
-use super::watch::{Watch, holder};
+use super::snapshot::{Snapshot, holder, names as names_of_step, tell_names};
 use crate::clock;
-use crate::event_loop::LoopCore;
+use crate::event_loop::{LoopCore, Shared};
 use crate::member::Member;
 use crate::outbox;
 use everloop_core::sync::lock;
@@ -54,14 +53,21 @@ pub fn begin(
 ///
 /// Whose step it is, is looked up by the thread that writes the note, if the step still runs; or else told by the thread
 /// that has run it.
-pub fn begin_blind(watch: &Watch, block: &Block, verdict: NamedVerdict, now: u64, told: bool) -> OpenReport {
+pub fn begin_blind(
+    reference: &Arc<Py<PyWeakrefReference>>,
+    shared: &Arc<Shared>,
+    block: &Block,
+    verdict: NamedVerdict,
+    now: u64,
+    told: bool,
+) -> OpenReport {
     let since = block.who.since;
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let seconds = clock::to_seconds(now.saturating_sub(since));
     let frames = verdict.frames(block).to_vec();
     let thread = verdict.other_holder.as_ref().map_or(block.who.thread, |(number, _)| *number);
     let title = sys::thread_title(thread);
-    let (reference, shared) = (Arc::clone(&watch.reference), Arc::clone(&watch.shared));
+    let (reference, shared) = (Arc::clone(reference), Arc::clone(shared));
     let step = if let BlockKey::Step(tick) = block.who.key { Some(tick) } else { None };
     let asked = block.names_asked();
     outbox::leave("blocked", move |details| {

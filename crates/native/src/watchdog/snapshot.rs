@@ -11,7 +11,7 @@ use everloop_core::sync::lock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrame, PyString, PyTuple, PyType};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A line of Python code.
 struct Line {
@@ -241,6 +241,12 @@ pub fn answer_question(shared: &Shared, handle: &Bound<'_, Handle>) {
     if let Some(names) = shared.sighting.take_question(shared.heartbeat.tick()) {
         names.get_or_init(|| names_of(handle));
     }
+}
+
+/// The thread that runs a step now.
+pub fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
+    let id = core.get().baton().holder()?;
+    lock(&core.get().threads.members).get(&id).cloned()
 }
 
 /// The names of the callback and of its task.

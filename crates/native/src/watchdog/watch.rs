@@ -5,7 +5,7 @@ use super::deputy::{self, ASKED, CAME};
 use super::end::End;
 use super::named_verdict::NamedVerdict;
 use super::sight::{Position, doing, look_at};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, holder};
 use super::{deadlock, notes};
 use crate::aside::Reason;
 use crate::clock;
@@ -251,7 +251,7 @@ impl Watch {
         if now.saturating_sub(block.who.since) >= report_after {
             let verdict = NamedVerdict::new(block, now, report_after);
             if verdict.blames_nobody() || unseen && verdict.answers_for >= report_after {
-                let open = notes::begin_blind(self, block, verdict.clone(), now, false);
+                let open = notes::begin_blind(&self.reference, &self.shared, block, verdict.clone(), now, false);
                 notes::end(open, now, Some(verdict));
             }
         }
@@ -301,7 +301,8 @@ impl Watch {
         // Of what lasts until now, all that was seen is told.
         let report_after = self.report_after();
         let judge = |key: BlockKey| {
-            let block = seen.block.iter().chain(&seen.finished).find(|block| block.who.key == key && block.has_looks())?;
+            let block =
+                seen.block.iter().chain(&seen.finished).find(|block| block.who.key == key && block.has_looks())?;
             Some(NamedVerdict::new(block, now, report_after))
         };
         if let Some((key, open)) = seen.open {
@@ -532,10 +533,4 @@ impl Watch {
         });
         deputy::answered(); // also where there is no interpreter any more
     }
-}
-
-/// The thread that runs a step now.
-pub fn holder(core: &Bound<'_, LoopCore>) -> Option<Arc<Member>> {
-    let id = core.get().baton().holder()?;
-    lock(&core.get().threads.members).get(&id).cloned()
 }
