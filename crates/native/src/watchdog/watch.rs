@@ -89,7 +89,7 @@ pub struct Seen {
 /// Nanoseconds by which the clock is ahead that says how long a step has been aside: tests move it.
 static AHEAD: AtomicU64 = AtomicU64::new(0);
 
-/// Steps that are aside are told of as if they had been so for so many seconds more: for tests, which need not wait.
+/// Steps that are aside are told of as if they had been so for so many seconds more, so that no test waits.
 #[pyfunction]
 pub fn set_aside_clock_ahead(seconds: f64) {
     AHEAD.store(clock::from_seconds(seconds), Ordering::Relaxed);
