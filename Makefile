@@ -21,7 +21,7 @@ export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean \
+.PHONY: help setup run compare picture bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean \
         api wheels build-wheels sdist check-wheels try-wheels try-sdist
 .DEFAULT_GOAL := help
 
@@ -64,6 +64,9 @@ compare: setup  ## one scene on asyncio, uvloop and everloop: blocked requests, 
 target/liblimit.so: benches/limit.rs
 	@mkdir -p target
 	rustc --edition 2024 -O -C panic=abort --crate-type cdylib --crate-name limit -o $@ $<
+
+picture: setup  ## docs/health.svg of the README: the same over time, measured and drawn
+	@$(python) benches/picture.py
 
 bench: setup target/liblimit.so  ## all other measurements, as ratios to asyncio and uvloop
 	@for script in micro handoff rescue network scale bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done

@@ -4,10 +4,12 @@ import ast
 import asyncio
 import doctest
 import inspect
+import json
 import operator
 import pathlib
 import re
 import sys
+import xml.etree.ElementTree
 
 import pytest
 
@@ -15,9 +17,10 @@ import everloop
 from everloop import _native, environment, watch
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benches")]
 
 import make_api  # noqa: E402
+import picture  # noqa: E402
 
 API = ROOT / "docs/api.md"  # its examples are those of the docstrings
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {API})
@@ -171,6 +174,26 @@ class Box:
     assert make_api.signature(kind) == "class everloop.Box(*, name: str)"
     text = make_api.text_of("Does.\n\nArgs:\n    name: One,\n        and more.\n\nExample:\n    >>> 1\n    1\n")
     assert text == "Does.\n\n**Args**\n\n- `name`: One,\n  and more.\n\n**Example**\n\n```python\n>>> 1\n1\n\n```"
+
+
+def test_the_picture_is_what_was_measured():
+    measured = json.loads((ROOT / "docs/health.json").read_text())
+    assert list(measured["loops"]) == ["asyncio", "uvloop", "everloop"]
+    assert {len(points) for points in measured["loops"].values()} == {500}
+    assert (ROOT / "docs/health.svg").read_text() == picture.drawn(measured), "benches/picture.py --draw"
+    assert json.loads(picture.written(measured)) == measured
+    for page in ("README.md", "README.zh-CN.md"):
+        assert "](docs/health.svg)" in (ROOT / page).read_text()
+
+
+def test_the_picture_shows_each_probe_where_it_was_due_and_as_high_as_it_took():
+    drawn = picture.drawn({"loops": {"slow": [[0, 0.0], [5, 2.0]], "fast": [[0, 0.001], [5, 0.002]]}})
+    root = xml.etree.ElementTree.fromstring(drawn)
+    shapes = {each.get("class"): each.get("points") for each in root.iter("{http://www.w3.org/2000/svg}polygon")}
+    assert shapes["slow"] == "120,109 120.0,108.0 430.0,34.0 430.0,109"
+    assert shapes["fast"] == "120,197 120.0,196.0 430.0,195.9 430.0,197"
+    assert "worst 2.0 s" in drawn
+    assert "worst 2 ms" in drawn
 
 
 def test_one_slow_call_has_one_name_in_pages_examples_and_advice():
