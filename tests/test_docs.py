@@ -196,6 +196,21 @@ def test_the_picture_shows_each_probe_where_it_was_due_and_as_high_as_it_took():
     assert "worst 2 ms" in drawn
 
 
+def anchors(page):
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*PAGES, API], ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_of_a_page_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text())
+    for name, anchor in links:
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
+
+
 def test_one_slow_call_has_one_name_in_pages_examples_and_advice():
     named = [*PAGES, *ROOT.glob("examples/*.py"), *ROOT.glob("python/everloop/watch/*.py")]
     calls = {path.name: re.findall(r"await ([\w.]*to_thread)\(", path.read_text()) for path in named}
