@@ -290,6 +290,19 @@ def test_running_another_loop_inside_a_running_one_is_refused(loop):
     other.close()
 
 
+def test_whoever_cannot_run_a_loop_here_is_told_what_waits_for_the_coroutine(loop):
+    async def main():
+        coroutine = asyncio.sleep(0)
+        with pytest.raises(RuntimeError) as caught:
+            everloop.run(coroutine)
+        coroutine.close()
+        return str(caught.value).rpartition(" ")[2]
+
+    assert loop.run_until_complete(main()) == "everloop.block_on(...)"
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # as in a notebook
+        assert runner.run(main()) == "everloop.LoopThread().run(...)"
+
+
 def test_two_loops_run_on_two_threads_at_once():
     met = threading.Barrier(2)
 

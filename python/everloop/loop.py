@@ -425,8 +425,12 @@ def run[T](
     if running is not None and nesting.is_nesting_allowed():
         return running.run_until_complete(main)
     if running is not None:
-        # Before a coroutine object is lost: asyncio.run raises here too.
-        raise RuntimeError("everloop.run() cannot be called from a running event loop: await the coroutine instead")
+        # Before a coroutine object is lost: asyncio.run raises here too. A loop of others is a notebook's, mostly.
+        remedy = "block_on(...)" if isinstance(running, EventLoop) else "LoopThread().run(...)"
+        raise RuntimeError(
+            "everloop.run() cannot be called from a running event loop: await the coroutine instead; where that is not "
+            f"possible, in a `def`, wait for it with everloop.{remedy}"
+        )
     with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(rescue=rescue)) as runner:
         return runner.run(main)
 
