@@ -51,7 +51,7 @@ ORDER = {
         {"process_pool"},
         {"to_process"},
     ],
-    "bridge/threads": [{"lent_slot", "limiter"}, {"to_thread"}, {"anyio_threads"}],
+    "bridge/threads": [{"lent_slot", "limiter"}, {"to_thread"}, {"anyio_threads"}, {"anyio_shortage"}],
     "private": [
         {"names"},
         {"anyio_backend", "eager", "futures", "loops", "nesting", "processes", "threads"},

@@ -20,6 +20,7 @@ from .bridge.loops.whole import whole
 from .bridge.processes.errors import TransferError, WorkerDiedError
 from .bridge.processes.to_process import to_process
 from .bridge.statistics import statistics
+from .bridge.threads import anyio_shortage as _anyio_shortage
 from .bridge.threads.anyio_threads import replace_anyio_pool, restore_anyio_pool
 from .bridge.threads.anyio_threads import switch_anyio_pool as _switch_anyio_pool
 from .bridge.threads.limiter import Limiter
@@ -68,6 +69,7 @@ __all__ = [
 environment.tell_misspelt()
 watch.install()
 _threadsafe_future.install()
+_anyio_shortage.install()
 _switch_anyio_pool()
 
 

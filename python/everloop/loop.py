@@ -56,6 +56,8 @@ _OPTIONS = tuple(environment.of_loop())  # in the order of the arguments of Even
 _relief_numbers = itertools.count(1)
 # The bridge's `block_on`, which waits for an awaitable in a step. The bridge stands above, and so puts it here.
 wait_in_step: Any = None
+# The bridge's look at anyio's pool, for a loop that begins to serve.
+begin_to_serve: Callable[[Any], None] | None = None
 
 _live_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
 
@@ -151,6 +153,7 @@ class EventLoop(
         loop_of_context.set(this)
         self._relief_threads: set[threading.Thread] = set()
         self._own_pool: pool.ThreadPool | None = None
+        self._looks_at_anyio = False  # kept by the bridge
         self._anyio: Any = None  # anyio's token, limiter and tokens of this loop, kept by the bridge
         # Objects that the bridge keeps for this loop, by their classes; closed with the loop.
         self._belongings: dict[type, _Belonging] = {}
@@ -246,6 +249,11 @@ class EventLoop(
             return True
         own = -1 if self._ssock is None else self._ssock.fileno()
         return any(fd != own and self._transport_of(fd) is None for fd in self._watched())
+
+    def _start_serving(self, *args: Any, **options: Any) -> None:
+        super()._start_serving(*args, **options)
+        if begin_to_serve is not None:
+            begin_to_serve(self)
 
     # ---- relief threads
 

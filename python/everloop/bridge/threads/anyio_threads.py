@@ -70,6 +70,11 @@ def restore_anyio_pool() -> None:
         _threads = None
 
 
+def is_replaced() -> bool:
+    """True if anyio's calls run on everloop's threads."""
+    return _threads is not None
+
+
 def anyio_statistics() -> list[dict[str, Any]]:
     """The numbers of the default limiter of each loop: its tokens, how many are out, and how many calls wait."""
     if _threads is None:
