@@ -69,7 +69,7 @@ picture: setup  ## docs/health.svg of the README: the same over time, measured a
 	@$(python) benches/picture.py
 
 bench: setup target/liblimit.so  ## all other measurements, as ratios to asyncio and uvloop
-	@for script in micro handoff rescue network scale bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
+	@for script in micro peers handoff rescue network scale bridge endpoints idle soak; do echo; $(python) benches/$$script.py || exit 1; done
 
 api: setup  ## docs/api.md from the signatures and docstrings
 	@$(python) tools/make_api.py

@@ -25,6 +25,7 @@ LOOPS = {
     "asyncio": {},
     "uvloop": {},
     "rloop": {},
+    "blazio": {},
     "everloop": {},
     "unwatched": {"EVERLOOP_WATCHDOG": "0"},  # everloop, with its watchdog not started
 }

@@ -252,3 +252,86 @@ def test_a_step_does_not_wait_for_one_that_is_aside(loop):
     loop.call_soon_threadsafe(ask)
     loop.run_forever()
     assert seen == [False]
+
+
+def dead_and_alive(loop, make):
+    """A handle is made and goes; the next one of its kind."""
+    make(loop).cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    return make(loop)
+
+
+KINDS = {
+    "call_soon": lambda loop: loop.call_soon(callback),
+    "call_later": lambda loop: loop.call_later(60, callback),
+}
+kinds = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+
+
+@kinds
+def test_a_handle_that_uses_the_memory_of_a_dead_one_has_nothing_of_it(loop, make):
+    async def main():
+        first = make(loop)
+        gone = []
+        reference = weakref.ref(first, gone.append)
+        first.cancel()
+        del first
+        await asyncio.sleep(0)
+        assert gone == [reference]
+        second = make(loop)
+        assert not second.cancelled()
+        assert reference() is None
+        assert weakref.getweakrefs(second) == []
+
+    loop.run_until_complete(main())
+
+
+@kinds
+def test_the_collector_knows_a_handle_that_uses_the_memory_of_a_dead_one(loop, make):
+    handle = dead_and_alive(loop, make)
+    assert gc.is_tracked(handle)
+
+    class Node:
+        pass
+
+    node = Node()
+    node.handle = loop.call_soon(lambda node: None, node)
+    loop.run_until_complete(asyncio.sleep(0))
+    gone = weakref.ref(node)
+    del node
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_a_dead_handle_drops_may_make_handles(loop):
+    class MakesHandles:
+        def __del__(self):
+            made.extend(loop.call_soon(callback, number) for number in range(3))
+
+    made = []
+    loop.call_soon(callback, MakesHandles())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(made) == 3
+    assert len({id(handle) for handle in made}) == 3
+
+
+def test_more_handles_die_than_are_kept(loop):
+    ran = []
+    for _ in range(3):
+        for number in range(3000):
+            loop.call_soon(ran.append, number)
+        loop.run_until_complete(asyncio.sleep(0))
+    assert ran == [*range(3000)] * 3
+
+
+def test_a_running_loop_forgets_a_timer_that_is_cancelled_before_another_is_made(loop):
+    async def main():
+        kept = loop.call_later(60, callback)
+        gone = weakref.ref(loop.call_later(120, callback))
+        assert loop._queued()[1] == [kept, gone()]
+        gone().cancel()
+        assert gone() is None
+        assert loop._queued()[1] == [kept]
+
+    loop.run_until_complete(main())

@@ -91,7 +91,7 @@ NATIVE_ORDER = {
     ],
     "ffi": [
         {"buffers", "cells", "contexts", "frames", "functions", "objects", "panics", "peek", "sigaction", "threads"},
-        {"calls", "children", "fastcall", "private_name", "window"},
+        {"calls", "children", "fastcall", "private_name", "reuse", "window"},
         {"private"},
         {"ended", "runtime"},
         {"finalizers", "hashing", "interruption", "lookup"},

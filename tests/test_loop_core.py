@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import math
 import os
 import sys
@@ -764,3 +765,19 @@ def test_an_idle_loop_uses_no_processor_time(loop):
     loop.run_forever()
     after = os.times()
     assert after.user + after.system - before.user - before.system < 0.05
+
+
+def test_a_loop_has_no_dictionary_until_a_program_gives_it_an_attribute(loop):
+    def dictionaries():
+        return sum(isinstance(each, dict) for each in gc.get_referents(loop))
+
+    async def main():
+        await loop.run_in_executor(None, int)
+        await asyncio.sleep(0.001)
+
+    loop.run_until_complete(main())
+    before = dictionaries()
+    assert vars(loop) == {}
+    assert dictionaries() == before + 1  # `vars` has made it
+    loop.own_attribute = 1
+    assert vars(loop) == {"own_attribute": 1}

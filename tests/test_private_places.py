@@ -51,7 +51,7 @@ def defined_in_python():
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield node.id
             elif isinstance(node, ast.Assign) and any(is_slots(target) for target in node.targets):
-                yield from ast.literal_eval(node.value)
+                yield from (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
 
 
 def is_self(node):

@@ -197,10 +197,7 @@ class LoopCore:
         """Wakes a loop that sleeps: asyncio's own code calls this after it has queued something."""
 
 class Handle(asyncio.Handle):
-    """A scheduled callback: what `loop.call_soon` returns.
-
-    Not with PyO3's `freelist`: objects that come back from it are unknown to the garbage collector (PyO3 0.30).
-    """
+    """A scheduled callback: what `loop.call_soon` returns."""
     def cancel(self) -> None:
         """Cancels the callback; of no effect if it was cancelled or run before."""
     def cancelled(self) -> bool:

@@ -9,7 +9,6 @@ asyncio's private names that it needs stand in private/loops.py.
 import asyncio
 import atexit
 import contextvars
-import functools
 import gc
 import itertools
 import logging
@@ -107,6 +106,20 @@ class EventLoop(
         'done'
     """
 
+    # The interpreter finds a method of an object that has no dictionary, or none yet, without a look into it. So what
+    # each loop has stands in slots; programs may set any other attribute.
+    __slots__ = (
+        *private.LOOP_ATTRIBUTES,
+        "_anyio",
+        "_belongings",
+        "_handled",
+        "_looks_at_anyio",
+        "_offered_pool",
+        "_own_pool",
+        "_reference",
+        "_relief_threads",
+    )
+
     # The number of processes that `everloop.to_process` may keep; None: as many as there are processors.
     max_processes: int | None = None
 
@@ -154,6 +167,7 @@ class EventLoop(
         self._relief_threads: set[threading.Thread] = set()
         self._own_pool: pool.ThreadPool | None = None
         self._looks_at_anyio = False  # kept by the bridge
+        self._offered_pool: pool.ThreadPool | None = None
         self._anyio: Any = None  # anyio's token, limiter and tokens of this loop, kept by the bridge
         # Objects that the bridge keeps for this loop, by their classes; closed with the loop.
         self._belongings: dict[type, _Belonging] = {}
@@ -236,7 +250,7 @@ class EventLoop(
         for belonging in self._belongings.values():
             belonging.close()
         super().close()
-        self.__dict__.pop("_pool", None)  # so that whoever asks again is refused
+        self._offered_pool = None  # so that whoever asks again is refused
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)
         self._close_core()
@@ -308,21 +322,24 @@ class EventLoop(
             return self.run_in_executor(executor, func, *args)
         return own.run(self, func, args)
 
-    @functools.cached_property
+    @property
     def _pool(self) -> pool.ThreadPool:
         """The threads that the bridge uses. They are the default executor too, unless the program sets another one."""
+        if self._offered_pool is not None:
+            return self._offered_pool
         self._check_closed()
         self._check_default_executor()
         if self._own_pool is None:
             self._own_pool = pool.ThreadPool(pool.default_slots())
             if self._default_executor is None:
                 self._default_executor = self._own_pool
+        self._offered_pool = self._own_pool
         return self._own_pool
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Waits for the threads of the default executor, for so many seconds; None for as long as it takes."""
         own = self._own_pool
-        self.__dict__.pop("_pool", None)  # so that whoever asks again is refused
+        self._offered_pool = None  # so that whoever asks again is refused
         if own is not None and own.is_idle():
             private.note_executor_shut(self)
             own.shutdown()  # its threads end at once

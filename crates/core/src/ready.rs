@@ -25,8 +25,13 @@ impl<T> Inbox<T> {
     /// Adds an item. The caller then wakes the loop if it sleeps.
     pub fn push(&self, item: T) {
         lock(&self.items).push(item);
-        self.filled.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst); // push | look whether the loop sleeps
+        // Once it is filled it stays so until the holder is about to look, which will find this item, too: had the
+        // holder looked before this push, it would have cleared this before, and this thread would see that, as it has
+        // had the lock after the holder. Whoever filled it sees to the loop's sleep.
+        if !self.filled.load(Ordering::SeqCst) {
+            self.filled.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst); // push | look whether the loop sleeps
+        }
     }
 
     /// True if there may be something to take.

@@ -4,12 +4,12 @@
 //! when the program's own comparison of the two says so, and the clock may be any, also one below zero or of other
 //! units.
 //!
-//! A cancelled timer stays in the heap until it is due or until the dead are the majority; then the heap is rebuilt
-//! without them. O(log n) to insert and to pop, fine below a million timers; beyond that a timer wheel.
+//! A timer that is cancelled as the last one in the heap leaves it at once: a timeout that was not needed, most often.
+//! Any other stays until it is due or until the dead are the majority; then the heap is rebuilt without them. O(log n)
+//! to insert and to pop, fine below a million timers; beyond that a timer wheel. The standard library's heap does not
+//! give its last item away.
 
 use crate::sync::{AtomicUsize, Ordering};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Below this many cancelled timers a rebuild is not worth its cost (asyncio's `_MIN_CANCELLED_TIMER_HANDLES` is 100).
 const FEW_CANCELLED: usize = 100;
@@ -34,30 +34,14 @@ impl Seconds {
 }
 
 struct Entry<T> {
-    key: Reverse<(Seconds, u64)>,
+    key: (Seconds, u64),
     item: T,
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-impl<T> Eq for Entry<T> {}
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
 }
 
 /// Items with the time, in seconds of any one clock, from which they are due.
 pub struct Timers<T> {
-    heap: BinaryHeap<Entry<T>>,
+    /// No entry is due before its parent: that of `n` stands at `(n - 1) / 2`.
+    heap: Vec<Entry<T>>,
     /// Grows with every insert: breaks ties in the order of insertion.
     sequence: u64,
 }
@@ -74,9 +58,9 @@ impl Default for Cancelled {
 }
 
 impl Cancelled {
-    /// One more timer in the heap is dead.
+    /// One more timer in the heap is dead. Of two threads that say so at once one may not be counted.
     pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// The dead timers have left the heap. Those that were counted and were not in it any more are forgotten too.
@@ -93,7 +77,7 @@ impl Cancelled {
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), sequence: 0 }
+        Self { heap: Vec::new(), sequence: 0 }
     }
 }
 
@@ -102,12 +86,13 @@ impl<T> Timers<T> {
     pub fn insert(&mut self, when: f64, item: T) {
         debug_assert!(!when.is_nan(), "a timer needs a time");
         self.sequence += 1;
-        self.heap.push(Entry { key: Reverse((Seconds::new(when), self.sequence)), item });
+        self.heap.push(Entry { key: (Seconds::new(when), self.sequence), item });
+        self.rise(self.heap.len() - 1);
     }
 
     /// The time at which the first timer is due.
     pub fn first(&self) -> Option<f64> {
-        self.heap.peek().map(|entry| entry.key.0.0.get())
+        self.heap.first().map(|entry| entry.key.0.get())
     }
 
     /// Takes the first timer if it is due at `now`.
@@ -115,16 +100,49 @@ impl<T> Timers<T> {
         if self.first()? > now {
             return None;
         }
-        self.heap.pop().map(|entry| entry.item)
+        let first = self.heap.swap_remove(0);
+        self.sink(0);
+        Some(first.item)
+    }
+
+    /// Takes the last entry of the heap, if it is the one: the timer that was added last, unless that is due before
+    /// others.
+    pub fn take_last_if(&mut self, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        self.heap.pop_if(|entry| is_it(&entry.item)).map(|entry| entry.item)
+    }
+
+    /// Moves an entry up, past those that are due after it.
+    #[inline]
+    fn rise(&mut self, mut at: usize) {
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if self.heap[parent].key < self.heap[at].key {
+                break;
+            }
+            self.heap.swap(parent, at);
+            at = parent;
+        }
+    }
+
+    /// Moves an entry down, past those that are due before it.
+    fn sink(&mut self, mut at: usize) {
+        loop {
+            let children = 2 * at + 1..(2 * at + 3).min(self.heap.len());
+            let Some(first) = children.min_by_key(|child| self.heap[*child].key) else { break };
+            if self.heap[at].key < self.heap[first].key {
+                break;
+            }
+            self.heap.swap(at, first);
+            at = first;
+        }
     }
 
     /// The number of timers that are due at `now` and that `counts`. Looks at no others, but for their neighbours: who
     /// stands below one that is not due in the heap is not due either.
     pub fn due_len(&self, now: f64, counts: impl Fn(&T) -> bool) -> usize {
-        let heap = self.heap.as_slice();
         let (mut below, mut count) = (vec![0], 0);
         while let Some(at) = below.pop() {
-            if let Some(entry) = heap.get(at).filter(|entry| entry.key.0.0.get() <= now) {
+            if let Some(entry) = self.heap.get(at).filter(|entry| entry.key.0.get() <= now) {
                 count += usize::from(counts(&entry.item));
                 below.extend([2 * at + 1, 2 * at + 2]);
             }
@@ -143,8 +161,9 @@ impl<T> Timers<T> {
     /// Takes out every item that is dead. The caller drops them when it holds nothing.
     pub fn take_dead(&mut self, is_dead: impl Fn(&T) -> bool) -> Vec<T> {
         let (dead, alive): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.heap).into_vec().into_iter().partition(|e| is_dead(&e.item));
-        self.heap = BinaryHeap::from(alive);
+            std::mem::take(&mut self.heap).into_iter().partition(|entry| is_dead(&entry.item));
+        self.heap = alive;
+        (0..self.heap.len() / 2).rev().for_each(|at| self.sink(at));
         dead.into_iter().map(|entry| entry.item).collect()
     }
 
@@ -198,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn the_timer_that_was_added_last_can_be_taken_back_at_once() {
+        let mut timers = Timers::default();
+        timers.insert(10.0, "first");
+        timers.insert(20.0, "second");
+        assert_eq!(timers.take_last_if(|item| *item == "first"), None);
+        assert_eq!(timers.take_last_if(|item| *item == "second"), Some("second"));
+        assert_eq!(timers.pop_due(30.0), Some("first"));
+        assert_eq!(timers.take_last_if(|_| true), None);
+    }
+
+    #[test]
     fn those_that_are_due_are_counted() {
         let mut timers = Timers::default();
         for at in [5, 1, 9, 3, 7, 3] {
@@ -213,7 +243,7 @@ mod tests {
     proptest! {
         /// Against a sorted list: same items, same order, whatever is inserted, popped and rebuilt between.
         #[test]
-        fn behaves_as_a_stable_sorted_list(program in prop::collection::vec((0u8..4, 0u64..50), 1..200)) {
+        fn behaves_as_a_stable_sorted_list(program in prop::collection::vec((0u8..5, 0u64..50), 1..200)) {
             let seconds = |value| value as f64 / 10.0 - 2.0;
             let mut timers = Timers::default();
             let mut model: Vec<(u64, usize)> = Vec::new();
@@ -230,6 +260,14 @@ mod tests {
                             model.remove(0);
                         }
                         prop_assert_eq!(timers.pop_due(seconds(value)), expected);
+                    }
+                    3 => {
+                        // Whichever is last in the heap.
+                        if let Some(taken) = timers.take_last_if(|item| *item as u64 % 2 == value % 2) {
+                            let place = model.iter().position(|(_, item)| *item == taken);
+                            prop_assert!(place.is_some());
+                            model.remove(place.unwrap_or_default());
+                        }
                     }
                     _ => {
                         let mut dead = timers.take_dead(|item| *item as u64 % 3 == value % 3);

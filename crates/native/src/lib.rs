@@ -114,6 +114,7 @@ mod _native {
         crate::refuse_without_gil(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::transport::install(module)?;
+        crate::handle::install(module.py());
         crate::event_loop::install(module)
     }
 }

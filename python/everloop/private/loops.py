@@ -15,6 +15,7 @@ from ..log import asyncio_logger
 from .names import Name
 
 __all__ = [
+    "LOOP_ATTRIBUTES",
     "Fallbacks",
     "can_start_tls",
     "check_socket",
@@ -29,6 +30,30 @@ __all__ = [
 _PLACE = "asyncio.SelectorEventLoop"
 # The base of `EventLoop`: a program may give the public name another meaning later.
 _ASYNCIO_LOOP = asyncio.SelectorEventLoop
+
+# What asyncio's loops set on themselves, but for what everloop has in its place. One that is missing here, or not known
+# any more, costs some nanoseconds in each call of a method of the loop.
+LOOP_ATTRIBUTES = (
+    "_asyncgens",
+    "_asyncgens_shutdown_called",
+    "_clock_resolution",
+    "_coroutine_origin_tracking_enabled",
+    "_coroutine_origin_tracking_saved_depth",
+    "_csock",
+    "_current_handle",
+    "_default_executor",
+    "_exception_handler",
+    "_executor_shutdown_called",
+    "_internal_fds",
+    "_old_agen_hooks",
+    "_selector",
+    "_signal_handlers",
+    "_ssock",
+    "_timer_cancelled_count",
+    "_transports",
+    "_unix_server_sockets",
+    "_watcher",
+)
 
 # ---- what asyncio's own code calls, and everloop has another of
 

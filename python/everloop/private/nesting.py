@@ -71,7 +71,7 @@ class Unturned:
 
     def _check_not_replaced(self) -> None:
         """RuntimeError: something has replaced what would never be called."""
-        if "_run_once" in self.__dict__ or type(self)._run_once is not _RUN_ONCE:
+        if getattr(self._run_once, "__func__", None) is not _RUN_ONCE:
             raise RuntimeError(
                 f"something has replaced _run_once of {type(self).__name__}, which everloop never calls: {_WAY_OUT}; "
                 "or use asyncio's own loop with that code"

@@ -79,7 +79,7 @@ impl LoopCore {
         let outcome = outcome.and(gates::settle(slf.py()));
         // This error was raised on a relief thread in the very turn that stopped the loop: nobody else asks for it any
         // more.
-        let fatal = lock(&this.run.fatal).take();
+        let fatal = this.run.fatal.take();
         outcome.and(fatal.map_or(Ok(()), Err))
     }
 

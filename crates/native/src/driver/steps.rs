@@ -45,7 +45,10 @@ impl Driver<'_> {
             pinning::settle(self.py, &this.threads.pins, &self.member, bound.get().task(self.py))?;
         }
         match ran {
-            Ran::Done => Ok(true),
+            Ran::Done => {
+                handle.drop_ref(self.py);
+                Ok(true)
+            }
             Ran::Busy(error) => self.defer(handle, error),
             Ran::Fatal(error) => self.fail(error),
         }
@@ -79,7 +82,7 @@ impl Driver<'_> {
         if self.member.home {
             return Err(error);
         }
-        let replaced = lock(&self.this().run.fatal).replace(error);
+        let replaced = self.this().run.fatal.put(error);
         drop(replaced);
         // Home may sleep in the poll, with nothing else to do.
         self.this().shared.wake();

@@ -3,7 +3,6 @@
 use crate::clock;
 use crate::driver::state::Driver;
 use crate::handoff::{block_on, debugger};
-use everloop_core::sync::lock;
 use everloop_core::turn::Wait;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
@@ -38,7 +37,7 @@ impl Driver<'_> {
             return Ok(false);
         }
         if self.member.home
-            && let Some(error) = lock(&this.run.fatal).take()
+            && let Some(error) = this.run.fatal.take()
         {
             return Err(error);
         }

@@ -32,7 +32,7 @@ macro_rules! schedule_method {
                 if debug {
                     check_debug(slf, &arguments, $name, 0, $check)?;
                 }
-                let handle = Py::new(py, new_handle(slf, &arguments, $name, 0)?)?;
+                let handle = new_handle(slf, &arguments, $name, 0)?.into_object(py)?;
                 if !$check {
                     if let Some(other) = threadsafe_hook::look_at(arguments.get(0))? {
                         handle.get().replace_callback(py, other);

@@ -29,7 +29,7 @@ impl LoopCore {
 
     /// Makes the Python object of a handle. In debug mode it knows where it was made.
     fn noted(slf: &Bound<'_, Self>, handle: Handle) -> PyResult<Py<Handle>> {
-        let handle = Py::new(slf.py(), handle)?;
+        let handle = handle.into_object(slf.py())?;
         if slf.get().is_debug() {
             note_source(slf.py(), &handle)?;
         }

@@ -13,7 +13,7 @@ use everloop_core::guarded::Guarded;
 use everloop_core::poll::Poller;
 use everloop_core::ready::Inbox;
 use everloop_core::registry::Registry;
-use everloop_core::sync::{Mutex, rank};
+use everloop_core::sync::{Mutex, lock, rank};
 use everloop_core::timers::Cancelled;
 use everloop_core::turn::Turn;
 use pyo3::exceptions::PyRuntimeError;
@@ -41,9 +41,9 @@ pub struct Queues {
     /// Handles that a step which is aside keeps from running: it has entered their context, or they are pinned to its
     /// thread. Filled by the holder. A step that comes back puts them back into the queue.
     pub deferred: Mutex<Vec<Py<Handle>>>,
-    /// The number of cancelled timers in the heap. Counted by the timers, under the GIL; read by the holder, who throws
+    /// The number of cancelled timers in the heap. Counted by who cancels one, under the GIL; read by the holder, who throws
     /// them out when they are the majority.
-    pub cancelled: Arc<Cancelled>,
+    pub cancelled: Cancelled,
 }
 
 /// The files that the loop watches.
@@ -82,6 +82,35 @@ pub struct Threads {
     pub told_refused: AtomicBool,
 }
 
+/// A value that is seldom there. Written and read under the GIL.
+pub struct Seldom<T> {
+    is_there: AtomicBool,
+    value: Mutex<Option<T>>,
+}
+
+impl<T> Default for Seldom<T> {
+    fn default() -> Self {
+        Self { is_there: AtomicBool::new(false), value: Mutex::new(None) }
+    }
+}
+
+impl<T> Seldom<T> {
+    /// Puts the value there. Returns the one that was there before.
+    pub fn put(&self, value: T) -> Option<T> {
+        self.is_there.store(true, Ordering::Relaxed);
+        lock(&self.value).replace(value)
+    }
+
+    /// Takes the value. Without one that is a load, and no lock.
+    #[inline]
+    pub fn take(&self) -> Option<T> {
+        if self.is_there.load(Ordering::Relaxed) && self.is_there.swap(false, Ordering::Relaxed) {
+            return lock(&self.value).take();
+        }
+        None
+    }
+}
+
 /// The state of the run that is going on, or of the next one. All of it is written under the GIL.
 #[derive(Default)]
 pub struct Run {
@@ -91,7 +120,7 @@ pub struct Run {
     pub stopping: AtomicBool,
     /// The exception of a step on a relief thread that `run_forever` is to raise: SystemExit, KeyboardInterrupt.
     /// Written by that thread, taken by home.
-    pub fatal: Mutex<Option<PyErr>>,
+    pub fatal: Seldom<PyErr>,
     /// True if the machinery has failed on a relief thread, not a callback: no relief thread goes on with this run.
     /// Written by that thread, and by home when the run ends.
     pub failed: AtomicBool,
@@ -150,7 +179,7 @@ impl LoopCore {
                 turn: Guarded::new(Turn::default()),
                 inbox: Inbox::default(),
                 deferred: Mutex::default(),
-                cancelled: Arc::default(),
+                cancelled: Cancelled::default(),
             },
             files: Files::default(),
             threads: Threads::default(),

@@ -4,12 +4,12 @@ use crate::clock;
 use crate::event_loop::new_handle::{check_debug, new_handle, note_source};
 use crate::event_loop::state::LoopCore;
 use crate::ffi::{self, Arguments, FastMethod, name};
-use crate::handle::TimerHandle;
+use crate::handle::{Handle, TimerHandle};
+use crate::this_thread::own_id;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 use std::ffi::CStr;
-use std::sync::Arc;
 
 #[pymethods]
 impl LoopCore {
@@ -94,7 +94,7 @@ fn call_when<'py>(
         check_debug(slf, &arguments, method, 1, true)?;
     }
     let handle = new_handle(slf, &arguments, method, 1)?;
-    let handle = TimerHandle::create(py, seconds, when, Arc::clone(&core.queues.cancelled), handle)?;
+    let handle = TimerHandle::create(py, seconds, when, handle)?;
     if debug {
         note_source(py, &handle)?;
     }
@@ -147,8 +147,44 @@ impl FastMethod for CallAt {
     }
 }
 
+/// `TimerHandle.cancel`: here, since a loop forgets its own timer at once if that costs nothing.
+pub struct CancelTimer;
+impl FastMethod for CancelTimer {
+    const NAME: &'static CStr = c"cancel";
+    const DOC: &'static CStr =
+        c"cancel($self)\n--\n\nCancels the callback; of no effect if it was cancelled or run before.";
+    type Class = TimerHandle;
+
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, TimerHandle>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
+        arguments.named([], "cancel")?;
+        let timer = slf.as_super();
+        let is_debug = |loop_: &Bound<'_, PyAny>| Ok(loop_.cast::<LoopCore>().is_ok_and(|core| core.get().is_debug()));
+        Handle::cancel_noting(timer, is_debug, || forget(timer))?;
+        Ok(slf.py().None())
+    }
+}
+
+/// A timer is dead. The loop forgets it at once if it is the last in the heap, as one is that was made a moment ago;
+/// any other stays there until it is due, or until there are many of its kind.
+fn forget(timer: &Bound<'_, Handle>) {
+    let py = timer.py();
+    let Some(loop_) = timer.get()._loop(py).map(|loop_| loop_.into_bound(py)) else { return };
+    let Ok(core) = loop_.cast::<LoopCore>().map(Bound::get) else { return };
+    let last = core
+        .queues
+        .turn
+        .with(core.baton(), own_id(), |turn| turn.timers.take_last_if(|handle| handle.is(timer)))
+        .flatten();
+    match last {
+        Some(handle) => handle.drop_ref(py),
+        None => core.queues.cancelled.add(),
+    }
+}
+
 pub fn install(py: Python<'_>) -> PyResult<()> {
     ffi::install::<CallLater>(py)?;
     ffi::install::<CallAt>(py)?;
+    ffi::install::<CancelTimer>(py)?;
     clock::install(&py.get_type::<LoopCore>())
 }

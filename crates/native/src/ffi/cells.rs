@@ -41,6 +41,10 @@ impl<T> GilCell<T> {
         f(unsafe { &mut *self.value.get() })
     }
 
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
     /// The value, for a garbage collector's traversal: it runs with the GIL held and outside of any `with`, because
     /// closures there allocate no Python object.
     pub fn traverse<R>(&self, f: impl FnOnce(&T) -> R) -> R {

@@ -5,7 +5,7 @@
 //! lib.rs); [`GilCell`] leans on that.
 //!
 //! Reading order: [`cells`], [`peek`], [`private`] (what is not public); [`contexts`], [`functions`], [`calls`],
-//! [`objects`], [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`], [`hashing`]
+//! [`objects`], [`reuse`], [`threads`], [`frames`]; [`buffers`] and [`window`] (memory); [`fastcall`], [`finalizers`], [`hashing`]
 //! (what the interpreter calls); [`onlooker`], [`lookup`], [`runtime`], [`ended`], [`children`], [`interruption`] (what
 //! few need).
 
@@ -28,6 +28,7 @@ mod panics;
 mod peek;
 pub mod private;
 mod private_name;
+mod reuse;
 mod runtime;
 mod sigaction;
 mod threads;
@@ -52,6 +53,7 @@ pub use onlooker::{
 };
 pub use peek::{peek, peek_traverse};
 pub use private_name::{Name, Version, set_teller};
+pub use reuse::{Free, Reuse, install_reuse, reuse};
 pub use runtime::is_interpreters;
 pub use sigaction::awaits_signals;
 pub use threads::{CurrentHandle, ThreadState, thread_ident};

@@ -13,13 +13,14 @@ pub use native::Native;
 pub use timer::TimerHandle;
 
 use crate::errors::ends_loop;
-use crate::ffi::{self, Called, GilCell, name};
+use crate::ffi::{self, Called, Free, GilCell, Reuse, name};
 use crate::private;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use running::Running;
+use std::mem;
 use std::sync::Arc;
 
 /// The callback and its arguments.
@@ -28,7 +29,22 @@ struct Call {
     args: Args,
 }
 
-/// The parts that change. Written by the thread that runs, cancels or makes the handle, under the GIL.
+impl Call {
+    #[inline]
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { callback: self.callback.clone_ref(py), args: self.args.clone_ref(py) }
+    }
+
+    /// Drops it. Cheaper than to let it go, which asks whether the thread is attached.
+    #[inline]
+    fn drop_ref(self, py: Python<'_>) {
+        self.callback.drop_ref(py);
+        self.args.drop_ref(py);
+    }
+}
+
+/// The parts that change; none, in a handle that is free. Written by the thread that runs, cancels or makes the handle, under the GIL.
+#[derive(Default)]
 struct Body {
     /// None once the handle is cancelled.
     call: Option<Call>,
@@ -47,8 +63,6 @@ struct Body {
 }
 
 /// A scheduled callback: what `loop.call_soon` returns.
-///
-/// Not with PyO3's `freelist`: objects that come back from it are unknown to the garbage collector (PyO3 0.30).
 #[pyclass(frozen, weakref, subclass, module = "everloop._native")]
 pub struct Handle(GilCell<Body>);
 
@@ -77,6 +91,34 @@ impl Handle {
         }))
     }
 
+    /// Makes the Python object.
+    #[inline]
+    pub fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
+        ffi::reuse(py, self, |object, handle| handle.move_into(object)).or_else(|handle| Py::new(py, handle))
+    }
+
+    /// Gives its contents to an object that has none.
+    #[inline]
+    fn move_into(self, object: &Bound<'_, Self>) {
+        let none = object.get().0.with(object.py(), |body| mem::replace(body, self.0.into_inner()));
+        mem::forget(none); // nothing to drop
+    }
+
+    /// Drops all that it refers to.
+    #[inline]
+    fn empty(&self, py: Python<'_>) {
+        let body = self.0.with(py, mem::take);
+        if let Some(call) = body.call {
+            call.drop_ref(py);
+        }
+        if let Some(context) = body.context {
+            context.drop_ref(py);
+        }
+        if let Some(loop_) = body.loop_ {
+            loop_.drop_ref(py);
+        }
+    }
+
     #[inline]
     pub fn is_cancelled(&self, py: Python<'_>) -> bool {
         self.0.with(py, |body| body.cancelled)
@@ -89,8 +131,7 @@ impl Handle {
 
     /// Sets another callback, with the same arguments. Only before it is queued.
     pub fn replace_callback(&self, py: Python<'_>, callback: Py<PyAny>) {
-        let old =
-            self.0.with(py, |body| body.call.as_mut().map(|call| std::mem::replace(&mut call.callback, callback)));
+        let old = self.0.with(py, |body| body.call.as_mut().map(|call| mem::replace(&mut call.callback, callback)));
         drop(old);
     }
 
@@ -147,9 +188,10 @@ impl Handle {
         let parts = slf.get().0.with(py, |body| {
             let call = body.call.as_ref()?;
             let context = body.context.as_ref()?.clone_ref(py);
-            Some((call.callback.clone_ref(py), call.args.clone_ref(py), context, body.running.clone()))
+            Some((call.clone_ref(py), context, body.running.clone()))
         });
-        let Some((callback, args, context, running)) = parts else { return Ran::Done };
+        // The callback may cancel its own handle, and it must not go meanwhile.
+        let Some((Call { callback, args }, context, running)) = parts else { return Ran::Done };
         if let Some(running) = &running {
             running.begin(py);
         }
@@ -169,15 +211,23 @@ impl Handle {
         if let Some(running) = running {
             running.end(py);
         }
+        Call { callback, args }.drop_ref(py);
+        context.drop_ref(py);
         ran
     }
 
-    /// Cancels the callback, and calls `note` if it was not cancelled before.
-    pub fn cancel_noting(slf: &Bound<'_, Self>, note: impl FnOnce()) -> PyResult<()> {
+    /// Cancels the callback, and calls `note` if it was not cancelled before. `is_debug` says whether a loop is in debug
+    /// mode.
+    #[inline]
+    pub fn cancel_noting(
+        slf: &Bound<'_, Self>,
+        is_debug: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<bool>,
+        note: impl FnOnce(),
+    ) -> PyResult<()> {
         let py = slf.py();
         let body = &slf.get().0;
         slf.get().wait_ended(py)?;
-        let was_cancelled = body.with(py, |b| std::mem::replace(&mut b.cancelled, true));
+        let was_cancelled = body.with(py, |b| mem::replace(&mut b.cancelled, true));
         if was_cancelled {
             return Ok(());
         }
@@ -188,8 +238,9 @@ impl Handle {
             body.with(py, |b| b.old_repr = Some(repr));
         }
         note();
-        let call = body.with(py, |b| b.call.take());
-        drop(call);
+        if let Some(call) = body.with(py, |b| b.call.take()) {
+            call.drop_ref(py);
+        }
         Ok(())
     }
 
@@ -222,6 +273,23 @@ impl Handle {
     }
 }
 
+impl Reuse for Handle {
+    fn free() -> &'static Free<Self> {
+        static FREE: Free<Handle> = Free::new();
+        &FREE
+    }
+
+    fn strip(slf: &Bound<'_, Self>) {
+        slf.get().empty(slf.py());
+    }
+}
+
+/// Before there is a handle.
+pub fn install(py: Python<'_>) {
+    ffi::install_reuse::<Handle>(py);
+    ffi::install_reuse::<TimerHandle>(py);
+}
+
 /// True if a loop is in debug mode.
 pub fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
     loop_.getattr(name!(loop_.py(), "_debug"))?.is_truthy()
@@ -231,7 +299,7 @@ pub fn is_debug(loop_: &Bound<'_, PyAny>) -> PyResult<bool> {
 impl Handle {
     /// Cancels the callback; of no effect if it was cancelled or run before.
     pub fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::cancel_noting(slf, || ())
+        Self::cancel_noting(slf, is_debug, || ())
     }
 
     /// True if the callback was cancelled.

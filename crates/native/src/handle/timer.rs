@@ -1,25 +1,24 @@
 //! TimerHandle: a callback that is to be run at a time.
 
 use super::Handle;
-use crate::ffi::GilCell;
-use everloop_core::timers::Cancelled;
+use crate::ffi::{self, Free, GilCell, Reuse};
 use pyo3::basic::CompareOp::{self, Eq, Ge, Gt, Le, Lt, Ne};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyList, PyString, PyType};
 use pyo3::{PyTraverseError, PyVisit};
-use std::sync::Arc;
 
 /// A callback scheduled for a time: what `loop.call_later` and `loop.call_at` return.
 #[pyclass(frozen, extends = Handle, module = "everloop._native")]
-pub struct TimerHandle {
-    /// The time at which it is due, of the loop's clock.
+pub struct TimerHandle(GilCell<Time>);
+
+/// The time at which a timer is due.
+struct Time {
+    /// Of the loop's clock.
     seconds: f64,
     /// The same as the program has written it: an int stays an int. None until somebody asks for a float that only the
     /// loop knows.
-    when: GilCell<Option<Py<PyAny>>>,
-    /// The number of cancelled timers in the heap of its loop.
-    cancelled: Arc<Cancelled>,
+    when: Option<Py<PyAny>>,
 }
 
 impl TimerHandle {
@@ -28,11 +27,16 @@ impl TimerHandle {
         py: Python<'_>,
         seconds: f64,
         when: Option<Bound<'_, PyAny>>,
-        cancelled: Arc<Cancelled>,
         handle: Handle,
     ) -> PyResult<Py<Handle>> {
-        let timer = Self { seconds, when: GilCell::new(when.map(Bound::unbind)), cancelled };
-        let timer = Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))?;
+        let time = Time { seconds, when: when.map(Bound::unbind) };
+        let timer = ffi::reuse(py, (handle, time), |timer: &Bound<'_, Self>, (handle, time)| {
+            handle.move_into(timer.as_super());
+            timer.get().0.with(py, |old| *old = time); // it has no `when` to drop
+        });
+        let timer = timer.or_else(|(handle, time)| {
+            Py::new(py, PyClassInitializer::from(handle).add_subclass(Self(GilCell::new(time))))
+        })?;
         Ok(timer.into_bound(py).into_super().unbind())
     }
 
@@ -49,14 +53,21 @@ impl TimerHandle {
     }
 }
 
-#[pymethods]
-impl TimerHandle {
-    /// Cancels the callback; of no effect if it was cancelled or run before.
-    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        // The handle is dead, and stays in the heap of its loop until it is due, or until there are many of its kind.
-        Handle::cancel_noting(slf.as_super(), || slf.get().cancelled.add())
+impl Reuse for TimerHandle {
+    fn free() -> &'static Free<Self> {
+        static FREE: Free<TimerHandle> = Free::new();
+        &FREE
     }
 
+    fn strip(slf: &Bound<'_, Self>) {
+        let when = slf.get().0.with(slf.py(), |time| time.when.take());
+        drop(when);
+        slf.as_super().get().empty(slf.py());
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
     /// `isinstance(handle, asyncio.TimerHandle)` holds.
     #[getter]
     fn __class__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -66,12 +77,13 @@ impl TimerHandle {
 
     /// The time of `loop.time()` at which the callback is due: what `call_at` was given, as it was given.
     fn when(&self, py: Python<'_>) -> Py<PyAny> {
-        if let Some(when) = self.when.with(py, |when| when.as_ref().map(|when| when.clone_ref(py))) {
+        let (seconds, when) = self.0.with(py, |time| (time.seconds, time.when.as_ref().map(|when| when.clone_ref(py))));
+        if let Some(when) = when {
             return when;
         }
-        let made = PyFloat::new(py, self.seconds).into_any().unbind();
+        let made = PyFloat::new(py, seconds).into_any().unbind();
         let kept = made.clone_ref(py);
-        let before = self.when.with(py, |when| when.replace(kept));
+        let before = self.0.with(py, |time| time.when.replace(kept));
         drop(before);
         made
     }
@@ -109,6 +121,6 @@ impl TimerHandle {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.when.traverse(|when| when.as_ref().map_or(Ok(()), |when| visit.call(when)))
+        self.0.traverse(|time| time.when.as_ref().map_or(Ok(()), |when| visit.call(when)))
     }
 }

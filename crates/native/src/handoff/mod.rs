@@ -254,7 +254,7 @@ fn take_back_once(core: &Bound<'_, LoopCore>, member: &Member, end: End) -> PyRe
 
 /// Keeps an error for `run_forever` to raise, once home is back in it.
 pub fn keep_fatal(this: &LoopCore, error: PyErr) {
-    let replaced = lock(&this.run.fatal).replace(error);
+    let replaced = this.run.fatal.put(error);
     drop(replaced);
 }
 

@@ -162,7 +162,7 @@ impl Job {
         }
         let (job, loop_) = (slf.clone().into_any().unbind(), core.clone_ref(py).into_any());
         let handle = Handle::new(job, Args::Native(&DELIVER), context.clone_ref(py), loop_);
-        core.get().post_quietly(Py::new(py, handle)?);
+        core.get().post_quietly(handle.into_object(py)?);
         Ok(Some(core))
     }
 
