@@ -42,7 +42,7 @@ CORE_ORDER = {
             "tally",
             "things",
         },
-        {"evidence", "timing"},
+        {"evidence", "sums", "timing"},
         {"open_reports"},
         {"verdict"},
         {"mod"},

@@ -182,15 +182,15 @@ def test_code_that_was_typed_in_is_the_program_s_own_where_there_is_no_other(tol
 def test_the_line_that_took_most_is_blamed_not_the_one_after_it(told, program):
     file, [culprit, now] = program("def f():\n    b = «a * a»\n    x = «g()»\n")
     stack = ((file, 3, "f", now),)
-    first = told.blocked(file=file, line=3, stack=stack, lines=((file, 2, "f", 0.9), (file, 3, "f", 0.1)))
+    first = told.blocked(file=file, line=3, stack=stack, lines=((file, 2, "f", 0.9, None), (file, 3, "f", 0.1, None)))
     assert (first["line"], first["call"]) == (2, "b = a * a")
     assert [line["share"] for line in first["lines"]] == [0.9, 0.1]
     name = pathlib.Path(file).name
     assert f"   = now: at {name}:3 in f" in first["text"]
     assert f"   = time: 900 ms at {name}:2 in f, 100 ms at {name}:3 in f" in first["text"]
-    library = (LIBRARY, 9, "read", 5.0)
-    assert told.lasts(lines=(library, (file, 3, "f", 0.1)))["line"] == 3
-    last = told.ended(lines=((file, 3, "f", 2.0), (file, 2, "f", 0.9)))
+    library = (LIBRARY, 9, "read", 5.0, None)
+    assert told.lasts(lines=(library, (file, 3, "f", 0.1, None)))["line"] == 3
+    last = told.ended(lines=((file, 3, "f", 2.0, None), (file, 2, "f", 0.9, None)))
     assert (last["line"], last["call"]) == (3, "g")
     assert culprit != now
 
@@ -464,7 +464,7 @@ def test_the_worst_lines_are_those_that_took_longest_in_all(told):
 def test_a_block_over_several_lines_counts_for_each_of_them(told):
     read_from(told.writer)
     told.blocked()
-    told.ended(seconds=1.0, lines=(("/app/main.py", 7, "handler", 0.6), ("/app/other.py", 2, "f", 0.4)))
+    told.ended(seconds=1.0, lines=(("/app/main.py", 7, "handler", 0.6, None), ("/app/other.py", 2, "f", 0.4, None)))
     assert [(line["file"], line["function"], line["seconds"]) for line in everloop.worst_lines()] == [
         ("/app/main.py", "handler", 0.6),
         ("/app/other.py", "f", 0.4),

@@ -14,7 +14,7 @@ COMMON = re.findall(
     r"\w+",
     """
 action activity adaptive address advice after aiterate answer any anyio app args arguments asgi asked async asyncify
-asyncio at attached awaiting backend base begins begun belonging binding blind block blocked blocking body bridge
+asyncio at attached awaiting back backend base begins begun belonging binding blind block blocked blocking body bridge
 buffers busy call callbacks called callee calls cancel cancelled cause cell change check child children choice chooser
 circumstances claims class cli client clock code collect command connection constants context core coroutine count
 counted counters cpu create current data datagram deadlock debugger default description descriptor details died
@@ -32,10 +32,11 @@ processes procfs program protocol published push pushed queue raises ran read re
 reason received record registry remote report request required reset reuse role run runner running runtime scheduling
 seconds seen seldom selector send sendfile sending served server serving session set share shared shortage shutdown
 sigaction sight sighting signal sleep slot snapshot socket soon source span spare spin stack stale stand standing
-start starter state statistics stop submits subprocess subprocesses suspected suspicion switch symbol sync syncify sys
-system takeover tally target task text then there thing this thread threadsafe throttling time timer times timing tls
-to token told tool top totals traceback tracer transfer transport turn unix unreachable unturned up usage users
-variables version view wait waiter waiting wake wanted watch watcher water window worker worst write writer writing
+start starter state statistics stop submits subprocess subprocesses sums suspected suspicion switch symbol sync
+syncify sys system takeover tally target task text then there thing this thread threadsafe throttling time timer times
+timing tls to token told tool top totals traceback tracer transfer transport turn unix unreachable unturned up usage
+users variables version view wait waiter waiting wake wanted watch watcher water window worker worst write writer
+writing
 """,
 )
 

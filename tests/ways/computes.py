@@ -20,35 +20,47 @@ import threading
 import time
 import zlib
 
-from waits import FOLDER, seen
+from waits import FOLDER
 from way import TIME, times, way
 
 usleep = ctypes.PyDLL(None).usleep
 sys.set_int_max_str_digits(0)
-numbers = [random.random() for _ in range(300_000)]
+NEEDS = {}  # by the name of a way: a function that makes what it needs, as large as it takes here
+made = {}  # and what that was
 
 
-def lasting(time_of=1.0):
-    """True until the time of a way is over."""
-    end = time.monotonic() + TIME[0] * time_of
-    return lambda: time.monotonic() < end
+def needs(make):
+    """What the way needs is made before the loop runs."""
+
+    def keep(function):
+        NEEDS[function.__name__] = make
+        return function
+
+    return keep
 
 
-# ---- in Python
+def prepare(name):
+    """Makes what this way needs, in place of what another one needed."""
+    made.clear()
+    if name in NEEDS:
+        made[name] = NEEDS[name]()
 
 
-@way("python")
-def while_loop():
-    end = time.monotonic() + TIME[0]
-    while time.monotonic() < end:  # here
-        pass
+def until_it_lasts(work, value, larger):
+    """The first of the values, each larger than the one before, with which the work takes the time of a way."""
+    while True:
+        begun = time.thread_time()
+        work(value)
+        if time.thread_time() - begun > TIME[0]:
+            return value
+        value = larger(value)
 
 
-@way("python")
-def for_loop():
-    total, n = 0, sizes["for_loop"]
-    for number in range(n):  # here
-        total += number * number  # here
+# ---- what ways need: so much of it that the work takes the time of a way
+
+WORDS = [str(number) for number in range(1000)]
+LINE = "x = [y + 1 for y in range(7)]\n"
+MEMORY = 1 << 30
 
 
 def sum_of_squares(n):
@@ -57,26 +69,107 @@ def sum_of_squares(n):
         total += number * number
 
 
+def remainders(n):
+    return [number * number % 7 for number in range(n)]
+
+
+def digits(n):
+    text = ""
+    for number in range(n):
+        text += str(number)
+
+
+def rows(work):
+    def some(n):
+        return [{"id": number, "v": [number, number + 0.5], "name": "some"} for number in range(n)]
+
+    return some(times(lambda n: work(some(n)), 250))
+
+
+def similarity(n):
+    return difflib.SequenceMatcher(None, "ab" * n, "ba" * n, autojunk=False).ratio()  # here
+
+
+def backtracking():
+    return until_it_lasts(lambda text: re.match(r"(a+)+$", text), "a" * 16 + "b", lambda text: "a" + text)
+
+
+def floats(n):
+    return [random.random() for _ in range(n)]
+
+
+def a_third_longer(value):
+    return value * value >> value.bit_length() * 2 // 3
+
+
+def json_text(n):
+    return "[" + ",".join(['{"id": 1, "v": [1, 1.5], "name": "some"}'] * n) + "]"
+
+
+def pickled(n):
+    return pickle.dumps([float(number) for number in range(n)])
+
+
+def noise(work):
+    some = bytes(random.choices(b"abcdefgh", k=100_000))
+    return some * times(lambda n: work(some * n))
+
+
+def much_to_look_at():
+    begun = time.thread_time()
+    gc.collect()
+    before = time.thread_time() - begun
+    kept = [[[]] for _ in range(200_000)]
+    begun = time.thread_time()
+    gc.collect()
+    took = max(time.thread_time() - begun - before, 0.001)
+    return kept + [[[]] for _ in range(min(int(200_000 * TIME[0] * 1.5 / took), 4_000_000))]
+
+
+# ---- in Python
+
+
+@way("python")
+def while_loop():
+    end = time.thread_time() + TIME[0]
+    while time.thread_time() < end:  # here
+        pass
+
+
+@way("python")
+@needs(lambda: times(sum_of_squares, 10_000))
+def for_loop():
+    total, n = 0, made["for_loop"]
+    for number in range(n):  # here
+        total += number * number  # here
+
+
 def fibonacci(n):
     return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)  # here
 
 
-@way("python", like=fibonacci)
-def recursion():
-    goes_on = lasting()
-    while goes_on():
+def fibonaccis(n):
+    for _ in range(n):
         fibonacci(15)
 
 
+@way("python", like=fibonacci)
+@needs(lambda: times(fibonaccis))
+def recursion():
+    fibonaccis(made["recursion"])
+
+
 @way("python")
+@needs(lambda: times(remainders, 10_000))
 def comprehension():
-    n = sizes["comprehension"]
+    n = made["comprehension"]
     return [number * number % 7 for number in range(n)]  # here
 
 
 @way("python")
+@needs(lambda: times(remainders, 10_000))
 def comprehension_over_lines():
-    n = sizes["comprehension"]
+    n = made["comprehension_over_lines"]
     return [
         number * number % 7  # here
         for number in range(n)  # here
@@ -84,8 +177,9 @@ def comprehension_over_lines():
 
 
 @way("python")
+@needs(lambda: times(lambda n: sum(number * number % 7 for number in range(n)), 10_000))
 def generator():
-    n = sizes["generator"]
+    n = made["generator"]
     sum(number * number % 7 for number in range(n))  # here
 
 
@@ -93,42 +187,59 @@ def negative(number):
     return -number * 2 - number * 3 + number * number  # here
 
 
-@way("python", "gil", like=negative)
+def sort_by(n):
+    sorted(range(n), key=negative)  # here
+
+
+@way("python", "gil", like=[negative, sort_by])
+@needs(lambda: times(sort_by, 10_000))
 def sort_with_key():
-    sorted(range(sizes["sort_with_key"]), key=negative)
+    sort_by(made["sort_with_key"])
 
 
 @way("python")
+@needs(lambda: times(digits, 10_000))
 def string_building():
-    text, n = "", sizes["string_building"]
+    text, n = "", made["string_building"]
     for number in range(n):  # here
         text += str(number)  # here
 
 
-@way("python", "collector", advised="")
-def classes():
-    goes_on = lasting()
-    while goes_on():
+def make_classes(n):
+    for _ in range(n):
         type("Some", (), {})  # here type
 
 
+@way("python", "gil", "collector", advised="", like=make_classes)
+@needs(lambda: times(make_classes, 100))
+def classes():
+    make_classes(made["classes"])
+
+
 @way("python", "gil")
+@needs(lambda: rows(lambda some: json.dumps(some, indent=1)))
 def json_with_indent():
-    json.dumps(seen["data"][: sizes["json_with_indent"]], indent=1)  # here json.dumps
+    json.dumps(made["json_with_indent"], indent=1)  # here json.dumps
 
 
 def upper(found):
     return found.group().upper() + found.group().lower()[:0]  # here
 
 
-@way("python", "gil", like=upper)
+def all_upper(text):
+    re.sub(r"\w", upper, text)  # here
+
+
+@way("python", "gil", like=[upper, all_upper])
+@needs(lambda: "a" * times(lambda n: all_upper("a" * n), 10_000))
 def sub_with_callback():
-    re.sub(r"\w", upper, "a" * sizes["sub_with_callback"])
+    all_upper(made["sub_with_callback"])
 
 
 @way("python", "collector", advised="")
+@needs(lambda: rows(copy.deepcopy))
 def deepcopy():
-    copy.deepcopy(seen["data"][: sizes["deepcopy"]])  # here copy.deepcopy
+    copy.deepcopy(made["deepcopy"])  # here copy.deepcopy
 
 
 class Reduced:
@@ -136,116 +247,149 @@ class Reduced:
         return (Reduced, (), {"some": str(id(self))})  # here
 
 
-@way("python", "gil", like=Reduced.__reduce__)
+def pickle_all(some):
+    pickle.dumps(some)  # here
+
+
+@way("python", "gil", like=[Reduced.__reduce__, pickle_all])
+@needs(lambda: [Reduced() for _ in range(times(lambda n: pickle_all([Reduced() for _ in range(n)]), 1000))])
 def pickle_with_reduce():
-    pickle.dumps([Reduced() for _ in range(sizes["pickle_with_reduce"])])
+    pickle_all(made["pickle_with_reduce"])
 
 
-@way("python")
+@way("python", like=similarity)
+@needs(lambda: until_it_lasts(similarity, 50, lambda n: n * 5 // 4))
 def difference():
-    n = sizes["difference"]
-    difflib.SequenceMatcher(None, "ab" * n, "ba" * n).ratio()  # here
+    similarity(made["difference"])
 
 
 @way("python", "gil")
+@needs(lambda: times(lambda n: textwrap.wrap("some words " * n), 100))
 def wrap():
-    textwrap.wrap("some words " * sizes["wrap"])  # here textwrap.wrap
+    textwrap.wrap("some words " * made["wrap"])  # here textwrap.wrap
 
 
-@way("python")
-def exceptions():
-    goes_on = lasting()
-    while goes_on():  # here
-        try:
+def raise_and_catch(n):
+    for _ in range(n):  # here
+        try:  # here
             raise ValueError  # here
         except ValueError:  # here
-            pass
+            pass  # here
 
 
-@way("python")
-def many_short_c_calls():
-    goes_on, text = lasting(), "a" * 20_000
-    while goes_on():
+@way("python", like=raise_and_catch)
+@needs(lambda: times(raise_and_catch, 10_000))
+def exceptions():
+    raise_and_catch(made["exceptions"])
+
+
+def count_again_and_again(n):
+    text = "a" * 20_000
+    for _ in range(n):
         text.count("b")  # here text.count
+
+
+@way("python", like=count_again_and_again)
+@needs(lambda: times(count_again_and_again, 100))
+def many_short_c_calls():
+    count_again_and_again(made["many_short_c_calls"])
 
 
 # ---- in C code that has the GIL
 
 
 @way("gil")
+@needs(lambda: backtracking())
 def regular_expression():
-    re.match(r"(a+)+$", seen["backtracking"])  # here re.match
+    re.match(r"(a+)+$", made["regular_expression"])  # here re.match
 
 
 @way("gil")
+@needs(lambda: floats(times(lambda n: sorted(floats(n)), 20_000) * 2))
 def sort():
-    sorted(seen["floats"])  # here sorted
+    sorted(made["sort"])  # here sorted
 
 
 @way("gil")
+@needs(lambda: until_it_lasts(lambda n: 3**n, 100_000, lambda n: n * 5 // 4))
 def power():
-    3 ** sizes["power"]  # here
+    3 ** made["power"]  # here
 
 
 @way("gil")
+@needs(lambda: until_it_lasts(lambda a: a * a, 3**100_000, a_third_longer))
 def multiplication():
-    a = seen["large"]
+    a = made["multiplication"]
     b = a * a  # here a * a
-    seen["product"] = b
-    seen["length"] = len("abc")
+    return b, len("abc")
 
 
-@way("gil")
+@way("gil", "python")  # large numbers are converted in Python
+@needs(lambda: until_it_lasts(str, 3**10_000, a_third_longer))
 def number_to_text():
-    str(seen["decimal"])  # here str
+    str(made["number_to_text"])  # here str
 
 
-@way("gil")
+@way("gil", "python")  # large numbers are converted in Python
+@needs(lambda: until_it_lasts(str, 3**10_000, a_third_longer))
 def format_number():
-    return f"{seen['decimal']}"  # here
+    return f"{made['format_number']}"  # here
 
 
 @way("gil")
+@needs(lambda: json_text(times(lambda n: json.loads(json_text(n)), 1000)))
 def json_loads():
-    json.loads(seen["json"])  # here json.loads
+    json.loads(made["json_loads"])  # here json.loads
 
 
 @way("gil")
+@needs(lambda: rows(json.dumps))
 def json_dumps():
-    json.dumps(seen["parsed"])  # here json.dumps
+    json.dumps(made["json_dumps"])  # here json.dumps
 
 
 @way("gil", "python")
+@needs(lambda: (times(lambda n: [object() in range(300_000) for _ in range(n)]), list(range(300_000))))
 def contains():
-    o = object()
-    for _ in range(sizes["contains"]):
+    o, (n, numbers) = object(), made["contains"]
+    for _ in range(n):  # here
         assert o not in numbers  # here
 
 
 @way("gil")
+@needs(lambda: WORDS * times(lambda n: ",".join(WORDS * n), 10))
 def join():
-    ",".join(seen["words"])  # here
+    ",".join(made["join"])  # here
 
 
 @way("gil")
+@needs(lambda: times(lambda n: sum(range(n)), 100_000))
 def sum_of_range():
-    sum(range(sizes["sum_of_range"]))  # here sum
+    sum(range(made["sum_of_range"]))  # here sum
 
 
 @way("gil")
+@needs(lambda: floats(times(lambda n: max(floats(n), key=abs), 10_000) * 3))
 def largest():
-    max(seen["floats"], key=abs)  # here max
+    max(made["largest"], key=abs)  # here max
 
 
-@way("gil", "python")
+def copy_dict(n):
+    some = dict.fromkeys(range(100_000))
+    for _ in range(n):
+        dict(some)  # here dict
+
+
+@way("gil", "python", like=copy_dict)
+@needs(lambda: times(copy_dict, 30))
 def copy_of_dict():
-    for _ in range(sizes["copies"]):
-        dict(seen["dict"])  # here dict
+    copy_dict(made["copy_of_dict"])
 
 
 @way("gil")
+@needs(lambda: floats(times(lambda n: set(floats(n)), 10_000) * 2))
 def set_of_floats():
-    set(seen["floats"] * 2)  # here set
+    set(made["set_of_floats"])  # here set
 
 
 @way("gil")
@@ -254,79 +398,100 @@ def hold():
 
 
 @way("gil")
+@needs(lambda: LINE * times(lambda n: compile(LINE * n, "some", "exec"), 100))
 def compile_source():
-    compile(seen["source"], "some", "exec")  # here compile
+    compile(made["compile_source"], "some", "exec")  # here compile
 
 
 @way("gil")
+@needs(lambda: "abcd" * times(lambda n: re.findall("a|b|c", "abcd" * n), 1000))
 def find_all():
-    re.findall("a|b|c", seen["abc"])  # here re.findall
+    re.findall("a|b|c", made["find_all"])  # here re.findall
 
 
 @way("gil")
+@needs(lambda: "abcd" * times(lambda n: collections.Counter("abcd" * n), 1000))
 def count_all():
-    collections.Counter(seen["abc"])  # here collections.Counter
+    collections.Counter(made["count_all"])  # here collections.Counter
 
 
 @way("gil")
+@needs(lambda: pickled(times(lambda n: pickle.loads(pickled(n)), 10_000) * 2))
 def unpickle():
-    pickle.loads(seen["pickle"])  # here pickle.loads
+    pickle.loads(made["unpickle"])  # here pickle.loads
 
 
 @way("gil")
+@needs(lambda: "abcd" * times(lambda n: ("abcd" * n).replace("a", "xyz").replace("b", "xyz"), 10_000))
 def replace():
-    seen["abc"].replace("a", "xyz").replace("b", "xyz").count("nobody")  # here
+    made["replace"].replace("a", "xyz").replace("b", "xyz").count("nobody")  # here
 
 
 # ---- in C code that lets go of it
 
 
 @way("native")
+@needs(lambda: times(lambda n: hashlib.pbkdf2_hmac("sha256", b"x", b"y", n), 1000))
 def pbkdf2():
-    hashlib.pbkdf2_hmac("sha256", b"x", b"y", sizes["pbkdf2"])  # here hashlib.pbkdf2_hmac
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", made["pbkdf2"])  # here hashlib.pbkdf2_hmac
 
 
 @way("native")
+@needs(
+    lambda: until_it_lasts(
+        lambda n: hashlib.scrypt(b"x", salt=b"y", n=n, r=8, p=1, maxmem=MEMORY), 1 << 10, lambda n: min(n * 2, 1 << 19)
+    )
+)
 def scrypt():
-    n = 2 ** sizes["scrypt"]
-    hashlib.scrypt(b"x", salt=b"y", n=n, r=8, p=1, maxmem=1 << 30)  # here hashlib.scrypt
+    hashlib.scrypt(b"x", salt=b"y", n=made["scrypt"], r=8, p=1, maxmem=MEMORY)  # here hashlib.scrypt
 
 
 @way("native")
+@needs(lambda: noise(zlib.compress))
 def compress():
-    zlib.compress(seen["noise"][: sizes["compress"]], 9)  # here zlib.compress
+    zlib.compress(made["compress"])  # here zlib.compress
 
 
 @way("native")
+@needs(lambda: noise(bz2.compress))
 def compress_bz2():
-    bz2.compress(seen["noise"][: sizes["compress_bz2"]])  # here bz2.compress
+    bz2.compress(made["compress_bz2"])  # here bz2.compress
 
 
 @way("native")
+@needs(lambda: noise(lzma.compress))
 def compress_lzma():
-    lzma.compress(seen["noise"][: sizes["compress_lzma"]])  # here lzma.compress
+    lzma.compress(made["compress_lzma"])  # here lzma.compress
 
 
 @way("native")
+@needs(lambda: bytes(times(lambda n: hashlib.sha256(bytes(n)), 1_000_000) * 2))
 def digest():
-    hashlib.sha256(seen["much"]).digest()  # here hashlib.sha256
+    hashlib.sha256(made["digest"]).digest()  # here hashlib.sha256
 
 
 # ---- garbage
 
 
 @way("collector")
+@needs(lambda: much_to_look_at())
 def collect():
     gc.collect()  # here gc.collect
 
 
-@way("collector")
+def make_garbage(n):
+    some = []
+    for _ in range(n):  # here
+        some.append([])  # here
+
+
+@way("collector", like=make_garbage)
+@needs(lambda: much_to_look_at())
 def collect_by_itself():
+    before = gc.get_threshold()
     gc.set_threshold(100, 1, 1)
-    made = []
-    while len(made) < sizes["collect_by_itself"]:
-        made.append([])  # here
-    gc.set_threshold(1000, 10, 10)
+    make_garbage(len(made["collect_by_itself"]) // 10)
+    gc.set_threshold(*before)
 
 
 # ---- imports
@@ -348,7 +513,7 @@ def import_that_sleeps():
 
 @way("import", at=(os.path.join(FOLDER, "counts.py"), 3))
 def import_that_computes():
-    module("counts", f"import time\nend = time.monotonic() + {TIME[0]}\nwhile time.monotonic() < end: pass\n")
+    module("counts", f"import time\nend = time.thread_time() + {TIME[0]}\nwhile time.thread_time() < end: pass\n")
     import counts  # noqa: F401  # here
 
 
@@ -372,16 +537,17 @@ async def thief_of_an_idle_loop():
 def thief():
     thread = threading.Thread(target=hold_elsewhere, name="thief")
     thread.start()
-    time.sleep(0.03)
-    thread.join()
+    while thread.is_alive():
+        pass
 
 
 def match_elsewhere():
     time.sleep(0.02)
-    re.match(r"(a+)+$", seen["backtracking"])  # here
+    re.match(r"(a+)+$", made["thief_with_regular_expression"])  # here
 
 
 @way("thread", like=match_elsewhere)
+@needs(lambda: backtracking())
 async def thief_with_regular_expression():
     thread = threading.Thread(target=match_elsewhere, name="thief")
     thread.start()
@@ -393,8 +559,8 @@ async def thief_with_regular_expression():
 
 
 def step():
-    end = time.monotonic() + TIME[0] / 60
-    while time.monotonic() < end:  # here
+    end = time.thread_time() + TIME[0] / 60
+    while time.thread_time() < end:  # here
         pass
 
 
@@ -415,8 +581,8 @@ async def timers():
 
 
 async def step_of_task():
-    end = time.monotonic() + TIME[0] / 60
-    while time.monotonic() < end:  # here
+    end = time.thread_time() + TIME[0] / 60
+    while time.thread_time() < end:  # here
         pass
 
 
@@ -430,7 +596,7 @@ async def tasks():
 
 @way("sleep", "gil", advised="")
 def short_and_long():
-    time.sleep(TIME[0] * 0.3)
+    time.sleep(TIME[0] * 0.3)  # first
     usleep(int(TIME[0] * 1.2e6))  # here usleep
 
 
@@ -440,124 +606,3 @@ def long_and_short():
     end = time.monotonic() + TIME[0] * 0.2
     while time.monotonic() < end:
         pass
-
-
-sizes = {}
-
-
-def prepare():
-    """Makes what some ways need, as large as it takes here."""
-
-    def square(n):
-        return [number * number % 7 for number in range(n)]
-
-    def strings(n):
-        text = ""
-        for number in range(n):
-            text += str(number)
-
-    def similar(n):
-        return difflib.SequenceMatcher(None, "ab" * n, "ba" * n).ratio()
-
-    sizes["for_loop"] = times(sum_of_squares, 10_000)
-    sizes["comprehension"] = times(square, 10_000)
-    sizes["generator"] = times(lambda n: sum(number * number % 7 for number in range(n)), 10_000)
-    sizes["sort_with_key"] = times(lambda n: sorted(range(n), key=negative), 10_000)
-    sizes["string_building"] = times(strings, 10_000)
-    sizes["sub_with_callback"] = times(lambda n: re.sub(r"\w", upper, "a" * n), 10_000)
-    sizes["pickle_with_reduce"] = times(lambda n: pickle.dumps([Reduced() for _ in range(n)]), 1000)
-    sizes["wrap"] = times(lambda n: textwrap.wrap("some words " * n), 100)
-    size, took = 100, 0.0
-    while took < TIME[0] / 3:
-        begun = time.perf_counter()
-        similar(size := size + size // 2)
-        took = time.perf_counter() - begun
-    sizes["difference"] = int(size * (TIME[0] / took) ** 0.5 * 1.2)  # it takes four times as long for twice as much
-
-    some = [{"id": number, "v": [number, number + 0.5], "name": "some"} for number in range(30_000)]
-    as_much = times(lambda n: json.dumps(some[:n], indent=1), 250)
-    for_copy = times(lambda n: copy.deepcopy(some[:n]), 250)
-    data = [{"id": number, "v": [number, number + 0.5], "name": "some"} for number in range(max(as_much, for_copy))]
-    seen["data"], sizes["json_with_indent"], sizes["deepcopy"] = data, as_much, for_copy
-
-    text, took = "a" * 16, 0.0
-    while took < TIME[0] * 0.9:
-        text += "a"
-        begun = time.perf_counter()
-        re.match(r"(a+)+$", text + "b")
-        took = time.perf_counter() - begun
-    seen["backtracking"] = text + "b"
-
-    more = times(lambda n: sorted(numbers[:n]), 20_000)
-    seen["floats"] = [random.random() for _ in range(more)]
-    for name, work in (
-        ("power", lambda n: 3**n),
-        ("decimal", lambda n: str(seen["power"] >> (int(n * 0)))),
-    ):
-        if name == "power":
-            n, took = 100_000, 0.0
-            while took < TIME[0] * 0.9:
-                begun = time.perf_counter()
-                n = n * 5 // 4
-                value = work(n)
-                took = time.perf_counter() - begun
-            sizes["power"], seen["power"] = n, value
-    value, took = 3**100_000, 0.0
-    while took < TIME[0] * 0.9:
-        value = value * value >> value.bit_length() * 2 // 3
-        begun = time.perf_counter()
-        product = value * value
-        took = time.perf_counter() - begun
-    seen["large"], seen["product"] = value, product
-    value, took = 3**10_000, 0.0
-    while took < TIME[0] * 0.9:
-        value = value * value >> value.bit_length() * 2 // 3
-        begun = time.perf_counter()
-        str(value)
-        took = time.perf_counter() - begun
-    seen["decimal"] = value
-    row = '{"id": 1, "v": [1, 1.5], "name": "some"}'
-    seen["json"] = "[" + ",".join([row] * times(lambda n: json.loads("[" + ",".join([row] * n) + "]"), 1000)) + "]"
-    parsed = json.loads("[" + ",".join([row] * 1000) + "]")
-    seen["parsed"] = parsed * (times(lambda n: json.dumps(parsed * n), 1))
-    sizes["contains"] = times(lambda n: [object() in numbers for _ in range(n)])
-    words = [str(number) for number in range(1000)]
-    seen["words"] = words * times(lambda n: ",".join(words * n), 10)
-    sizes["sum_of_range"] = times(lambda n: sum(range(n)), 100_000)
-    seen["dict"] = dict.fromkeys(range(2_000_000))
-    sizes["copies"] = min(times(lambda n: [dict(seen["dict"]) and None for _ in range(n)]), 40)
-    line = "x = [y + 1 for y in range(7)]\n"
-    seen["source"] = line * times(lambda n: compile(line * n, "some", "exec"), 100)
-    seen["abc"] = "abcd" * times(lambda n: re.findall("a|b|c", "abcd" * n), 1000)
-    seen["pickle"] = pickle.dumps(
-        [
-            float(number)
-            for number in range(
-                times(lambda n: pickle.loads(pickle.dumps([float(number) for number in range(n)])), 10_000) * 3
-            )
-        ]
-    )
-    sizes["pbkdf2"] = times(lambda n: hashlib.pbkdf2_hmac("sha256", b"x", b"y", n), 1000)
-    power, took = 10, 0.0
-    while took < TIME[0] * 0.7:
-        power += 1
-        begun = time.perf_counter()
-        hashlib.scrypt(b"x", salt=b"y", n=2**power, r=8, p=1, maxmem=1 << 30)
-        took = time.perf_counter() - begun
-    sizes["scrypt"] = power
-    noise = bytes(random.choices(b"abcdefgh", k=100_000))
-    for name, work in (
-        ("compress", lambda d: zlib.compress(d, 9)),
-        ("compress_bz2", bz2.compress),
-        ("compress_lzma", lzma.compress),
-    ):
-        sizes[name] = 100_000 * times(lambda n, work=work: work(noise * n))
-    seen["noise"] = noise * (max(sizes[name] for name in ("compress", "compress_bz2", "compress_lzma")) // 100_000 + 1)
-    seen["much"] = bytes(times(lambda n: hashlib.sha256(bytes(n)), 1_000_000))
-    kept = [[[]] for _ in range(200_000)]
-    begun = time.perf_counter()
-    gc.collect()
-    took = time.perf_counter() - begun
-    seen["kept"] = kept + [[[]] for _ in range(min(int(200_000 * TIME[0] * 1.2 / took), 4_000_000))]
-    gc.collect()
-    sizes["collect_by_itself"] = len(seen["kept"])

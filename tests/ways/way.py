@@ -4,16 +4,19 @@ import inspect
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 # Everybody reads the time that a way blocks for from here, in seconds: `run.py` may change it.
 TIME = [0.3]
 WAYS: dict[str, "Way"] = {}
+NOBODY = ("", 0)  # among the lines to blame: any line is right, or none
 
 _ADVISED = {
     "sleep": "asyncio.sleep",
+    "host": "",
     "file": "to_thread",
     "pipe": "to_thread",
     "socket": "to_thread",
@@ -41,40 +44,43 @@ class Way:
     lines: list[tuple[str, int]]  # any of these is right
     calls: list[str]  # as the source spells what is at those lines; empty: nobody cares
     on: Callable[[], str] | None
-    stages: list[Callable[[], object]] = field(default_factory=list)  # what ends the stage of a way that has run
+    firsts: list[tuple[str, int]]  # beside them: the lines that may be told of first, since it lasts there until then
 
 
-def way(
-    *kinds: str, advised: str | None = None, on: Any = None, like: Callable[..., Any] | None = None, at: Any = None
-) -> Any:
+def way(*kinds: str, advised: str | None = None, on: Any = None, like: Any = None, at: Any = None) -> Any:
     """Makes a way of a function. The lines that are to blame have the comment `# here`, and what is called after that.
 
-    `on` is what the cause names, or a function that tells it afterwards. The lines are those of `like`, if it is given,
-    or one is given: file and number.
+    `on` is what the cause names, or a function that tells it afterwards. The lines are those of `like`, if it is given
+    (a function, or a list of them), or the one that is given: file and number.
     """
 
     def make(function: Callable[[], Any]) -> Callable[[], Any]:
-        lines, calls = ([at], []) if at else marked(like or function)
+        functions = [each for each in (like if isinstance(like, list) else [like or function]) if each != NOBODY]
+        marks = [([at], [])] if at else [marked(each) for each in functions]
+        lines, calls = ([each for mark in marks for each in mark[part]] for part in (0, 1))
+        if like == NOBODY or (isinstance(like, list) and NOBODY in like):
+            lines.append(NOBODY)
         lines = lines or [("<native>", 0)]  # nothing of the program's is at work
         WAYS[function.__name__] = Way(
             function,
             kinds,
-            advised or _ADVISED[kinds[0]],
+            _ADVISED[kinds[0]] if advised is None else advised,
             lines,
             calls,
             on if callable(on) or on is None else lambda: on,
+            [each for function in functions for each in marked(function, "first")[0]],
         )
         return function
 
     return make
 
 
-def marked(function: Callable[..., Any]) -> tuple[list[tuple[str, int]], list[str]]:
-    """The lines of a function that are marked, and what is called there."""
+def marked(function: Callable[..., Any], mark: str = "here") -> tuple[list[tuple[str, int]], list[str]]:
+    """The lines of a function that have this mark, and what is called there."""
     source, first = inspect.getsourcelines(function)
     file = inspect.getsourcefile(function) or ""
     found = [
-        (number, found[1]) for number, line in enumerate(source, first) if (found := re.search("# here(.*)", line))
+        (number, found[1]) for number, line in enumerate(source, first) if (found := re.search(f"# {mark}(.*)", line))
     ]
     return [(file, number) for number, _ in found], [
         call for _, text in found if (call := text.partition("#")[0].strip())
@@ -89,16 +95,20 @@ def later(action: Callable[..., object], *arguments: object, after: float | None
     return timer
 
 
-def times(work: Callable[[int], object], size: int = 1) -> int:
-    """The size for which some work takes the time of a way, where it takes twice the time for twice the size."""
-    import time
+def lasting() -> Callable[[], bool]:
+    """True until the time of a way is over."""
+    end = time.monotonic() + TIME[0]
+    return lambda: time.monotonic() < end
 
+
+def times(work: Callable[[int], object], size: int = 1) -> int:
+    """The size for which some work takes this CPU time, where it takes twice the time for twice the size."""
     while True:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         work(size)
-        took = time.perf_counter() - begun
+        took = time.thread_time() - begun
         if took > 0.02:
-            return int(size * TIME[0] * 1.2 / took) + 1
+            return int(size * TIME[0] * 1.3 / took) + 1
         size *= 4
 
 

@@ -64,11 +64,35 @@ pub struct Aside {
     pub gates: Gates,
     /// The number of this release, which no other has.
     pub serial: u64,
+    /// The first of the releases that this one goes on with. Read by the report.
+    pub first: AsideTimes,
 }
 
+/// A step that comes back, and is aside again within so many nanoseconds, waits in pieces for the same thing.
+const PIECES: u64 = 5_000_000;
+
 /// An [`Aside`]'s numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AsideTimes {
     pub since: u64,
     pub released: u64,
     pub serial: u64,
+}
+
+/// A step that was aside and has come back, as its thread remembers it.
+#[derive(Clone, Copy)]
+pub struct Back {
+    /// The heartbeat of the step since then, and the time of it.
+    pub tick: u64,
+    pub at: u64,
+    pub first: AsideTimes,
+    /// True if it was aside in several pieces.
+    pub in_pieces: bool,
+}
+
+impl Back {
+    /// True if the step is still the one of this heartbeat, and may be about to go aside again.
+    pub fn goes_on(&self, tick: u64, now: u64) -> bool {
+        self.tick == tick && now.saturating_sub(self.at) < PIECES
+    }
 }

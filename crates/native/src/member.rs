@@ -8,7 +8,7 @@
 //!
 //! **What is taken out is dropped outside the lock**: the last reference to an object of the program runs its code.
 
-use crate::aside::{Aside, AsideTimes, Reason};
+use crate::aside::{Aside, AsideTimes, Back, Reason};
 use crate::bases;
 use crate::ffi::{self, CurrentHandle, ThreadState, thread_ident};
 use crate::gates::Gates;
@@ -50,6 +50,8 @@ pub struct Member {
     /// Its step, if that is aside. Written by the thread, or by the watchdog on its behalf; read by them, and by the
     /// thread that runs the next step, which puts the task here.
     aside: Mutex<Option<Aside>>,
+    /// The last time at which its step came back that did not know of it. Written by its thread, read by the report.
+    back: Mutex<Option<Back>>,
     /// `aside`'s reason, 0 for none. Written with it; read by the thread at its gates, and by whoever counts who is
     /// there.
     reason: AtomicU8,
@@ -120,6 +122,7 @@ impl Member {
             base_frame,
             current: CurrentHandle::default(),
             aside: Mutex::new(None),
+            back: Mutex::new(None),
             reason: AtomicU8::new(0),
             debugger: AtomicBool::new(false),
             ungated: AtomicBool::new(false),
@@ -301,13 +304,20 @@ impl Member {
         drop(old);
     }
 
-    /// The numbers of its step that is aside.
+    /// The numbers of its step that is aside, since the first piece of its wait.
     pub fn aside_times(&self) -> Option<AsideTimes> {
-        lock(&self.aside).as_ref().map(|aside| AsideTimes {
-            since: aside.since,
-            released: aside.released,
-            serial: aside.serial,
-        })
+        lock(&self.aside).as_ref().map(|aside| aside.first)
+    }
+
+    /// Notes that its step has come back.
+    pub fn note_back(&self, back: Back) {
+        *lock(&self.back) = Some(back);
+    }
+
+    /// The last time at which its step came back, if it is still the one of this heartbeat, and may be about to go aside
+    /// again.
+    pub fn back(&self, tick: u64, now: u64) -> Option<Back> {
+        lock(&self.back).filter(|back| back.goes_on(tick, now))
     }
 
     /// The number of the release by which its step went aside.

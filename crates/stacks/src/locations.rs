@@ -12,10 +12,19 @@ pub struct Span {
     pub end_column: u32,
 }
 
+impl Span {
+    fn has_width(self) -> bool {
+        (self.line, self.column) != (self.end_line, self.end_column)
+    }
+}
+
 /// The line of a code unit, 0 where it has none, and the place where the table tells it. None: the table ends before.
+///
+/// A function that has just been called stands before its body, at an instruction that has the line of `def` and no
+/// width: then the place is that of the body's first instruction.
 pub fn locate(table: &[u8], first_line: i32, unit: usize) -> Option<(u32, Option<Span>)> {
     let mut bytes = table.iter().copied().peekable();
-    let (mut line, mut units) = (first_line, 0usize);
+    let (mut line, mut units, mut unit) = (first_line, 0usize, unit);
     loop {
         let head = bytes.next()?;
         units += usize::from(head & 7) + 1;
@@ -49,7 +58,11 @@ pub fn locate(table: &[u8], first_line: i32, unit: usize) -> Option<(u32, Option
             let span = |(lines, column, end_column)| {
                 Some(Span { line, end_line: line.checked_add(lines)?, column, end_column })
             };
-            return Some(if kind == 15 { (0, None) } else { (line, place.and_then(span)) });
+            let found = if kind == 15 { (0, None) } else { (line, place.and_then(span)) };
+            if found.1.is_none_or(Span::has_width) || bytes.peek().is_none() {
+                return Some(found);
+            }
+            unit = units;
         }
     }
 }
@@ -81,6 +94,16 @@ mod tests {
 
     fn span(line: u32, end_line: u32, column: u32, end_column: u32) -> (u32, Option<Span>) {
         (line, Some(Span { line, end_line, column, end_column }))
+    }
+
+    #[test]
+    fn who_has_just_been_called_stands_at_the_first_instruction_of_the_body() {
+        let resume = [0x80, 0x00]; // one unit on the first line, without width
+        let body = [0x80 | 12 << 3 | 1, 4, 9]; // two units, two lines on
+        let table = [resume.as_slice(), &body].concat();
+        let found: Vec<_> = (0..4).map(|unit| locate(&table, 7, unit)).collect();
+        assert_eq!(found, [Some(span(9, 9, 4, 9)), Some(span(9, 9, 4, 9)), Some(span(9, 9, 4, 9)), None]);
+        assert_eq!(locate(&resume, 7, 0), Some(span(7, 7, 0, 0)), "there is none");
     }
 
     #[test]

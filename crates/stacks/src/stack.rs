@@ -1,8 +1,9 @@
 //! The stack of one thread.
 //!
 //! The thread may run while we look. So its frames are read first, then what they refer to, and then the frames once
-//! more: if each is what it was, then what was read in between was theirs. Whoever runs Python at full speed is often
-//! seen to move, and then has the GIL to give; a thread in C code is not.
+//! more: if each is what it was, then what was read in between was theirs. The innermost one may have gone on to another
+//! instruction. Whoever calls functions at full speed is often seen to move, and then has the GIL to give; a thread in C
+//! code is not.
 //!
 //! System calls cost most. Frames lie beside each other, so a page of them is read at once; what all of them refer to is
 //! read together. A stack of any depth takes about seven.
@@ -115,15 +116,19 @@ impl Reader {
         Some(headers)
     }
 
-    /// True if the thread is where it was: its innermost frame, and all that were read.
+    /// True if the thread is in the functions that it was in: its innermost frame, and all that were read.
     fn is_unchanged(&self, thread: &Thread, top: usize, headers: &[Header]) -> Option<bool> {
         let (first, length) = (self.state_length(), self.header_length());
         let mut pieces = vec![(thread.state, first)];
         pieces.extend(headers.iter().map(|header| (header.at, length)));
         let bytes = self.pieces(&pieces)?;
         let (state, frames) = bytes.split_at_checked(first)?;
-        let mut both = headers.iter().zip(frames.chunks(length));
-        let are_same = both.all(|(header, now)| self.header(header.at, now) == Some(*header));
+        let mut both = headers.iter().zip(frames.chunks(length)).enumerate();
+        let are_same = both.all(|(depth, (header, now))| {
+            let now = self.header(header.at, now);
+            let now = if depth > 0 { now } else { now.map(|now| Header { instruction: header.instruction, ..now }) };
+            now == Some(*header)
+        });
         Some(are_same && self.top(thread, state)? == top)
     }
 

@@ -15,8 +15,8 @@ __all__ = ["BlockedStep", "LineShare", "SourceLine", "blamed", "record_of"]
 
 VERSION = 1
 
-# File, line, function, seconds.
-type LineShare = tuple[str, int, str, float]
+# File, line, function, seconds; the span of what was at work there last.
+type LineShare = tuple[str, int, str, float, Span | None]
 
 
 @dataclass
@@ -91,9 +91,9 @@ def blamed(frame: Frame, stack: tuple[Frame, ...], cause: dict[str, Any], lines:
         return cause["file"], cause.get("line") or 0, cause.get("function") or "", cause.get("span")
     now = _own_frame(stack) or frame
     if lines and (is_own(lines[0][0]) or not is_own(now[0])):
-        file, line, function, most = lines[0]
+        file, line, function, most, span = lines[0]
         if (file, line) != now[:2] and most > _share_of(now[0], now[1], lines):
-            return next((each for each in stack if each[:2] == (file, line)), (file, line, function, None))
+            return next((each for each in stack if each[:2] == (file, line)), (file, line, function, span))
     return now
 
 
@@ -129,7 +129,7 @@ def record_of(step: BlockedStep, state: str, seconds: float, is_logged: bool) ->
         "stack": frames,
         "lines": [
             {"file": file, "line": line, "function": function, "seconds": share, "share": round(share / total, 3)}
-            for file, line, function, share in step.lines
+            for file, line, function, share, _ in step.lines
         ],
         "seconds": seconds,
         "waiting": step.waiting,

@@ -230,7 +230,7 @@ class ReportWriter:
         if step.level != logging.WARNING:
             return  # nobody is to blame
         kind, rescued = step.cause.get("kind", "unknown"), step.rescued_after is not None
-        shares = {(file, line): (function, share) for file, line, function, share in step.lines}
+        shares = {(file, line): (function, share) for file, line, function, share, _ in step.lines}
         _, own = shares.pop((step.file or "", step.line or 0), (None, seconds))
         step.source_line.function, step.source_line.span = step.function, step.span
         step.source_line.add(own, kind, rescued)

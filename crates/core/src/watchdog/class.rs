@@ -12,12 +12,14 @@ pub enum Class {
     Native,
     /// And waits for the thing at this place of the table, if it does not run.
     HoldsLock(Option<usize>),
+    /// It has the lock: the program's own code runs, or native code does.
+    Undecided,
     Unknown,
 }
 
 impl Class {
     pub fn can_wait(self) -> bool {
-        !matches!(self, Self::Program | Self::Native | Self::HoldsLock(None))
+        !matches!(self, Self::Program | Self::Native | Self::Undecided | Self::HoldsLock(None))
     }
 
     pub fn can_run(self) -> bool {

@@ -29,7 +29,8 @@ pub struct Evidence<Position> {
     pub position: Position,
     /// True: the program's own code was seen to go on since the look before, as the position changed while it was read
     /// several times in a row, or the instruction is another one, or as the step gave the global lock to whoever asked.
-    /// False: it was read several times and did not change. None: then it is taken to move if the position does.
+    /// False: it was read several times while it had a processor, and did not change. None: it had none, or cannot be
+    /// read; then it moves if the position does.
     pub moves: Option<bool>,
     pub doing: Doing,
     /// The system call that the step waits in.
@@ -45,6 +46,8 @@ pub struct Evidence<Position> {
     pub holder_waits: bool,
     /// How often the global lock has gone to another thread so far.
     pub changes: Option<u64>,
+    /// The time since which another thread waits for the global lock, as far as the watchdog knows: it is the one.
+    pub asked: Option<u64>,
     /// CPU time of all threads of the process so far.
     pub process_cpu: Option<u64>,
     /// Garbage is being collected.
@@ -80,6 +83,7 @@ impl<Position> Evidence<Position> {
             holder_delay: None,
             holder_waits: false,
             changes: None,
+            asked: None,
             process_cpu: None,
             collecting: false,
             importing: false,
@@ -96,6 +100,18 @@ impl<Position> Evidence<Position> {
         let Holder::Other(thread) = self.holder else { return None };
         let has_kept = |before: &Self| before.holder == self.holder && before.changes == self.changes;
         before.is_some_and(has_kept).then_some(thread)
+    }
+
+    /// The least CPU time that the step has used between the look `before` and this one while another thread asked for
+    /// the global lock, which the step kept. None: it may have let go of it, or nobody asked.
+    pub fn kept_since(&self, before: &Self) -> Option<u64> {
+        let asked = self.asked?;
+        let has_kept = [before.holder, self.holder] == [Holder::Step; 2]
+            && before.changes == self.changes
+            && before.asked.is_none_or(|before| before == asked);
+        // What it used before anybody asked is no sign of anything.
+        let used = self.cpu?.saturating_sub(before.cpu?);
+        has_kept.then(|| used.saturating_sub(asked.saturating_sub(before.now)))
     }
 }
 
@@ -253,6 +269,24 @@ mod tests {
         assert_eq!(parts(look, Doing::WaitsForGlobalLock), (0, 8, 12));
         let other = Evidence { holder: Holder::Other(8), ..look };
         assert_eq!(parts(other, Doing::WaitsForGlobalLock), (0, 20, 0), "its time so far says nothing");
+    }
+
+    #[test]
+    fn who_computes_while_another_thread_asks_for_the_lock_and_keeps_it_has_kept_it_for_that_cpu_time() {
+        let look = |now, cpu| Evidence { holder: Holder::Step, changes: Some(3), ..seen(now, Doing::Runs, cpu, 0) };
+        let asked = |at: u64, look| Evidence { asked: Some(at * MS), ..look };
+        for (before, now, kept) in [
+            (look(100, 0), asked(110, look(120, 20)), Some(10)),
+            (look(100, 0), asked(110, look(120, 4)), Some(0)), // it had no processor
+            (asked(90, look(100, 0)), asked(90, look(120, 15)), Some(15)),
+            (asked(80, look(100, 0)), asked(110, look(120, 20)), None), // who asked first has had it
+            (look(100, 0), look(120, 20), None),                        // nobody asked
+            (look(100, 0), Evidence { changes: Some(4), ..asked(100, look(120, 20)) }, None),
+            (look(100, 0), Evidence { holder: Holder::Other(7), ..asked(100, look(120, 20)) }, None),
+            (look(100, 0), Evidence { cpu: None, ..asked(100, look(120, 20)) }, None),
+        ] {
+            assert_eq!(now.kept_since(&before).map(|kept| kept / MS), kept, "{before:?} {now:?}");
+        }
     }
 
     #[test]

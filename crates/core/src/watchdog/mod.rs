@@ -16,6 +16,7 @@ mod pile_up;
 mod pulse;
 mod slices;
 mod standstill;
+mod sums;
 mod suspect;
 mod tally;
 mod things;

@@ -20,19 +20,21 @@
 //!    does not matter how many steps there were.
 //! 3. *Many steps*, if the looks found several.
 //! 4. What took most of the time that counts. Things of one kind are added up, as a connection is read in many calls.
-//!    If two took the same, the one that says more: as `Looks::heaviest` lists them.
+//!    If two took the same, the one that says more: as `Sums::heaviest` lists them.
 
 use crate::sys::{Kind, State, SystemCall, Thing};
 use crate::watchdog::cause::Cause;
 use crate::watchdog::class::Class;
 use crate::watchdog::evidence::{Evidence, Holder, Stretch, scale};
+use crate::watchdog::sums::Sums;
 use crate::watchdog::suspect::Doing;
 use crate::watchdog::tally::Tally;
-use crate::watchdog::things::Things;
 
-/// So many different places and threads are told apart in a block.
+/// So many different places are told apart in a block.
 const PLACES: usize = 32;
-const THREADS: usize = 8;
+/// Who has used so much CPU time, in nanoseconds, while another thread asked for the global lock, gives it to nobody: the
+/// program's own code would have seen that by then.
+const KEEPS: u64 = 12_000_000;
 
 /// A judgement of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,14 +71,9 @@ pub struct Looks<Position> {
     /// The time since which looks have found that class at that position.
     unchanged: u64,
     places: Tally<Position, PLACES>,
-    things: Things,
-    holders: Tally<Option<u32>, THREADS>,
-    collects: u64,
-    imports: u64,
-    program: u64,
-    native: u64,
-    holds_lock: u64,
-    unknown: u64,
+    sums: Sums,
+    /// CPU time that the step has used while another thread asked for the global lock, which the step kept.
+    kept: u64,
     total: Stretch,
     /// The last of the stretches.
     stretch: Stretch,
@@ -93,14 +90,8 @@ impl<Position: Copy + Eq> Looks<Position> {
             last: None,
             unchanged: since,
             places: Tally::default(),
-            things: Things::default(),
-            holders: Tally::default(),
-            collects: 0,
-            imports: 0,
-            program: 0,
-            native: 0,
-            holds_lock: 0,
-            unknown: 0,
+            sums: Sums::default(),
+            kept: 0,
             total: Stretch::default(),
             stretch: Stretch::default(),
             steps: 0,
@@ -116,6 +107,10 @@ impl<Position: Copy + Eq> Looks<Position> {
     /// another one than at the look before.
     pub fn add(&mut self, seen: Evidence<Position>, describe: impl FnOnce(SystemCall) -> Thing) {
         let class = self.classify(&seen, describe);
+        self.kept = match &self.last {
+            Some((before, _)) => seen.kept_since(before).map_or(0, |kept| self.kept + kept),
+            None => 0,
+        };
         self.steps += seen.steps;
         let is_first = self.first.is_none();
         self.first.get_or_insert(seen);
@@ -135,6 +130,9 @@ impl<Position: Copy + Eq> Looks<Position> {
             self.unchanged = self.last.map_or(self.since, |(before, _)| before.now.midpoint(seen.now));
         }
         self.last = Some((seen, class));
+        if self.kept >= KEEPS {
+            self.decide(Class::HoldsLock(None));
+        }
     }
 
     /// True if there was no look yet.
@@ -145,12 +143,24 @@ impl<Position: Copy + Eq> Looks<Position> {
     /// The global lock came soon to one who asked for it: what looked like native code that has it, since it was found at
     /// the same place each time, was the program's own code in a short loop.
     pub fn lock_came(&mut self) {
-        if let Some((_, class @ Class::HoldsLock(None))) = &mut self.last {
-            *class = Class::Program;
-            let time = self.holds_lock.min(self.until.saturating_sub(self.unchanged));
-            self.holds_lock -= time;
-            self.program += time;
+        self.decide(Class::Program);
+        self.kept = 0;
+    }
+
+    /// What could have been the program's own code or native code that has the lock, all the while at one position, was
+    /// this.
+    fn decide(&mut self, found: Class) {
+        if let Some((_, class @ (Class::HoldsLock(None) | Class::Undecided))) = &mut self.last
+            && *class != found
+        {
+            self.sums.is_other(*class, found, self.until.saturating_sub(self.unchanged));
+            *class = found;
         }
+    }
+
+    /// True if it is proven that the step gives the global lock to nobody who asks for it.
+    pub fn keeps_lock(&self) -> bool {
+        self.kept >= KEEPS || matches!(self.last, Some((_, Class::HoldsLock(Some(_)))))
     }
 
     /// The class of a look.
@@ -159,7 +169,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         match seen.doing {
             Doing::Waits => match self.thing(seen, describe) {
                 // What an import waits for beside files is a matter of the code that it runs.
-                at if seen.importing && self.things.kind(at) == Kind::File => Class::Imports,
+                at if seen.importing && self.sums.things.kind(at) == Kind::File => Class::Imports,
                 at if seen.holder == Holder::Step => Class::HoldsLock(Some(at)),
                 at => Class::Waits(at),
             },
@@ -169,8 +179,10 @@ impl<Position: Copy + Eq> Looks<Position> {
             Doing::Runs if seen.importing => Class::Imports,
             Doing::Runs | Doing::Unknown if seen.holder == Holder::Step => match seen.moves {
                 Some(true) => Class::Program,
-                None if before.is_none() => Class::Program,
-                Some(false) | None => Class::HoldsLock(None),
+                Some(false) => Class::HoldsLock(None),
+                // It is at another line than at the look before.
+                None if before.is_none() && self.last.is_some() => Class::Program,
+                None => Class::Undecided,
             },
             // It may have let go of the lock for a moment.
             Doing::Runs if seen.moves == Some(true) => Class::Program,
@@ -178,7 +190,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             Doing::Runs => Class::Unknown,
             // A piece of a file that is mapped into memory.
             Doing::Unknown if seen.state == State::SleepsDeep => {
-                Class::Waits(self.things.place(Thing::new(Kind::File, None)))
+                Class::Waits(self.sums.things.place(Thing::new(Kind::File, None)))
             }
             // A call that goes on after the process was stopped has lost its name.
             Doing::Unknown => match (before, seen.holder) {
@@ -203,7 +215,7 @@ impl<Position: Copy + Eq> Looks<Position> {
         if seen.resolving && thing.kind != Kind::Lock {
             thing.kind = Kind::Dns;
         }
-        self.things.place(thing)
+        self.sums.things.place(thing)
     }
 
     /// Puts down what a stretch has shown.
@@ -233,17 +245,7 @@ impl<Position: Copy + Eq> Looks<Position> {
             return;
         }
         self.places.add(position, time);
-        match class {
-            Class::Waits(at) => self.things.count(at, false, time),
-            Class::WaitsForLock(thread) => self.holders.add(thread, time),
-            Class::Collects => self.collects += time,
-            Class::Imports => self.imports += time,
-            Class::Program => self.program += time,
-            Class::Native => self.native += time,
-            Class::HoldsLock(None) => self.holds_lock += time,
-            Class::HoldsLock(Some(at)) => self.things.count(at, true, time),
-            Class::Unknown => self.unknown += time,
-        }
+        self.sums.count(class, time);
     }
 
     /// Judges the block, which goes on, or ended at `now` at the latest. Steps are reported after `report_after`.
@@ -269,15 +271,12 @@ impl<Position: Copy + Eq> Looks<Position> {
             Some(of(&last)?.saturating_sub(of(&self.first?)?))
         };
         let (cpu, delay) = (growth(|of| of.cpu), growth(|of| of.delay));
-        let holders = self.holders.sorted();
-        let waits_for_lock = self.holders.total();
-
         let cause = if self.total.lost > lasted / 2 && counts < report_after {
             Cause::Starved(self.total.shortage())
-        } else if self.steps > 0 && self.collects.max(waits_for_lock) <= counts / 2 {
+        } else if self.steps > 0 && self.sums.not_its_own() <= counts / 2 {
             Cause::ManySteps(self.steps)
         } else {
-            self.heaviest()
+            self.sums.heaviest()
         };
         Verdict {
             cause,
@@ -289,32 +288,8 @@ impl<Position: Copy + Eq> Looks<Position> {
             lost: self.total.lost,
             cpu,
             delay,
-            holders,
+            holders: self.sums.holders.sorted(),
         }
-    }
-
-    /// What took most of the time; of two that took the same, the one that says more.
-    fn heaviest(&self) -> Cause {
-        let (held, waits) = (self.things.held(), self.things.most(false));
-        let held_for = self.things.most(true).filter(|_| held > self.holds_lock).map(|(thing, _)| thing.clone());
-        let candidates = [
-            (self.collects, Cause::Collects),
-            (self.imports, Cause::Imports),
-            waits.map_or((0, Cause::Unknown), |(thing, time)| (time, Cause::WaitsFor(thing.clone()))),
-            (self.holds_lock + held, Cause::HoldsGlobalLock(held_for)),
-            (self.native, Cause::ComputesNative),
-            (self.program, Cause::Computes),
-            (self.holders.total(), Cause::GlobalLockHeldBy(self.main_holder())),
-            (self.unknown, Cause::Unknown),
-        ];
-        let most = candidates.iter().map(|(time, _)| *time).max().unwrap_or(0);
-        candidates.into_iter().find(|(time, _)| *time == most && most > 0).map_or(Cause::Unknown, |(_, cause)| cause)
-    }
-
-    /// The thread that had the global lock for more than half of the time in which the step waited for it.
-    fn main_holder(&self) -> Option<u32> {
-        let (thread, time) = self.holders.sorted().first().copied()?;
-        thread.filter(|_| time > self.holders.total() / 2)
     }
 }
 
@@ -388,6 +363,31 @@ mod tests {
         let mut looks = block(waits);
         looks.lock_came();
         assert_eq!(looks.judge(200 * MS, AFTER).cause, Cause::WaitsFor(Thing::new(Kind::Sleep, None)));
+    }
+
+    #[test]
+    fn who_had_no_processor_while_it_was_read_is_in_no_long_call_for_that() {
+        // At another instruction of the same line now and then: at all other looks nobody could see it move.
+        let looks = block(|now| Evidence { moves: (now % 40 == 0).then_some(true), ..runs(now) });
+        assert_eq!(looks.judge(200 * MS, AFTER).cause, Cause::Computes);
+        // At another one where a long call ends.
+        let looks = block(|now| Evidence { moves: (now == 200).then_some(true), ..runs(now) });
+        assert_eq!(looks.judge(200 * MS, AFTER).cause, Cause::HoldsGlobalLock(None));
+    }
+
+    #[test]
+    fn who_keeps_the_lock_although_another_thread_asks_for_it_is_known_by_its_cpu_time() {
+        let asked = |now: u64, cpu| Evidence { asked: Some(200 * MS), cpu: Some(cpu * MS), ..runs(now) };
+        let mut looks = block(runs);
+        assert!(!looks.keeps_lock());
+        looks.add(asked(210, 205), describe);
+        assert!(!looks.keeps_lock(), "it may be about to give it away");
+        looks.add(asked(220, 215), describe);
+        assert!(looks.keeps_lock());
+        looks.add(runs(230), describe);
+        assert!(!looks.keeps_lock(), "nobody asks any more");
+        let held = |now| Evidence { holder: Holder::Step, ..waits(now) };
+        assert!(block(held).keeps_lock(), "it waits with the lock in its hands");
     }
 
     #[test]

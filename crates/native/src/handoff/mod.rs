@@ -81,7 +81,7 @@ pub mod whole;
 pub use current::{enter, is_in_step, leave};
 pub use grant::{SIGNAL_CHECK, wait_granted};
 
-use crate::aside::{Aside, Reason};
+use crate::aside::{Aside, AsideTimes, Back, Reason};
 use crate::clock;
 use crate::event_loop::LoopCore;
 use crate::exit;
@@ -138,7 +138,12 @@ fn put_aside(core: &Bound<'_, LoopCore>, member: &Member, reason: Reason, since:
     tasks::leave(core, member, gate_of_tasks);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let released = if since == 0 { 0 } else { clock::now() };
-    member.put_aside(Aside { reason, since, released, task: None, gates, serial });
+    let own = AsideTimes { since, released, serial };
+    // At a learned site it may go on with the wait that brought it here before.
+    let is_learned = reason == Reason::Learned;
+    let before = if is_learned { member.back(core.get().shared.heartbeat.tick(), released) } else { None };
+    let first = before.map_or(own, |back| back.first);
+    member.put_aside(Aside { reason, since, released, task: None, gates, serial, first });
 
     // The counts are set before other steps run, which may look at them.
     let shared = &core.get().shared;
@@ -273,6 +278,11 @@ fn go_on(core: &Bound<'_, LoopCore>, member: &Member, granted: bool, end: End) -
     }
     if granted {
         begin_again(this, member);
+        if aside.reason.needs_gates() && end == End::InStep {
+            let in_pieces = aside.first.serial != aside.serial;
+            let tick = this.shared.heartbeat.tick();
+            member.note_back(Back { tick, at: clock::now(), first: aside.first, in_pieces });
+        }
     }
     let entered = match aside.task {
         _ if !granted => Ok(()),

@@ -35,7 +35,11 @@ impl Watch {
             let Some(who) = who else { return };
             let overslept = seen.overslept;
             seen.block.get_or_insert_with(|| Block::new(who, report_after, overslept));
-            if !seen.block.as_ref().is_some_and(|block| block.is_look_due(now)) {
+            let is_told = matches!(who.key, BlockKey::Step(tick) if seen.reports.stall(tick).is_some());
+            // Whoever keeps the GIL is to be told of as soon as that is proven.
+            let is_due =
+                |block: &Block| block.is_look_due(now) || deputy::is_overdue(now) && !is_told && !block.keeps_gil();
+            if !seen.block.as_ref().is_some_and(is_due) {
                 return self.tell_blind(&mut seen, now, report_after, false);
             }
             let is_turn = matches!(who.key, BlockKey::Turn(_));
@@ -99,7 +103,7 @@ impl Watch {
         let key = block.who.key;
         let verdict = NamedVerdict::new(block, now, report_after);
         let gil_is_kept = match key {
-            BlockKey::Step(_) => deputy::is_overdue(now) && verdict.keeps_gil(),
+            BlockKey::Step(_) => deputy::is_overdue(now) && verdict.keeps_gil(block.keeps_gil()),
             BlockKey::Waking(_) => true,
             BlockKey::Turn(_) | BlockKey::Aside(_) => false,
         };

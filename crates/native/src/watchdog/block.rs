@@ -3,16 +3,16 @@
 //! Each look asks the kernel what the thread does, and reads where it stands from memory (`reader.rs`). What the looks
 //! mean is decided in the core (`everloop_core::watchdog::Looks`).
 
-use super::deputy::{PATIENCE, is_overdue};
+use super::deputy::{self, is_overdue};
 use super::snapshot::{Origin, origin};
 use crate::bases::is_base;
 use crate::event_loop::{Shared, StepNames};
 use crate::ffi;
 use crate::reader::reader;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
-use everloop_core::sys::{self, Activity, Throttling};
+use everloop_core::sys::{self, Activity, CpuClock, Throttling};
 use everloop_core::watchdog::{Doing, Evidence, Holder, Looks, Verdict, next_look, next_telling};
-use everloop_stacks::{Frame, Reader};
+use everloop_stacks::{Frame, Reader, Span};
 use std::sync::{Arc, LazyLock};
 
 /// The most frames that are read of a stack, and that are kept of it.
@@ -22,6 +22,11 @@ const MOST_KEPT: usize = 32;
 const TRIES: usize = 4;
 /// So often the innermost frame is read once more, to see whether it moves.
 const READS: usize = 6;
+/// Less CPU time than this, in nanoseconds, is too little to be seen moving.
+const MOVING: u64 = 10_000;
+/// A step that gives the GIL away before it has used so much CPU time was asked for it in the middle of no long call. In
+/// nanoseconds.
+const GIVES: u64 = 8_000_000;
 /// The innermost frames of a thread that starts another one: it waits for a condition, of an event.
 const FRAMES_OF_A_START: usize = 3;
 /// The shortest time between two looks, in nanoseconds.
@@ -84,6 +89,8 @@ impl Noticed {
 /// What one look has found.
 pub struct Found {
     evidence: Evidence<Option<Place>>,
+    /// The depth, code and instruction at which it stands.
+    stands: Option<(usize, usize, usize)>,
     stack: Vec<Frame>,
     /// Another thread that has the GIL, and where it stands.
     other_holder: Option<(u32, Vec<Frame>)>,
@@ -109,12 +116,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
     let stack = (0..TRIES).find_map(|_| read(who.thread, MOST_READ));
     let usage = sys::usage(who.thread);
     let state = sys::state(who.thread);
-    let stands = |frames: &[Frame]| frames.first().map(|frame| (frame.code, frame.instruction));
-    let moves = reader().map(|_| match &stack {
-        // Who is in a short loop is often found at the same instruction.
-        Some(stack) => (0..READS).any(|_| read(who.thread, 1).is_none_or(|again| stands(&again) != stands(stack))),
-        None => true,
-    });
+    let moves = reader().and_then(|_| moves(who.thread, stack.as_deref(), |most| read(who.thread, most)));
     let holder = match &process {
         None => Holder::Unknown,
         Some(process) if !process.gil_locked => Holder::Nobody,
@@ -129,6 +131,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         _ => None,
     };
     let mut stack = stack.unwrap_or_default();
+    let stands = stack.first().map(|frame| (stack.len(), frame.code, frame.instruction));
     let end = stack.iter().position(|frame| is_base(frame.code));
     stack.truncate(if matches!(who.key, BlockKey::Waking(_)) { 0 } else { end.unwrap_or(stack.len()) });
     let imports = stack.iter().any(imports_modules);
@@ -150,6 +153,7 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         holder_waits: matches!(holder, Holder::Other(number)
             if Doing::new(sys::activity(number), ffi::is_interpreters) == Doing::Waits),
         changes: process.as_ref().and_then(|process| process.gil_switches),
+        asked: deputy::asked(),
         process_cpu: sys::process_cpu(),
         collecting: process.as_ref().is_some_and(|process| process.collecting),
         importing: imports,
@@ -160,7 +164,33 @@ pub fn look(who: &Suspected, now: u64, steps: u64) -> Found {
         throttled: THROTTLING.total(),
         ..Evidence::new(now, own(&stack).map(place), doing)
     };
-    Found { evidence, stack: kept(stack), other_holder }
+    Found { evidence, stands, stack: kept(stack), other_holder }
+}
+
+/// True if the thread's innermost frame is found at another place when it is read again, false if it has not moved though
+/// it had a processor; None: it had none.
+fn moves(thread: u32, stack: Option<&[Frame]>, read: impl Fn(usize) -> Option<Vec<Frame>>) -> Option<bool> {
+    let Some(stack) = stack else { return Some(true) };
+    let stands = |frames: &[Frame]| frames.first().map(|frame| (frame.code, frame.instruction));
+    let used = cpu(thread);
+    let mut was_read = false;
+    // Who is in a short loop is often found at the same instruction.
+    for again in (0..READS).filter_map(|_| read(1)) {
+        if stands(&again) != stands(stack) {
+            return Some(true);
+        }
+        was_read = true;
+    }
+    let used = used.and_then(|before| Some(cpu(thread)?.saturating_sub(before)));
+    match used {
+        Some(used) if used < MOVING => None,
+        _ => Some(!was_read), // who cannot be read runs Python
+    }
+}
+
+/// CPU time of a thread so far.
+fn cpu(thread: u32) -> Option<u64> {
+    CpuClock::of_thread(thread).and_then(CpuClock::now)
 }
 
 /// The innermost frame of a thread.
@@ -219,13 +249,14 @@ pub struct Block {
     /// The time of the next look, and the time that it will have lasted when it is told of again.
     next: u64,
     tell_at: u64,
-    /// The names of the places: file and function.
-    names: Vec<(Place, String, String)>,
+    /// The names of the places: file, function, and the span of the instruction that was found there last.
+    names: Vec<(Place, String, String, Option<Span>)>,
     /// The stack at the last look that could read it, and the thread that had the GIL then, if that was another one.
     stack: Vec<Frame>,
     other_holder: Option<(u32, Vec<Frame>)>,
-    /// Where the step stood at the last look.
+    /// Where the step stood at the last look: the line, and the instruction.
     at: Option<Place>,
+    stood: Option<(usize, usize, usize)>,
     /// Where it stood when the GIL came soon to one who asked for it.
     came_at: Option<Place>,
     /// The time by which the watchdog had overslept at the last look, in all.
@@ -249,6 +280,7 @@ impl Block {
             stack,
             other_holder: None,
             at: None,
+            stood: None,
             came_at: None,
             overslept,
             steps: 0,
@@ -298,6 +330,11 @@ impl Block {
         {
             seen.evidence.moves = Some(true); // it is there again and again, and would let go of the GIL
         }
+        // It had no processor while it was read; it had one before that.
+        if seen.evidence.moves.is_none() && self.stood.is_some() && seen.stands.is_some() && self.stood != seen.stands {
+            seen.evidence.moves = Some(true);
+        }
+        self.stood = seen.stands;
         self.looks.add(seen.evidence, sys::thing);
         let next = self.who.since.saturating_add(next_look(now.saturating_sub(self.who.since), report_after));
         // As soon as it may be due for a report, but not at once again.
@@ -313,8 +350,10 @@ impl Block {
         self.at = seen.evidence.position;
         if let Some(frame) = own(&seen.stack) {
             let at = place(frame);
-            if self.names.len() < MOST_PLACES && self.names.iter().all(|(known, ..)| *known != at) {
-                self.names.push((at, frame.file.clone(), frame.function.clone()));
+            if let Some((.., span)) = self.names.iter_mut().find(|(known, ..)| *known == at) {
+                *span = frame.span;
+            } else if self.names.len() < MOST_PLACES {
+                self.names.push((at, frame.file.clone(), frame.function.clone(), frame.span));
             }
             self.stack = seen.stack;
         }
@@ -323,12 +362,22 @@ impl Block {
         }
     }
 
-    /// The GIL has come after so long to one who asked for it: a step that runs on had it to give.
-    pub fn lock_came(&mut self, after: u64) {
-        if after < PATIENCE {
+    /// The CPU time of the step so far.
+    pub fn cpu(&self) -> Option<u64> {
+        cpu(self.who.thread)
+    }
+
+    /// The GIL was asked for when the step had used so much CPU time, and has come: a step that runs on had it to give.
+    pub fn lock_came(&mut self, asked: Option<u64>) {
+        if self.cpu().zip(asked).is_some_and(|(now, asked)| now.saturating_sub(asked) < GIVES) {
             self.looks.lock_came();
             self.came_at = self.at;
         }
+    }
+
+    /// True if it is proven that the step gives the GIL to nobody who asks for it.
+    pub fn keeps_gil(&self) -> bool {
+        self.looks.keeps_lock()
     }
 
     /// Adds a look at a step that is aside: it waits, or computes without the GIL.
@@ -383,9 +432,9 @@ impl Block {
         self.other_holder.as_ref().filter(|(thread, _)| *thread == number).map_or(&[], |(_, frames)| frames)
     }
 
-    /// The names of a place: file, line and function.
-    pub fn name(&self, at: Place) -> Option<(String, u32, String)> {
-        let (place, file, function) = self.names.iter().find(|(known, ..)| *known == at)?;
-        Some((file.clone(), place.line, function.clone()))
+    /// The names of a place: file, line, function and span.
+    pub fn name(&self, at: Place) -> Option<(String, u32, String, Option<Span>)> {
+        let (place, file, function, span) = self.names.iter().find(|(known, ..)| *known == at)?;
+        Some((file.clone(), place.line, function.clone(), *span))
     }
 }

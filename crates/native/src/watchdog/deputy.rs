@@ -17,9 +17,10 @@
 use crate::clock;
 use crate::own_threads::OwnThread;
 use everloop_core::sync::{Mutex, lock, replace_after_fork};
+use everloop_core::sys::{self, State};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const MOST: usize = 16;
 /// late.
 pub static ASKED: AtomicU64 = AtomicU64::new(0);
 pub static CAME: AtomicU64 = AtomicU64::new(0);
+/// The kernel's number of the thread that waits.
+static ASKS: AtomicU32 = AtomicU32::new(0);
 
 struct Deputy {
     /// Looks at all loops; None: there is no watchdog. And the number of the watchdog that has said so.
@@ -96,6 +99,7 @@ pub fn dismiss(watchdog: u64) {
 
 /// The watchdog is about to wait for the GIL.
 pub fn ask(now: u64) {
+    ASKS.store(sys::thread_number(), Ordering::SeqCst);
     ASKED.store(now, Ordering::SeqCst);
     lock(&DEPUTY).wake();
 }
@@ -103,6 +107,12 @@ pub fn ask(now: u64) {
 /// The watchdog has the GIL, or gets it no more.
 pub fn answered() {
     ASKED.store(0, Ordering::SeqCst);
+}
+
+/// The time since which the watchdog waits for the GIL; None: it does not, or has no processor to ask for it once more.
+pub fn asked() -> Option<u64> {
+    let asked = ASKED.load(Ordering::SeqCst);
+    (asked != 0 && sys::state(ASKS.load(Ordering::SeqCst)) != State::Runs).then_some(asked)
 }
 
 /// True if the watchdog has waited for the GIL for so long that somebody must hold it.

@@ -5,7 +5,7 @@ use super::block::{Block, BlockKey, Suspected, imports_modules, own};
 use crate::clock;
 use everloop_core::sys::Kind;
 use everloop_core::watchdog::{Cause, Shortage};
-use everloop_stacks::Frame;
+use everloop_stacks::{Frame, Span};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -20,8 +20,8 @@ pub struct NamedVerdict {
     pub other_holder: Option<(u32, Vec<Frame>)>,
     /// The number of short steps.
     count: Option<u64>,
-    /// File, line, function, and nanoseconds.
-    shares: Vec<(String, u32, String, u64)>,
+    /// File, line, function and span, and nanoseconds.
+    shares: Vec<(String, u32, String, Option<Span>, u64)>,
     /// The nanoseconds that the step answers for, up to the last look; and as of now, most likely.
     pub charged: u64,
     pub answers_for: u64,
@@ -51,8 +51,8 @@ impl NamedVerdict {
         };
         let count = if let Cause::ManySteps(count) = verdict.cause { Some(count) } else { None };
         let shares = verdict.shares.iter().filter_map(|(at, time)| {
-            let (file, line, function) = block.name((*at)?)?;
-            Some((file, line, function, *time))
+            let (file, line, function, span) = block.name((*at)?)?;
+            Some((file, line, function, span, *time))
         });
         let (charged, answers_for) = (verdict.charged, verdict.lasted.saturating_sub(verdict.lost));
         Self { kind, on, other_holder, count, shares: shares.collect(), charged, answers_for }
@@ -72,9 +72,10 @@ impl NamedVerdict {
         self.kind == "host"
     }
 
-    /// True if nobody gets the GIL for as long as this goes on. Else it comes, if late: others want it, too.
-    pub fn keeps_gil(&self) -> bool {
-        matches!(self.kind, "gil" | "thread" | "collector" | "import" | "unknown")
+    /// True if nobody gets the GIL for as long as this goes on. Else it comes, if late: others want it, too, or the step
+    /// has no processor. `is_proven`: the step gives it to nobody who asks.
+    pub fn keeps_gil(&self, is_proven: bool) -> bool {
+        matches!(self.kind, "thread" | "collector" | "unknown") || is_proven && matches!(self.kind, "gil" | "import")
     }
 
     /// The frames that a report is about: those of the thread that has the GIL, if that is another one.
@@ -105,17 +106,20 @@ impl NamedVerdict {
             cause.set_item("count", count)?;
         }
         details.set_item("cause", cause)?;
-        let shares = self
-            .shares
-            .iter()
-            .map(|(file, line, function, time)| (file.as_str(), *line, function.as_str(), clock::to_seconds(*time)));
+        let shares = self.shares.iter().map(|(file, line, function, span, time)| {
+            (file.as_str(), *line, function.as_str(), clock::to_seconds(*time), span.map(columns))
+        });
         details.set_item("lines", PyTuple::new(py, shares.collect::<Vec<_>>())?)
     }
 }
 
 /// The span of a frame's instruction, as records have it: first and last line, first and last column.
 pub fn span_of(frame: &Frame) -> Option<(u32, u32, u32, u32)> {
-    frame.span.map(|span| (span.line, span.end_line, span.column, span.end_column))
+    frame.span.map(columns)
+}
+
+fn columns(span: Span) -> (u32, u32, u32, u32) {
+    (span.line, span.end_line, span.column, span.end_column)
 }
 
 fn shortage_text(shortage: Shortage) -> &'static str {

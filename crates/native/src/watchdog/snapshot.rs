@@ -47,6 +47,8 @@ impl Line {
 /// The most frames of a step that are told of, and the most that are looked at for one of the program's own.
 const MOST_TOLD: usize = 32;
 const MOST_LOOKED_AT: usize = 1000;
+/// The body of a function begins so many code units after its first instruction, at most.
+const PROLOGUE: usize = 8;
 
 pub struct Snapshot {
     /// The innermost frames of the step.
@@ -218,13 +220,23 @@ fn waiting(core: &Bound<'_, LoopCore>) -> (usize, usize, usize) {
 fn line_of(frame: &Bound<'_, PyFrame>) -> PyResult<Line> {
     let py = frame.py();
     let code = ffi::frame_code(frame);
-    let number = ffi::frame_line(frame);
+    let instruction = usize::try_from(ffi::frame_instruction(frame)).ok();
+    let place = instruction.and_then(|at| ffi::place(&code, at));
+    // A function that has just been called stands before its body, at its `def`.
+    let body = match place {
+        Some([line, column, end_line, end_column]) if (line, column) == (end_line, end_column) => {
+            let width = |[line, column, end_line, end_column]: &[u32; 4]| (line, column) != (end_line, end_column);
+            instruction.and_then(|at| (1..=PROLOGUE).find_map(|unit| ffi::place(&code, at + 2 * unit).filter(width)))
+        }
+        _ => None,
+    };
+    let number = body.map_or_else(|| ffi::frame_line(frame), |[line, ..]| line);
     Ok(Line {
         file: ffi::code_text(&code, &name!(py, "co_filename"))?.unbind(),
         number,
         function: ffi::code_text(&code, &name!(py, "co_name"))?.unbind(),
         qualified: ffi::code_text(&code, &name!(py, "co_qualname"))?.unbind(),
-        place: usize::try_from(ffi::frame_instruction(frame)).ok().and_then(|at| ffi::place(&code, at)),
+        place: body.or(place),
     })
 }
 

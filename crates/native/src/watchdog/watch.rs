@@ -331,9 +331,11 @@ impl Watch {
             // Nobody is told of who was not looked at: a watchdog that comes late finds much that has lasted.
             seen.judge(tick, now, report_after).filter(|verdict| verdict.charged >= report_after)
         };
-        let (is_due, awaits_answer, is_more_told) = {
+        let (is_due, awaits_answer, is_more_told, used) = {
             let seen = lock(&self.seen);
-            (due(&seen, now).is_some(), seen.awaits_answer(now), seen.unnamed == Some(tick) || seen.again == Some(tick))
+            let is_more_told = seen.unnamed == Some(tick) || seen.again == Some(tick);
+            let used = seen.block_of(tick).and_then(Block::cpu);
+            (due(&seen, now).is_some(), seen.awaits_answer(now), is_more_told, used)
         };
         // While a probe is out, every look with the GIL would keep the step from getting it.
         if (!rescue_on || awaits_answer) && !is_due && !is_more_told {
@@ -363,7 +365,7 @@ impl Watch {
                 return Ok(());
             }
             if let Some(block) = seen.block.as_mut().filter(|block| block.who.key == BlockKey::Step(tick)) {
-                block.lock_came(clock::now().saturating_sub(now));
+                block.lock_came(used);
             }
             if let Some(verdict) = due(seen, clock::now()) {
                 if debugger::is_at(core.py(), &member)? {
@@ -488,6 +490,10 @@ impl Watch {
                     notes::lasts(open, verdict, now, false, Some(&Snapshot::take(core, member)?));
                 }
             }
+            // One that is back for a moment, and waits on in the next piece.
+            let tick = self.shared.heartbeat.tick();
+            let back = members.iter().filter_map(|member| member.back(tick, now).filter(|back| back.in_pieces));
+            aside.extend(back.map(|back| SeenAside { serial: back.first.serial, since: back.first.since }));
             let is_there = |block: &Block| aside.iter().any(|seen| block.who.key == BlockKey::Aside(seen.serial));
             seen.asides.retain(|(_, block)| is_there(block));
             seen.reports.take_ended(&aside).into_iter().for_each(|open| notes::end(open, now, None));

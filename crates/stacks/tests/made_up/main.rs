@@ -240,26 +240,30 @@ fn a_stack_that_moves_is_read_again_and_given_up_after_five_tries() {
     for version in VERSIONS {
         let world = three(version);
         let thread = seen(&world, 7).1;
-        let mut moved = world.clone();
-        // It is one unit further on, which is one line.
-        let place = top_of(&world) + world.offsets.frame[2];
-        moved.set(place, word(&world, place) + 2);
-        let read = |is_other: fn(usize) -> bool| {
+        let read = |place: usize, value: usize, is_other: fn(usize) -> bool| {
+            let mut moved = world.clone();
+            moved.set(place, value);
             let reads = Arc::new(AtomicUsize::new(0));
-            let worlds = [world.clone(), moved.clone()];
+            let worlds = [world.clone(), moved];
             let moving = Moving { worlds, reads: Arc::clone(&reads), place, looks: AtomicUsize::new(0), is_other };
             let reader = Reader::new(Box::new(moving), world.symbols()).expect("a known layout");
-            let line = reader.stack(&thread, 10).map(|frames| frames[0].line);
-            (line, reads.load(Ordering::Relaxed))
+            let found = reader.stack(&thread, 10).map(|frames| (frames.len(), frames[0].line));
+            (found, reads.load(Ordering::Relaxed))
         };
-        // Each try looks twice at a frame.
-        let (line, once) = read(|_| false);
-        assert_eq!(line, Some(13));
-        assert_eq!(read(|look| look > 0).0, Some(14), "it has moved in the first try");
-        assert_eq!(read(|look| look < 8 && look % 2 == 1).0, Some(13), "and in the first four");
-        let (never, reads) = read(|look| look % 2 == 1);
+        // It has been called by nobody. Each try looks twice at a frame.
+        let caller = top_of(&world) + world.offsets.frame[0];
+        let (found, once) = read(caller, 0, |_| false);
+        assert_eq!(found, Some((3, 13)));
+        assert_eq!(read(caller, 0, |look| look > 0).0, Some((1, 13)), "it has moved in the first try");
+        assert_eq!(read(caller, 0, |look| look < 8 && look % 2 == 1).0, Some((3, 13)), "and in the first four");
+        let (never, reads) = read(caller, 0, |look| look % 2 == 1);
         assert_eq!(never, None);
         assert!(reads <= 5 * once, "{reads} reads, and {once} if nothing moves");
+        // It is one unit further on, which is one line.
+        let instruction = top_of(&world) + world.offsets.frame[2];
+        let next = word(&world, instruction) + 2;
+        assert_eq!(read(instruction, next, |look| look % 2 == 1).0, Some((3, 13)), "it is in the same function");
+        assert_eq!(read(instruction, next, |look| look % 2 == 0).0, Some((3, 14)));
     }
 }
 
