@@ -22,9 +22,8 @@ pub struct NamedVerdict {
     count: Option<u64>,
     /// File, line, function and span, and nanoseconds.
     shares: Vec<(String, u32, String, Option<Span>, u64)>,
-    /// The nanoseconds that the step answers for, up to the last look; and as of now, most likely.
+    /// The nanoseconds that the step answers for, up to the last look.
     pub charged: u64,
-    pub answers_for: u64,
 }
 
 impl NamedVerdict {
@@ -54,8 +53,7 @@ impl NamedVerdict {
             let (file, line, function, span) = block.name((*at)?)?;
             Some((file, line, function, span, *time))
         });
-        let (charged, answers_for) = (verdict.charged, verdict.lasted.saturating_sub(verdict.lost));
-        Self { kind, on, other_holder, count, shares: shares.collect(), charged, answers_for }
+        Self { kind, on, other_holder, count, shares: shares.collect(), charged: verdict.charged }
     }
 
     /// Judges a step that has been aside since a while, by one look at its thread: what the kernel says of it now is what

@@ -250,7 +250,8 @@ impl Watch {
         let Some(block) = seen.block_of(tick) else { return false };
         if now.saturating_sub(block.who.since) >= report_after {
             let verdict = NamedVerdict::new(block, now, report_after);
-            if verdict.blames_nobody() || unseen && verdict.answers_for >= report_after {
+            // What came after the last look is no proof: there may have been no processor.
+            if verdict.blames_nobody() || unseen && verdict.charged >= report_after {
                 let open = notes::begin_blind(&self.reference, &self.shared, block, verdict.clone(), now, false);
                 notes::end(open, now, Some(verdict));
             }
