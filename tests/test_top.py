@@ -1,6 +1,7 @@
 """`everloop top` and `everloop dump` look into a process that listens; `python -m asyncio ps` sees its tasks."""
 
 import asyncio
+import contextlib
 import http.server
 import io
 import json
@@ -217,6 +218,26 @@ def test_on_a_terminal_without_rich_it_says_what_would_draw(tmp_path):
     assert done.returncode == 0
     assert "pip install 'everloop[top]'" in output
     assert output.count("MainThread: busy") == 2
+
+
+def test_on_a_terminal_rich_draws_tables(tmp_path):
+    pytest.importorskip("rich")
+    path = f"{tmp_path}/here.sock"
+    with listening(EVERLOOP_LISTEN=path) as process:
+        started(process)
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "everloop", "top", path, "--every", "0", "--count", "2"]
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+        done = subprocess.run(command, stdout=theirs, env=environment, timeout=60, check=False)
+        os.close(theirs)
+        output = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(ours, 65536):
+                output += piece
+        os.close(ours)
+    assert done.returncode == 0
+    for words in (f"process {process.pid}, ", "MainThread", "delay p99", "lines that have blocked"):
+        assert words in output.decode()
 
 
 def test_a_pause_that_is_none_is_refused():
