@@ -15,7 +15,7 @@ ORDER = {
         {"contexts", "log", "program"},
         {"private"},
         {"real_threads"},
-        {"children", "environment", "pool", "sendfile", "signals", "sockets", "transports"},
+        {"autojump", "children", "environment", "pool", "sendfile", "signals", "sockets", "transports"},
         {"listening", "subprocesses"},
         {"loop"},
         {"bridge", "policy"},

@@ -77,6 +77,73 @@ def test_a_test_that_blocks_fails_with_the_report_as_its_message(pytest_with_plu
     )
 
 
+FIXTURES = """
+    import asyncio, time
+    import pytest
+
+    @pytest.fixture
+    def blocks_at_first():
+        run(block())
+
+    @pytest.fixture
+    def blocks_at_last():
+        yield
+        run(block())
+
+    async def block():
+        time.sleep(0.3)
+
+    def run(main):
+        import everloop
+        everloop.run(main)
+
+    def test_set_up(blocks_at_first):
+        pass
+
+    def test_torn_down(blocks_at_last):
+        pass
+
+    @pytest.mark.everloop_block(None)
+    def test_may_block(blocks_at_first, blocks_at_last):
+        pass
+"""
+
+
+def test_fixtures_are_watched_too(pytest_with_plugin):
+    ran = pytest_with_plugin(FIXTURES, "--everloop-block=0.05")
+    ran.assert_outcomes(passed=2, errors=2)
+    ran.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_set_up*",
+            "a step blocked the event loop while fixtures were set up; the limit is 0.05 s",
+            "*ERROR at teardown of test_torn_down*",
+            "a step blocked the event loop while fixtures were torn down; the limit is 0.05 s",
+            "warning[[]blocked[]]: the event loop was blocked for * ms by time.sleep",
+        ]
+    )
+
+
+HOURS = """
+    import asyncio
+    import pytest
+
+    def hours():
+        async def main():
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+            await asyncio.wait({asyncio.create_task(asyncio.sleep(3600 * hour)) for hour in (1, 2, 3)})
+            return round((loop.time() - begin) / 3600)
+        return asyncio.run(main())
+"""
+
+
+def test_the_clock_jumps_where_that_is_asked_for(pytest_with_plugin):
+    asks = "\n    def test(everloop_autojump):\n        assert hours() == 3\n"
+    pytest_with_plugin(HOURS + asks, "--everloop").assert_outcomes(passed=1)
+    asks = asks.replace("everloop_autojump", "")
+    pytest_with_plugin(HOURS + asks, "--everloop", "--everloop-autojump").assert_outcomes(passed=1)
+
+
 def test_a_file_of_settings_and_a_marker_can_ask_for_it(pytest_with_plugin, pytester):
     pytester.makeini("[pytest]\neverloop_block = 0.05\n")
     pytest_with_plugin(TESTS).assert_outcomes(passed=3, failed=2)

@@ -14,29 +14,29 @@ COMMON = re.findall(
     r"\w+",
     """
 action activity adaptive address advice after aiterate answer any anyio app args arguments asgi asked async asyncify
-asyncio at attached awaiting back backend base begins begun belonging binding blind block blocked blocking body bridge
-buffers busy call callbacks called callee calls cancel cancelled cause cell change check child children choice chooser
-circumstances claims class cli client clock code collect command connection constants context core coroutine count
-counted counters cpu create current data datagram deadlock debugger default description descriptor details died
-direction dladdr1 doing drawing driver dump eager edges end ended ending entry environment epoll error evaluator event
-everywhere evidence executor exit expected extra factories failure fallbacks fast fastcall feed ffi figures file
-finalize finalizers first flow for fork found frame frames framing free functions futex future gil graph greenlet
-guard guarded gunicorn handle handover handshake hashing header held histogram holder hook http id idle in inbox info
-init inner input inside instruction interest interpreter interruption is item iterate iterator job json kept key keys
-kind last lasts later layout leaves left lib life limiter line linux listen listener listening live location lock log
-long lookup loop made main make manner many marks memory message meter method metric missing mod model moved mutex
-name named names native need nesting new no note noticed number object of on onlooker opcodes open opening option
-options origin other outbox output over own page painting pane panics park parker parking part parts pass pauses peek
-peers pending piece pile pin pinning pipe place plain policy poll poller pool pop position post private process
-processes procfs program protocol published push pushed queue raises ran read reader readiness reading ready real
-reason received record registry remote report request required reset reuse role run runner running runtime scheduling
-seconds seen seldom selector send sendfile sending served server serving session set share shared shortage shutdown
-sigaction sight sighting signal sleep slot snapshot socket soon source span spare spin stack stale stand standing
-start starter state statistics stop submits subprocess subprocesses sums suspected suspicion switch symbol sync
-syncify sys system takeover tally target task text then there thing this thread threadsafe throttling time timer times
-timing tls to token told tool top totals traceback tracer transfer transport turn unix unreachable unturned up usage
-users variables version view wait waiter waiting wake wanted watch watcher water window worker worst write writer
-writing
+asyncio at attached autojump awaiting back backend base begins begun belonging binding blind block blocked blocking
+body bridge buffers busy call callbacks called callee calls cancel cancelled cause cell change check child children
+choice chooser circumstances claims class cli client clock code collect command connection constants context core
+coroutine count counted counters cpu create current data datagram deadlock debugger default description descriptor
+details died direction dladdr1 doing drawing driver dump eager edges end ended ending entry environment epoll error
+evaluator event everywhere evidence executor exit expected extra factories failure fallbacks fast fastcall feed ffi
+figures file finalize finalizers first flow for fork found frame frames framing free functions futex future gil graph
+greenlet guard guarded gunicorn handle handover handshake hashing header held histogram holder hook http id idle in
+inbox info init inner input inside instruction interest interpreter interruption is item iterate iterator job json
+kept key keys kind last lasts later layout leaves left lib life limiter line linux listen listener listening live
+location lock log long lookup loop made main make manner many marks memory message meter method metric missing mod
+model moved mutex name named names native need nesting new no note noticed number object of on onlooker opcodes open
+opening option options origin other outbox output over own page painting pane panics park parker parking part parts
+pass pauses peek peers pending piece pile pin pinning pipe place plain policy poll poller pool pop position post
+private process processes procfs program protocol published push pushed queue raises ran read reader readiness reading
+ready real reason received record registry remote report request required reset reuse role run runner running runtime
+scheduling seconds seen seldom selector send sendfile sending served server serving session set share shared shortage
+shutdown sigaction sight sighting signal sleep slot snapshot socket soon source span spare spin stack stale stand
+standing start starter state statistics stop submits subprocess subprocesses sums suspected suspicion switch symbol
+sync syncify sys system takeover tally target task text then there thing this thread threadsafe throttling time timer
+times timing tls to token told tool top totals traceback tracer transfer transport turn unix unreachable unturned up
+usage users variables version view wait waiter waiting wake wanted watch watcher water window worker worst write
+writer writing
 """,
 )
 

@@ -21,7 +21,7 @@ from asyncio import constants, events, tasks
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from . import _native, environment, listening, pool, real_threads
+from . import _native, autojump, environment, listening, pool, real_threads
 from .contexts import loop_of_context
 from .log import logger
 from .private import loops as private
@@ -184,8 +184,10 @@ class EventLoop(
             raise RuntimeError("This event loop is already running")
         if self.rescue:
             self._prepare_rescue()
-        sleeper = None
-        if real_threads.is_replaced():
+        sleeper: Callable[[int, float | None], object] | None = None
+        if (clock := autojump.clock_of_run(self)) is not None:
+            sleeper = clock.wait
+        elif real_threads.is_replaced():
             sleeper = real_threads.sleeper()
             if self.rescue:
                 self.rescue = False

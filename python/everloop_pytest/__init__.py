@@ -2,11 +2,11 @@
 
 Every run of pytest imports this where everloop is installed. It is a package of its own, so that everloop itself is
 imported only once somebody asks for it: by `--everloop-block`, the ini option `everloop_block`, the marker
-`everloop_block`, or `--everloop`.
+`everloop_block`, `--everloop`, `--everloop-autojump`, or the fixture `everloop_autojump`.
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="have asyncio make everloops: for pytest-asyncio, anyio's plugin, unittest and asyncio.run in tests",
     )
+    group.addoption(
+        "--everloop-autojump",
+        action="store_true",
+        help="let the time of everloops jump to the next timer while there is nothing to do, in all tests",
+    )
     parser.addini("everloop_block", "the same as --everloop-block", default="")
 
 
@@ -42,11 +47,42 @@ def pytest_configure(config: pytest.Config) -> None:
         from everloop.takeover import make_everloops
 
         make_everloops()
+    if config.getoption("--everloop-autojump"):
+        from everloop.autojump import autojump
+
+        jumps = autojump()
+        jumps.__enter__()
+        config.add_cleanup(lambda: jumps.__exit__(None, None, None))
+
+
+@pytest.fixture
+def everloop_autojump() -> Iterator[None]:
+    """Lets the time of everloops that begin to run in this test jump to the next timer while there is nothing to do."""
+    from everloop.autojump import autojump
+
+    with autojump():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Sets the fixtures of a test up inside `everloop.no_blocking()`."""
+    return (yield from _watched(item, " while fixtures were set up"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Runs the test, without its fixtures, inside `everloop.no_blocking()`."""
+    """Runs the test inside `everloop.no_blocking()`."""
+    return (yield from _watched(item, ""))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Tears its fixtures down inside `everloop.no_blocking()`."""
+    return (yield from _watched(item, " while fixtures were torn down"))
+
+
+def _watched(item: pytest.Item, when: str) -> Generator[None]:
     seconds = _limit_of(item)
     if seconds is None:
         return (yield)
@@ -57,7 +93,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
             return (yield)
     except everloop.BlockingError as error:
         report = str(error)
-    pytest.fail(f"a step blocked the event loop; the limit is {seconds:g} s\n\n{report}", pytrace=False)
+    pytest.fail(f"a step blocked the event loop{when}; the limit is {seconds:g} s\n\n{report}", pytrace=False)
 
 
 def _limit_of(item: pytest.Item) -> float | None:
