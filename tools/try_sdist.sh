@@ -9,7 +9,8 @@ built=target/try-sdist
 rm -rf "$built"
 mkdir -p "$built"
 
-# the crates of this tree and of the archive are the same: what is built of others need not be built twice
-env -u PYO3_PYTHON CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}" \
+# From nothing, in pip's own directory: the files of the archive are of one old date, so cargo would take what an earlier
+# archive was built to for the newest.
+env -u PYO3_PYTHON -u CARGO_TARGET_DIR \
     "$interpreter" -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir "$built" "$directory"/everloop-*.tar.gz
 tools/try_wheel.sh "$built" "$interpreter"
