@@ -8,7 +8,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from .log import logger
 
@@ -31,34 +31,38 @@ OFF = ("0", "false", "no", "off")
 REPORTS = ("off", "text", "json")  # as `_native.set_report_mode` counts them
 
 
-class Kind(NamedTuple):
-    """What an option may be set to."""
+class Kind:
+    """What an option may be set to.
 
-    allowed: str  # after "give it"
-    values: str  # the same, as short as it fits into a table
-    read: Callable[[str], Any]  # what a word means; ValueError: nothing
-    is_switch: bool = False  # its name alone means on
+    Args:
+        allowed: The values, after "give it".
+        values: The same, as short as it fits into a table.
+        read: What a word means; ValueError: nothing.
+        is_switch: True if the option's name alone means on.
+    """
+
+    def __init__(self, allowed: str, values: str, read: Callable[[str], Any], is_switch: bool = False) -> None:
+        self.allowed, self.values, self.read, self.is_switch = allowed, values, read, is_switch
 
 
-class Option(NamedTuple):
-    """An option."""
+class Option:
+    """An option.
 
-    name: str
-    kind: Kind
-    unset: Any  # its value where nobody sets it; None: something that `default` tells
-    default: str  # that, for people
-    meaning: str
-    is_of_loop: bool = False
+    Args:
+        name: Its name.
+        kind: What it may be set to.
+        unset: Its value where nobody sets it; None: something that `default` tells.
+        default: That, for people.
+        meaning: What it is for.
+        is_of_loop: True if it is an argument and an attribute of a loop.
 
-    @property
-    def variable(self) -> str:
-        """The variable of the environment."""
-        return f"EVERLOOP_{self.name.upper()}"
+    `variable` is that of the environment, `flag` the option of the command.
+    """
 
-    @property
-    def flag(self) -> str:
-        """The option of the command."""
-        return f"--{self.name.replace('_', '-')}"
+    def __init__(self, name: str, kind: Kind, unset: Any, default: str, meaning: str, is_of_loop: bool = False) -> None:
+        self.name, self.kind, self.unset, self.default = name, kind, unset, default
+        self.meaning, self.is_of_loop = meaning, is_of_loop
+        self.variable, self.flag = f"EVERLOOP_{name.upper()}", f"--{name.replace('_', '-')}"
 
     def read(self, text: str, where: str) -> Any:
         """What a text means that stands `where`.

@@ -118,7 +118,9 @@ def _run_spec(spec: ModuleSpec, argument: str) -> None:
     if code is None:
         _fail(f"No code object available for {spec.name}", 1)
     sys.argv[0] = argument
-    names = {"__file__": spec.origin, "__cached__": spec.cached, "__loader__": loader, "__package__": spec.parent}
+    names = {"__file__": spec.origin, "__loader__": loader, "__package__": spec.parent}
+    if sys.version_info < (3, 15):
+        names["__cached__"] = spec.cached
     _run(lambda: code, __spec__=spec, **names)
 
 
