@@ -191,28 +191,28 @@ def test_a_rescued_step_that_blocks_on_is_told_of_again(rescuing_loop, gate, rep
         assert "a step has been blocked for " in report["text"]
 
 
-def test_short_steps_that_keep_a_turn_are_counted_to_its_end(watched, reports):
+def test_short_steps_that_keep_a_turn_are_counted_to_its_end(loop, reports):
     def first():
-        time.sleep(0.002)
+        time.sleep(0.004)
 
     def then():
-        spin(0.002)
+        spin(0.004)
 
     async def main():
-        for call in (first, then):
-            for _ in range(60):
-                watched.call_soon(call)
+        for call, count in ((first, 50), (then, 100)):
+            for _ in range(count):
+                loop.call_soon(call)
         await asyncio.sleep(0)
 
-    watched.run_until_complete(main())
+    loop.run_until_complete(main())
     wait_until(lambda: reports("ended"), "the report")
     begin, end = reports("blocked")[0], reports("ended")[0]
     total = [sum(line["seconds"] for line in report["lines"]) for report in (begin, end)]
     assert (begin["number"], begin["cause"]["kind"], end["cause"]["kind"]) == (end["number"], "steps", "steps")
-    assert [line["function"] for line in begin["lines"]] == ["first"]
+    assert "first" in {line["function"] for line in begin["lines"]}
     assert {"first", "spin"} <= {line["function"] for line in end["lines"]}
-    assert total[1] > 3 * total[0]
-    assert end["cause"]["count"] > 3 * begin["cause"]["count"]
+    assert total[1] > 2 * total[0]
+    assert end["cause"]["count"] > 2 * begin["cause"]["count"]
 
 
 def test_the_threshold_is_slow_callback_duration(loop, reports):
