@@ -114,6 +114,22 @@ def test_generators_and_coroutines_are_frames_of_the_stack(gate):
         assert blocked.read() == blocked.told()
 
 
+def test_what_the_interpreter_puts_below_an_init_is_not_shown(gate):
+    class Waits:
+        def __init__(self, waits):
+            if waits:
+                gate.wait()
+
+    def outer():
+        # The interpreter has its quick way after some calls.
+        for waits in [False] * 1000 + [True]:
+            Waits(waits)
+
+    with Blocked(gate, outer) as blocked:
+        assert names(blocked.read())[:3] == ["wait", "__init__", "outer"]
+        assert blocked.read() == blocked.told()
+
+
 @pytest.mark.parametrize("file", ["größe.py", "Ω/名前.py", "🐍/größe.py", "x" * 900 + "ß.py"])
 def test_names_that_are_not_ascii_are_read(gate, file):
     scope = {"gate": gate}

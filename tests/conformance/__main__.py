@@ -45,7 +45,7 @@ def main():
 
 def run_suites(ours, options):
     """Runs the suites and prints what came of them; returns the exit status."""
-    rescue = bool(environment.rescue())
+    rescue = bool(environment.value_of("rescue"))
     print(f"{ours.name} {'with rescue ' if rescue else ''}on CPython {platform.python_version()}", flush=True)
     cache = options.cache.resolve() / platform.python_version()
     rows, lost, unavailable = [], 0, []

@@ -32,6 +32,15 @@ pub struct Frame {
     pub instruction: usize,
 }
 
+impl Frame {
+    /// True for what the interpreter itself puts below an `__init__` that it calls in its quick way, to throw the result
+    /// away (`_Py_InitCleanup`): it has no line, and its file has the name of the function. The interpreter does not
+    /// show it either.
+    fn is_internal(&self) -> bool {
+        self.line == 0 && self.file == "__init__" && self.function == "__init__"
+    }
+}
+
 /// The most frames that are read, whatever is asked for.
 const MOST_FRAMES: usize = 10_000;
 
@@ -69,7 +78,9 @@ impl Reader {
         if !self.is_unchanged(thread, top, &headers)? {
             return None;
         }
-        headers.iter().filter(|header| header.has_code()).map(|header| self.frame(header, &codes)).collect()
+        let frames: Option<Vec<_>> =
+            headers.iter().filter(|header| header.has_code()).map(|header| self.frame(header, &codes)).collect();
+        Some(frames?.into_iter().filter(|frame| !frame.is_internal()).collect())
     }
 
     /// The address of the innermost frame of a thread, 0 for none, of what was read of its state. None: the thread is

@@ -102,6 +102,25 @@ fn texts_of_every_width_are_read_and_long_ones_are_cut() {
 }
 
 #[test]
+fn what_the_interpreter_puts_below_an_init_is_left_out() {
+    for version in VERSIONS {
+        let mut world = World::new(version);
+        let texts = ["__init__"; 3].map(|name| world.text(name));
+        // A place without a line.
+        let internal = world.code(texts, 1, &[0x80 | 15 << 3 | 3]);
+        let (outer, inner) = (world.function("a.py", "outer", 1), world.function("__init__", "__init__", 5));
+        let outer = world.frame(outer, 0, 0);
+        let below = world.frame(internal, 1, outer);
+        let top = world.frame(inner, 0, below);
+        world.interpreter(0, &[(7, top)], 0);
+        let (reader, thread) = seen(&world, 7);
+        let frames = reader.stack(&thread, 10).expect("a stack");
+        // A file may have such a name, and then its functions have lines.
+        assert_eq!(lines(&frames), [("__init__", "__init__", "made.__init__", 5), ("a.py", "outer", "made.outer", 1)]);
+    }
+}
+
+#[test]
 fn a_string_of_a_subclass_may_lie_over_two_pages() {
     for version in VERSIONS {
         for before in (8..80).step_by(8) {
