@@ -1,6 +1,7 @@
 """A loop that serves says once that anyio's own pool stands still, and what would help; and nothing else."""
 
 import asyncio
+import json
 import threading
 import time
 
@@ -78,6 +79,26 @@ def test_requests_that_lock_each_other_out_are_told_of_once_with_what_helps(capl
     assert "calls wait for a thread" in text
     assert "EVERLOOP_ANYIO_POOL=1" in text
     assert looks
+
+
+@pytest.mark.parametrize("form", ["json", "off"])
+def test_it_is_told_in_the_form_of_reports(caplog, form):
+    connections = threading.Semaphore(POOL)
+
+    async def main():
+        async with await serve():
+            tasks = await many(connections)
+            await until(lambda: anyio_shortage._is_told)
+            for _ in tasks:
+                connections.release()
+            await asyncio.gather(*tasks)
+
+    everloop.set_report(form)
+    try:
+        everloop.run(main())
+    finally:
+        everloop.set_report("text")
+    assert [json.loads(text)["state"] for text in texts(caplog)] == ["message"] * (form == "json")
 
 
 @pytest.mark.parametrize("work", ["sleeps", "waits, and nobody queues", "waits in turn"])

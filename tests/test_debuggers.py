@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from support import hand_offs, wait_until
+from support import hand_offs, run_script, wait_until
 
 monitoring = sys.monitoring
 DEBUGGER = monitoring.DEBUGGER_ID
@@ -268,3 +268,22 @@ def test_what_stops_nobody_keeps_no_step_from_being_rescued(rescuing_loop, tool)
     with tool():
         rescuing_loop.run_until_complete(main())
     assert rescuing_loop.statistics()["rescues"] == 1
+
+
+def test_who_only_stands_around_the_start_of_threads_has_not_replaced_them():
+    """debugpy does so, and may be there before everloop is."""
+    process = run_script(
+        """
+        import _thread
+        start = _thread.start_new_thread
+        _thread.start_new_thread = lambda *args: start(*args)
+        import everloop
+        from everloop import real_threads
+
+        async def main():
+            return await everloop.to_thread(real_threads.is_replaced), everloop.running_loop().rescue
+
+        print(everloop.run(main(), rescue=True))
+        """
+    )
+    assert (process.stdout, process.stderr) == ("(False, True)\n", "")

@@ -20,10 +20,11 @@ from test_servers import need
 ASK = "import asyncio, everloop\nasync def ask(): return everloop.running_loop()\n"
 
 
-def run(folder, *words, **variables):
+def run(folder, *words, commands="", **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")}
     process = subprocess.Popen(
         [sys.executable, *words],
+        stdin=PIPE,
         stdout=PIPE,
         stderr=STDOUT,
         text=True,
@@ -32,7 +33,7 @@ def run(folder, *words, **variables):
         start_new_session=True,
     )
     try:
-        output = process.communicate(timeout=PATIENCE - 5)[0]
+        output = process.communicate(commands, timeout=PATIENCE - 5)[0]
     finally:
         with contextlib.suppress(ProcessLookupError):  # those that it has started, too
             os.killpg(process.pid, signal.SIGKILL)
@@ -149,6 +150,38 @@ def test_what_cannot_work_in_a_notebook_is_not_advised_there(tmp_path):
     assert "everloop.run() cannot be called from a running event loop: await the coroutine instead" in output
     assert output.count("In a notebook, hand the coroutine to everloop.LoopThread().run(...), or start the kernel") == 2
     assert "with everloop.run()" not in output
+
+
+# ---- debuggers
+
+STOPS = """
+async def main():
+    number = 6
+    breakpoint()
+    print("goes on", type(everloop.running_loop()).__module__)
+asyncio.run(main())
+"""
+
+
+def test_a_breakpoint_stops_under_the_command(tmp_path):
+    write(tmp_path, program=STOPS)
+    status, output = run(tmp_path, "-m", "everloop", "program.py", commands="p number * 7\nc\n")
+    assert (status, "42\n" in output, "goes on everloop.loop\n" in output) == (0, True, True), output
+
+
+def test_the_command_stands_after_pdb(tmp_path):
+    write(tmp_path, program="async def main():\n    print('main', everloop.running_loop().rescue)\nasyncio.run(main())")
+    words = "-m", "pdb", "-c", "continue", "-m", "everloop", "program.py"
+    _, output = run(tmp_path, *words, commands="q\n", EVERLOOP_RESCUE="1")
+    assert "main True\n" in output
+
+
+def test_the_command_stands_after_debugpy(tmp_path):
+    need("debugpy")
+    write(tmp_path, program="async def main():\n    print('main', everloop.running_loop().rescue)\nasyncio.run(main())")
+    words = "-m", "debugpy", "--listen", "127.0.0.1:0", "-m", "everloop", "--rescue", "program.py"
+    status, output = run(tmp_path, *words)
+    assert (status, "main True\n" in output) == (0, True), output
 
 
 # ---- workers

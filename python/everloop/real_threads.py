@@ -46,7 +46,10 @@ def own_ident() -> int:
 
 def is_replaced() -> bool:
     """True if the threads that the program starts are none of the system's."""
-    return _thread.start_new_thread is not _system.start_new_thread
+    # Debuggers put a function of theirs around `start_new_thread`, and what it starts is a thread all the same: whoever
+    # starts something else must say, too, which one runs.
+    replaced = _thread.start_new_thread is not _system.start_new_thread
+    return replaced and not isinstance(_thread.get_ident, types.BuiltinFunctionType)
 
 
 def replaced_by() -> str:

@@ -15,7 +15,7 @@ from ..log import logger
 from .painting import painted, paints
 from .record import VERSION
 
-__all__ = ["is_wanted", "set_report", "switch_form", "write"]
+__all__ = ["is_wanted", "set_report", "switch_form", "tell", "write"]
 
 
 def switch_form() -> None:
@@ -69,6 +69,12 @@ def write(level: int, text: str, record: dict[str, Any] | None = None) -> None:
         logger.log(level, "%s", message, extra=extra)
     elif logger.filter(log_record := logger.makeRecord(logger.name, level, __file__, 0, "%s", (painted(text),), None)):
         last.handle(log_record)
+
+
+def tell(level: int, text: str) -> None:
+    """Writes a message that is part of the report: not where none is wanted."""
+    if is_wanted(level):
+        write(level, text)
 
 
 def _form() -> str:

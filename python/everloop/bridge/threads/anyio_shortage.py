@@ -6,9 +6,11 @@ tells why. So a loop that serves looks at anyio's default limiter once a second,
 """
 
 import collections
+import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ... import loop as loops
@@ -25,6 +27,8 @@ _LIBRARY = os.path.dirname(os.__file__)
 Seen = frozenset[int]
 
 _is_told = False
+# What writes reports, in the form that was asked for. It stands above, and so is put here.
+tell: Callable[[int, str], object] = logger.log
 
 
 def begin(loop: Any) -> None:
@@ -57,12 +61,13 @@ def look(limiter: Any, before: Seen) -> Seen:
         return seen
     _is_told = True
     [((file, line, function), count)] = lines.most_common(1)
-    logger.warning(
-        "all %d threads of anyio's pool have waited for a second for other threads of this process, %d of them at "
-        "%s:%d in %s, while %d calls wait for a thread. If these hold what the threads wait for, as requests do inside "
-        "a dependency with `yield`, nothing moves until a time-out. On everloop's threads they go on: set "
-        "EVERLOOP_ANYIO_POOL=1, start the program with `python -m everloop`, or call everloop.replace_anyio_pool()",
-        *(statistics.borrowed_tokens, count, file, line, function, statistics.tasks_waiting),
+    tell(
+        logging.WARNING,
+        f"all {statistics.borrowed_tokens} threads of anyio's pool have waited for a second for other threads of this "
+        f"process, {count} of them at {file}:{line} in {function}, while {statistics.tasks_waiting} calls wait for a "
+        "thread. If these hold what the threads wait for, as requests do inside a dependency with `yield`, nothing "
+        "moves until a time-out. On everloop's threads they go on: set EVERLOOP_ANYIO_POOL=1, start the program with "
+        "`python -m everloop`, or call everloop.replace_anyio_pool()",
     )
     return seen
 
