@@ -107,7 +107,7 @@ def times(work: Callable[[int], object], size: int = 1) -> int:
         begun = time.thread_time()
         work(size)
         took = time.thread_time() - begun
-        if took > 0.02:
+        if took > 0.04:
             return int(size * TIME[0] * 1.3 / took) + 1
         size *= 4
 
