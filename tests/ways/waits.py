@@ -303,7 +303,7 @@ def popen_read():
 @way("pipe", advised="to_thread")
 def for_line_in_process():
     process = subprocess.Popen(["sleep", str(TIME[0])], stdout=subprocess.PIPE)
-    for _ in process.stdout:  # here process.stdout
+    for _ in process.stdout:  # here process.stdout or for _ in process.stdout
         pass
     process.stdout.close()
     process.wait()

@@ -48,7 +48,8 @@ class Way:
 
 
 def way(*kinds: str, advised: str | None = None, on: Any = None, like: Any = None, at: Any = None) -> Any:
-    """Makes a way of a function. The lines that are to blame have the comment `# here`, and what is called after that.
+    """Makes a way of a function. The lines that are to blame have the comment `# here`, and after that what is
+    called there, in one spelling `or` another.
 
     `on` is what the cause names, or a function that tells it afterwards. The lines are those of `like`, if it is given
     (a function, or a list of them), or the one that is given: file and number.
@@ -83,7 +84,7 @@ def marked(function: Callable[..., Any], mark: str = "here") -> tuple[list[tuple
         (number, found[1]) for number, line in enumerate(source, first) if (found := re.search(f"# {mark}(.*)", line))
     ]
     return [(file, number) for number, _ in found], [
-        call for _, text in found if (call := text.partition("#")[0].strip())
+        call for _, text in found for call in text.partition("#")[0].strip().split(" or ") if call
     ]
 
 

@@ -163,6 +163,7 @@ pub fn thing(call: SystemCall) -> Thing {
         Role::Connect => at_address(second, third).unwrap_or_else(|| descriptor(0)),
         Role::SendTo => at_address(fifth, sixth).unwrap_or_else(|| descriptor(0)),
         Role::AnyChild if first == u64::from(libc::P_PID) => Thing::new(Kind::Child, names::process(second as i32)),
+        Role::AnyChild if first == u64::from(libc::P_PIDFD) => descriptor(1),
         Role::AnyChild => Thing::new(Kind::Child, None),
         Role::Child => Thing::new(Kind::Child, names::process(first as i32)),
         Role::Other => named(),

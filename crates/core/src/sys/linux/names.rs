@@ -77,6 +77,7 @@ pub fn descriptor(number: i32) -> Option<Thing> {
     Some(match name.split_once(":[") {
         Some(("socket", inode)) => socket(number, inode.trim_end_matches(']')),
         Some(("pipe", _)) => Thing::new(Kind::Pipe, None),
+        Some(("pidfd", _) | ("anon_inode", "pidfd]")) => Thing::new(Kind::Child, process_behind(number)),
         _ => match name.strip_prefix("anon_inode:") {
             Some("[eventpoll]") => any_of(watched(number)),
             Some(other) => Thing::new(Kind::Call, other.trim_matches(['[', ']']).to_owned()),
@@ -104,6 +105,12 @@ pub fn watched(epoll: i32) -> Option<Vec<i32>> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).ok()?;
     let number = |line: &str| line.strip_prefix("tfd:")?.split_whitespace().next()?.parse().ok();
     Some(text.lines().filter_map(number).collect())
+}
+
+/// The name and number of the process that a descriptor stands for; None: it has ended, or the kernel does not tell.
+fn process_behind(descriptor: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    process(text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?)
 }
 
 /// A socket, by its descriptor and its number.
@@ -181,6 +188,16 @@ mod tests {
     /// The bytes of an address of this family.
     fn bytes(family: c_int, rest: &[u8]) -> Vec<u8> {
         [&(family as u16).to_ne_bytes(), rest].concat()
+    }
+
+    #[test]
+    fn a_descriptor_that_stands_for_a_process_is_named_by_it() {
+        let this = std::process::id() as i32;
+        // SAFETY: it takes two numbers, and answers with a descriptor that is ours, or with -1 where there is none.
+        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, this, 0) } as i32;
+        if opened >= 0 {
+            assert_eq!(descriptor(opened), Some(Thing::new(Kind::Child, process(this))));
+        }
     }
 
     #[test]
