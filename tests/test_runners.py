@@ -29,7 +29,7 @@ def run(folder, *words, commands="", **variables):
         stderr=STDOUT,
         text=True,
         cwd=folder,
-        env={**environment, **variables},
+        env={**environment, "HOME": str(folder), **variables},
         start_new_session=True,
     )
     try:

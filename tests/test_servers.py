@@ -132,7 +132,7 @@ def serve(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**environment, "PYTHONUNBUFFERED": "1", **variables},
+            env={**environment, "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1", **variables},
             start_new_session=True,
         )
         served.append(Served(process, address))
