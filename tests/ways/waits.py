@@ -1,5 +1,6 @@
 """Ways to wait: for a time, for other threads and processes, for files and sockets."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import ctypes
@@ -376,12 +377,12 @@ def flock():
 
 
 @way("lock", on="fcntl", advised="to_thread")
-def file_lock():
+async def file_lock():
     # A lock of fcntl(2) is the process's: another process has it.
     path = os.path.join(FOLDER, "fcntl")
     keeps = f"import fcntl, sys, time; f = open({path!r}, 'w'); fcntl.lockf(f, 2); print(flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", keeps], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdout.read(1)
+    await asyncio.to_thread(process.stdout.read, 1)
     later(process.stdin.close)
     with open(path, "w") as file:
         seen["last"] = process
