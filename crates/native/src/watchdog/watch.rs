@@ -470,15 +470,18 @@ impl Watch {
                     continue;
                 }
                 let report_after = self.report_after();
-                let Some(block) = seen.aside(times.serial) else {
-                    // From here on it is looked at.
+                if seen.aside(times.serial).is_none() {
+                    // From here on it is looked at. A watchdog that comes late may not come again in time.
                     let key = BlockKey::Aside(times.serial);
                     let who = Suspected { key, since: times.since, thread: member.thread };
                     let mut block = Block::new(who, report_after, seen.overslept);
                     block.put_aside(times.serial);
+                    if now.saturating_sub(times.since) >= report_after && !self.shared.baton.is_resuming(member.id()) {
+                        block.add_aside(now);
+                    }
                     seen.asides.push((member.id(), block));
-                    continue;
-                };
+                }
+                let Some(block) = seen.aside(times.serial).filter(|block| block.has_looks()) else { continue };
                 if seen.reports.is_aside_due(found, relief_starts, now, report_after) {
                     let verdict = NamedVerdict::new(block, now, report_after);
                     if verdict.charged >= report_after {
