@@ -20,9 +20,9 @@ choice chooser circumstances claims class cli client clock code collect command 
 coroutine count counted counters cpu create current data datagram deadlock debugger default description descriptor
 details died direction dladdr1 doing drawing driver dump eager edges end ended ending entry environment epoll error
 evaluator event everywhere evidence executor exit expected extra factories failure fallbacks fast fastcall feed ffi
-figures file finalize finalizers first flow for fork found frame frames framing free functions futex future gil graph
-greenlet guard guarded gunicorn handle handover handshake hashing header held histogram holder hook http id idle in
-inbox info init inner input inside instruction interest interpreter interruption is item iterate iterator job json
+figures file filled finalize finalizers first flow for fork found frame frames framing free functions futex future gil
+graph greenlet guard guarded gunicorn handle handover handshake hashing header held histogram holder hook http id idle
+in inbox info init inner input inside instruction interest interpreter interruption is item iterate iterator job json
 kept key keys kind last lasts later layout leaves left lib life limiter line linux listen listener listening live
 location lock log long lookup loop made main make manner many marks memory message meter method metric missing mod
 model moved mutex name named names native need nesting new no note noticed number object of on onlooker opcodes open

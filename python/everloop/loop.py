@@ -404,6 +404,9 @@ class EventLoop(
         private.log_slow_callback(handle, seconds)
 
 
+private.fill_slots(EventLoop)
+
+
 def live_loops() -> list[EventLoop]:
     """The loops of this process that are not closed."""
     return [loop for loop in list(_live_loops) if not loop.is_closed()]

@@ -7,7 +7,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock, try_look};
 
 /// A queue that any thread may push to and the holder of the baton empties.
 pub struct Inbox<T> {
-    /// Written by any thread, emptied by the holder. Held for a push or a swap only.
+    /// Written by any thread, emptied by the holder. Held while items are moved, and no longer.
     items: Mutex<Vec<T>>,
     /// True if `items` may hold something: set by pushers after the push, cleared by the holder before it looks.
     /// The pusher next looks whether the loop sleeps, and the loop looks here after it said that it would: a fence on
@@ -39,10 +39,11 @@ impl<T> Inbox<T> {
         self.filled.load(Ordering::SeqCst)
     }
 
-    /// Moves everything into `into`, which keeps its capacity from turn to turn.
-    pub fn take(&self, into: &mut Vec<T>) {
+    /// Hands everything over, in its order. `take` pushes nothing here and drops nothing; the memory stays for the next
+    /// burst.
+    pub fn take(&self, take: impl FnMut(T)) {
         if self.filled.swap(false, Ordering::SeqCst) {
-            std::mem::swap(&mut *lock(&self.items), into);
+            lock(&self.items).drain(..).for_each(take);
         }
     }
 
@@ -64,7 +65,7 @@ mod tests {
             inbox.push(n);
         }
         let mut taken = Vec::new();
-        inbox.take(&mut taken);
+        inbox.take(|item| taken.push(item));
         assert_eq!(taken, [0, 1, 2, 3, 4]);
         assert!(!inbox.is_filled());
     }
@@ -78,10 +79,8 @@ mod tests {
                 let inbox = &inbox;
                 scope.spawn(move || (0..1000).for_each(|n| inbox.push((thread, n))));
             }
-            let mut batch = Vec::new();
             while got.len() < 4000 {
-                inbox.take(&mut batch);
-                got.append(&mut batch);
+                inbox.take(|item| got.push(item));
             }
         });
         for thread in 0..4 {

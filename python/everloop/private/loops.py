@@ -20,6 +20,7 @@ __all__ = [
     "can_start_tls",
     "check_socket",
     "early_bytes",
+    "fill_slots",
     "log_slow_callback",
     "note_executor_shut",
     "run_handle",
@@ -176,6 +177,35 @@ class Fallbacks:
         None,
     )
     _internal_fds: Any = _attribute("_internal_fds", "how many descriptors are the loop's own", _SIGNALS, 0)
+
+
+class _Filled:
+    """A slot of a loop, or what stands in where asyncio does not fill it."""
+
+    def __init__(self, slot: Any, instead: _Missing) -> None:
+        self._slot = slot
+        self._instead = instead
+
+    def __get__(self, loop: Any, owner: type) -> Any:
+        if loop is None:
+            return self
+        try:
+            return self._slot.__get__(loop, owner)
+        except AttributeError:
+            return self._instead.__get__(loop, owner)
+
+    def __set__(self, loop: Any, value: Any) -> None:
+        self._slot.__set__(loop, value)
+
+    def __delete__(self, loop: Any) -> None:
+        self._slot.__delete__(loop)
+
+
+def fill_slots(loop_class: type) -> None:
+    """What stands in for an attribute is behind the slot of that name, and would not be found."""
+    for name in LOOP_ATTRIBUTES:
+        if name in vars(Fallbacks):
+            setattr(loop_class, name, _Filled(vars(loop_class)[name], vars(Fallbacks)[name]))
 
 
 EXECUTOR_SHUT = Name(

@@ -1,6 +1,5 @@
 """A private name of others: its place, its use, and what is lost where it is missing."""
 
-import platform
 from types import CodeType
 from typing import Any
 
@@ -52,6 +51,8 @@ class Name:
     def tell_loss(self) -> None:
         """Says what is lost, once in the life of the process."""
         if not self._is_told:
+            import platform  # not with everloop itself: that starts sooner
+
             self._is_told = True
             logger.warning(
                 "%s, which is private, is missing or has changed (%s %s): %s. A newer everloop may know this version",

@@ -5,7 +5,6 @@ a program has set up no logging at all, and `logging` itself would write the bar
 done here, painted if it is a terminal.
 """
 
-import json
 import logging
 import os
 from typing import Any, Literal
@@ -62,6 +61,8 @@ def write(level: int, text: str, record: dict[str, Any] | None = None) -> None:
     if _form() == "json":
         told = record or {"version": VERSION, "state": "message", "level": logging.getLevelName(level).lower(),
                           "pid": os.getpid(), "text": text}  # fmt: skip
+        import json  # not with everloop itself: that starts sooner
+
         message = json.dumps(told, default=repr)
     extra = None if record is None else {"everloop": record}
     last = logging.lastResort

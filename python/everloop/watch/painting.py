@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import sys
-import urllib.parse
 
 __all__ = ["painted", "paints"]
 
@@ -53,5 +52,7 @@ def _link(file: str, number: str) -> str:
     path = os.path.abspath(file)
     if not os.path.exists(path):
         return f"{file}:{number}"
+    import urllib.parse  # not with everloop itself: that starts sooner
+
     address = f"file://{socket.gethostname()}{urllib.parse.quote(path)}#{number}"
     return f"\x1b]8;;{address}\x1b\\{file}:{number}\x1b]8;;\x1b\\"

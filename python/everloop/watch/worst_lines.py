@@ -1,7 +1,6 @@
 """`worst_lines()`: the lines that blocked longest, in a list or as a table."""
 
 import atexit
-import json
 import os
 import sys
 from typing import Any, TextIO
@@ -85,6 +84,8 @@ def print_worst_lines(count: int = 10, file: TextIO | None = None) -> None:
     """
     lines = worst_lines(count)
     if environment.REPORTS[_native.report_mode()] == "json":
+        import json  # not with everloop itself: that starts sooner
+
         text = json.dumps({"version": VERSION, "state": "worst", "pid": os.getpid(), "lines": lines}, default=repr)
     else:
         text = "\n".join(_table(lines))

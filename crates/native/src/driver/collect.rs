@@ -18,17 +18,12 @@ impl Driver<'_> {
         if !self.this().queues.inbox.is_filled() {
             return;
         }
-        let mut posts = mem::take(&mut self.posts);
-        self.this().queues.inbox.take(&mut posts);
         self.on_turn(|turn| {
-            for post in posts.drain(..) {
-                match post {
-                    Post::Soon(handle) => turn.push(handle),
-                    Post::At(when, handle) => turn.timers.insert(when, handle),
-                }
-            }
+            self.this().queues.inbox.take(|post| match post {
+                Post::Soon(handle) => turn.push(handle),
+                Post::At(when, handle) => turn.timers.insert(when, handle),
+            });
         });
-        self.posts = posts;
         self.share.hear();
     }
 

@@ -1,6 +1,6 @@
 //! The state of one thread that turns a loop.
 
-use crate::event_loop::{LoopCore, Post};
+use crate::event_loop::LoopCore;
 use crate::handle::Handle;
 use crate::handoff::pinning;
 use crate::member::Member;
@@ -24,8 +24,6 @@ pub struct Driver<'py> {
     pub(super) poller: Arc<Poller>,
     /// The files that the last poll has found ready, until they are queued.
     pub(super) events: Events,
-    /// Empty between two uses: memory for what comes out of the inbox.
-    pub(super) posts: Vec<Post>,
     pub(super) greenlets: pinning::GreenletWatch<'py>,
     /// The program's own way to sleep, at home, if it has set one.
     pub(super) sleeper: Option<Bound<'py, PyAny>>,
@@ -52,7 +50,6 @@ impl<'py> Driver<'py> {
             member,
             poller: core.get().shared.poller().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?,
             events: Events::default(),
-            posts: Vec::new(),
             greenlets: pinning::GreenletWatch::new(py)?,
             sleeper,
             share: LockShare::default(),

@@ -37,7 +37,7 @@ impl LoopCore {
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);
         let mut posts = Vec::new();
-        this.queues.inbox.take(&mut posts);
+        this.queues.inbox.take(|post| posts.push(post));
         // A loop that is closed does not run: nobody is inside `turn`.
         let queued = ffi::peek(&this.queues.turn, slf.py(), Turn::take_all);
         let watched = {

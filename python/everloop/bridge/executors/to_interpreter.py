@@ -8,8 +8,6 @@ import asyncio
 import concurrent.futures
 import importlib
 import os
-import pickle
-import platform
 import sys
 import weakref
 from collections.abc import Callable
@@ -57,10 +55,14 @@ async def to_interpreter[**P, R](f: Callable[P, R], /, *args: P.args, **kwargs: 
     """
     check_function("to_interpreter", f)
     if sys.version_info < (3, 14):
+        import platform
+
         raise RuntimeError(
             f"everloop.to_interpreter() needs CPython 3.14 or newer, and this is {platform.python_version()}; use "
             "everloop.to_process(), or everloop.to_executor() with a ProcessPoolExecutor"
         )
+    import pickle  # not with everloop itself: that starts sooner
+
     try:
         payload = pickle.dumps((args, kwargs))
     except Exception as error:
@@ -154,6 +156,8 @@ class _TracebackOverThere(Exception):
 
 def _unpack(f: Callable[..., Any], reply: bytes) -> Any:
     """The result of the function, or its exception."""
+    import pickle
+
     kind, payload, summary, text = pickle.loads(reply)
     if kind == "returned":
         if payload:
