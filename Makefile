@@ -21,7 +21,7 @@ export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare picture bench test test-rust test-python conformance fuzz lint lint-rust lint-python clean \
+.PHONY: help setup run compare picture bench test test-rust test-python servers conformance fuzz lint lint-rust lint-python clean \
         api wheels build-wheels sdist check-wheels try-wheels try-sdist
 .DEFAULT_GOAL := help
 
@@ -84,6 +84,10 @@ test-rust: setup  ## the pure crate: unit tests, properties, simulated loops, an
 
 test-python: setup  ## the loop, through Python
 	$(python) -m pytest $(PYTEST)
+
+servers: setup  ## every server, test runner, notebook and worker of docs/servers.md, which it installs
+	$(python) -m pip install --quiet --disable-pip-version-check --group servers
+	$(python) -m pytest tests/test_servers.py tests/test_runners.py
 
 # SUITE=, MODULE= (a name or a pattern) choose; RESCUE=1 turns rescue on. On another CPython: VENV=.venv-3.12 PYTHON=...
 conformance: setup  ## other people's tests that only the stock loop passes (SUITE=, MODULE=, RESCUE=1)
