@@ -21,8 +21,8 @@ export PYO3_PYTHON := $(abspath $(python))
 
 rust_sources := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 
-.PHONY: help setup run compare picture bench test test-rust test-python servers conformance fuzz lint lint-rust lint-python clean \
-        api wheels build-wheels sdist check-wheels try-wheels try-sdist
+.PHONY: help setup run compare picture bench test test-rust test-python servers conformance fuzz lint lint-rust \
+        lint-python clean api wheels build-wheels sdist check-wheels try-wheels try-sdist
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
