@@ -476,6 +476,7 @@ impl Watch {
                     let who = Suspected { key, since: times.since, thread: member.thread };
                     let mut block = Block::new(who, report_after, seen.overslept);
                     block.put_aside(times.serial);
+                    block.wait_for_most(report_after);
                     if now.saturating_sub(times.since) >= report_after && !self.shared.baton.is_resuming(member.id()) {
                         block.add_aside(now);
                     }
