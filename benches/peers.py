@@ -19,6 +19,7 @@ from statistics import median
 
 import measure
 import micro
+from echo_server import Echo
 
 LOOPS = ("uvloop", "rloop", "blazio", "everloop")
 COUNT = 20_000
@@ -45,14 +46,6 @@ async def future(count: int) -> None:
 
 
 # -- echoes ---------------------------------------------------------------------------------------------------------
-
-
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
 
 
 class Asker(Echo):

@@ -121,6 +121,16 @@ def test_another_thread_that_holds_the_gil_while_the_loop_has_something_to_do_is
     assert place == "  --> <string>:6 in hold\n"
 
 
+def told_by(program):
+    """What the program prints once its GIL is free again, which was held until the first report came."""
+    with holding(program) as process:
+        process.stderr.readline()
+        let_go(process)
+        first, *rest = process.stdout.read().splitlines()
+    assert rest == ["over"]
+    return ast.literal_eval(first)
+
+
 def test_the_log_has_the_report_as_well_and_says_that_it_was_told():
     program = """
     import logging
@@ -141,13 +151,8 @@ def test_the_log_has_the_report_as_well_and_says_that_it_was_told():
         hold()
     run(main)
     """
-    with holding(program) as process:
-        process.stderr.readline()
-        let_go(process)
-        first, *rest = process.stdout.read().splitlines()
-    assert rest == ["over"]
     # The step was over before anybody could write that: whoever has run it tells its name.
-    assert ast.literal_eval(first) == [("blocked", True, "the other"), ("ended", True, "the other")]
+    assert told_by(program) == [("blocked", True, "the other"), ("ended", True, "the other")]
 
 
 def test_a_thread_that_has_ended_by_the_time_of_the_report_is_known_by_its_name():
@@ -169,12 +174,7 @@ def test_a_thread_that_has_ended_by_the_time_of_the_report_is_known_by_its_name(
         print(told)
     run(main)
     """
-    with holding(program) as process:
-        process.stderr.readline()
-        let_go(process)
-        first, *rest = process.stdout.read().splitlines()
-    assert rest == ["over"]
-    assert ast.literal_eval(first) == [("blocked", "the holder"), ("ended", "the holder")]
+    assert told_by(program) == [("blocked", "the holder"), ("ended", "the holder")]
 
 
 def test_what_is_written_as_the_program_ends_is_not_lost():

@@ -57,22 +57,27 @@ def test_a_loop_that_is_blocked_for_longer_than_the_limit_is_told_of(listen, loo
     assert other == (200, "ok\n")  # not for ten seconds
 
 
-def test_a_step_that_was_put_aside_blocks_nobody(listen, rescuing_loop, gate):
-    [address, _] = listen()
+def while_a_step_is_aside(loop, gate, look, *args):
+    """What `look` returns, which a thread calls while a step of the loop is aside at the gate."""
 
     async def block():
         gate.wait()
 
     async def main():
         task = asyncio.create_task(block())
-        while not rescuing_loop.statistics()["aside"]:
+        while not loop.statistics()["aside"]:
             await asyncio.sleep(0)
-        found = await asyncio.to_thread(ask, address, "/live?limit=5")
+        found = await asyncio.to_thread(look, *args)
         gate.open()
         await task
         return found
 
-    assert rescuing_loop.run_until_complete(main()) == (200, "ok\n")
+    return loop.run_until_complete(main())
+
+
+def test_a_step_that_was_put_aside_blocks_nobody(listen, rescuing_loop, gate):
+    [address, _] = listen()
+    assert while_a_step_is_aside(rescuing_loop, gate, ask, address, "/live?limit=5") == (200, "ok\n")
 
 
 def test_it_answers_while_c_code_holds_the_gil(tmp_path):
@@ -184,20 +189,8 @@ def test_the_stacks_of_a_loop_that_sleeps_say_so(listen, loop):
 @reading
 def test_the_stacks_of_a_loop_whose_step_is_aside_say_so(listen, rescuing_loop, gate):
     address = listen()[0]
-
-    async def block():
-        gate.wait()
-
-    async def main():
-        task = asyncio.create_task(block())
-        while not rescuing_loop.statistics()["aside"]:
-            await asyncio.sleep(0)
-        text = await asyncio.to_thread(ask_until, address, ": waits for files and timers\n")
-        gate.open()
-        await task
-        return text
-
-    text = rescuing_loop.run_until_complete(main())
+    words = ": waits for files and timers\n"
+    text = while_a_step_is_aside(rescuing_loop, gate, ask_until, address, words)
     home = next(lines[0] for lines in thread_texts(text) if f"thread {os.getpid()} " in lines[0])
     assert ", home of the loop of MainThread, with a step that is aside: waits for a pipe" in home
     [relief] = [lines[0] for lines in thread_texts(text) if lines[0].endswith(": waits for files and timers")]

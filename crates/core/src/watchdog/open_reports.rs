@@ -1,9 +1,9 @@
 //! Reports: when is one due of a step, and which are open.
 //!
-//! A step is reported once it has blocked for the time that the program has set (`report_after`), again while it goes on
-//! (`timing.rs`), and when that is over. While the report is open it stands here under what its step is known by: the heartbeat, while the step
-//! blocks its loop; the number of its release, once it is aside and blocks only itself. A step that is put aside while
-//! its report is open takes the report along, so that it is told of once.
+//! A step is reported once it has blocked for the time that the program has set (`report_after`), again while it goes
+//! on (`timing.rs`), and when that is over. While the report is open it stands here under what its step is known by: the
+//! heartbeat, while the step blocks its loop; the number of its release, once it is aside and blocks only itself. A step
+//! that is put aside while its report is open takes the report along, so that it is told of once.
 
 use crate::watchdog::timing::next_telling;
 use std::collections::HashMap;

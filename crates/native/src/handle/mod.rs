@@ -43,7 +43,8 @@ impl Call {
     }
 }
 
-/// The parts that change; none, in a handle that is free. Written by the thread that runs, cancels or makes the handle, under the GIL.
+/// The parts that change; none, in a handle that is free. Written by the thread that runs, cancels or makes the handle,
+/// under the GIL.
 #[derive(Default)]
 struct Body {
     /// None once the handle is cancelled.

@@ -9,8 +9,7 @@
 //!
 //! **The races.**
 //! - *Standard error is a pipe that nobody reads.* The deputy is stuck, and holds nothing meanwhile: the watchdog goes
-//!   on, texts past [`MOST`] are dropped, and
-//!   the end of the program waits for [`LAST_WORDS`] only.
+//!   on, texts past [`MOST`] are dropped, and the end of the program waits for [`LAST_WORDS`] only.
 //! - *The watchdog asks before the deputy sleeps.* `unpark` is kept for the next `park`.
 //! - *The watchdog ends while its deputy looks.* The deputy sees that at its next look. Another watchdog has another one.
 
