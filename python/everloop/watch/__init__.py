@@ -2,7 +2,7 @@
 
 from .output import tell
 from .report_writer import ReportWriter
-from .source import FOREIGN
+from .source import FOREIGN, is_own
 from .worst_lines import read_from
 
 __all__ = ["install"]
@@ -19,4 +19,4 @@ def install() -> None:
     _native.set_report_writer(writer)
     read_from(writer)
     _native.set_deadlock_error(deadlock_of_steps)
-    anyio_shortage.tell = tell
+    anyio_shortage.tell, anyio_shortage.is_own = tell, is_own

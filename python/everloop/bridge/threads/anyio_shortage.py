@@ -7,7 +7,6 @@ tells why. So a loop that serves looks at anyio's default limiter once a second,
 
 import collections
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -21,14 +20,15 @@ __all__ = ["install"]
 
 LOOK = 1.0  # seconds between two looks
 THREAD = "AnyIO worker thread"  # the name that anyio gives its threads
-_LIBRARY = os.path.dirname(os.__file__)
 
 # The borrowers of a look at which the pool was exhausted, by their ids.
 Seen = frozenset[int]
 
 _is_told = False
-# What writes reports, in the form that was asked for. It stands above, and so is put here.
+# What writes reports, in the form that was asked for, and what knows the program's own files. They stand above, and so
+# are put here.
 tell: Callable[[int, str], object] = logger.log
+is_own: Callable[[str], bool] = bool
 
 
 def begin(loop: Any) -> None:
@@ -90,15 +90,11 @@ def lines_of_waits() -> "collections.Counter[tuple[str, int, str]] | None":
         if frame is None or frame.f_globals.get("__name__", "").startswith("anyio."):
             continue  # an idle one
         own = frame
-        while own is not None and _is_of_library(own.f_code.co_filename):
+        while own is not None and not is_own(own.f_code.co_filename):
             own = own.f_back
         found = frame if own is None else own
         lines[found.f_code.co_filename, found.f_lineno, found.f_code.co_qualname] += 1
     return lines
-
-
-def _is_of_library(file: str) -> bool:
-    return file.startswith(_LIBRARY) or "site-packages" in file
 
 
 def _is_wait(frame: Any) -> bool:
