@@ -73,10 +73,7 @@ impl Heartbeat {
     /// True if somebody has asked whose step runs, or ran, since the last call.
     #[inline]
     pub fn take_question(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) && {
-            self.asked.store(false, Ordering::Relaxed);
-            true
-        }
+        take(&self.asked)
     }
 
     /// The watchdog has looked.
@@ -87,10 +84,16 @@ impl Heartbeat {
     /// True if the watchdog has looked since the last call.
     #[inline]
     pub fn take_look(&self) -> bool {
-        self.looked.load(Ordering::Relaxed) && {
-            self.looked.store(false, Ordering::Relaxed);
-            true
-        }
+        take(&self.looked)
+    }
+}
+
+/// True if this was set, and then it is no more. The holder alone clears it, so a load does where it is not set.
+#[inline]
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed) && {
+        flag.store(false, Ordering::Relaxed);
+        true
     }
 }
 
